@@ -1,0 +1,59 @@
+//! The one error type of the formats and the sampler, and the exit code that each error earns.
+
+use std::path::{Path, PathBuf};
+
+/// A `Result` whose error is [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, as one sentence that names the value, the limit and the remedy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The user asked for something impossible: a flag, a setting, a missing file.
+    #[error("{0}")]
+    Usage(String),
+    /// Bytes that are not what they claim to be: truncated, altered, of another version, or hostile.
+    #[error("{what} cannot be used: {why}")]
+    Corrupt {
+        /// What was read, for example `artifact models/mnist.safetensors.zst`.
+        what: String,
+        /// Why it was refused, with the value and the limit.
+        why: String,
+    },
+    /// The operating system refused to read or write.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The verb phrase: `read`, `write`, `create the folder`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's own reason.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// The user's mistake, in one sentence.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Error::Usage(message.into())
+    }
+
+    /// Bytes that were refused, and why.
+    pub fn corrupt(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Error::Corrupt { what: what.into(), why: why.into() }
+    }
+
+    /// A failed system call on `path`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Error::Io { action, path: path.as_ref().to_path_buf(), source }
+    }
+
+    /// The process exit code: 2 for the user's mistake (a flag, a missing file), 1 for a failure.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) => 2,
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 2,
+            Error::Corrupt { .. } | Error::Io { .. } => 1,
+        }
+    }
+}

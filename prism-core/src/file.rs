@@ -1,0 +1,91 @@
+//! Files that are either wholly written or not at all, and reads that stop at a limit.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Replaces `path` by what `write` produces: a temporary file beside it is written, synced and renamed.
+///
+/// Whatever stood at `path` stays untouched until the new content is safely on disk.
+///
+/// # Errors
+/// [`Error::Io`] if the folder cannot be written or the disk is full; the temporary file is removed.
+pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let temporary = temporary_name(path);
+    let result = write_synced(&temporary, write).and_then(|()| fs::rename(&temporary, path));
+    if let Err(source) = result {
+        // The original error is the one to report; a leftover temporary file does no harm.
+        let _ = fs::remove_file(&temporary);
+        return Err(Error::io("write", path, source));
+    }
+    sync_folder(path);
+    Ok(())
+}
+
+/// The whole file, if it is at most `limit` bytes long.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::Corrupt`] if it is longer than `limit`.
+pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(|source| Error::io("read", path, source))?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| Error::io("read", path, source))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::corrupt(
+            path.display().to_string(),
+            format!("it is longer than {limit} bytes, the most that a file of this kind may have"),
+        ));
+    }
+    Ok(bytes)
+}
+
+fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn write_synced(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    write(&mut out)?;
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+}
+
+/// Makes the rename itself durable. Some file systems cannot sync a folder; the rename is atomic there all the same.
+fn sync_folder(path: &Path) {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_rubbish() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept.txt");
+        write_atomic(&path, |out| out.write_all(b"old")).unwrap();
+        let failed = write_atomic(&path, |out| {
+            out.write_all(b"half of the new")?;
+            Err(io::Error::other("disk full"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_beyond_the_limit_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("big");
+        fs::write(&path, [0; 11]).unwrap();
+        assert!(read_bounded(&path, 10).is_err());
+        assert_eq!(read_bounded(&path, 11).unwrap().len(), 11);
+    }
+}

@@ -1,0 +1,19 @@
+//! # prism-core
+//!
+//! Holds everything that a finished model needs: the seed streams that regenerate its frozen weights, the architecture,
+//! the mask, the wire and artifact formats, the sampler that draws images, and the grids that show them.
+//!
+//! Must never import candle, a data set, or anything that trains. It builds for `wasm32-unknown-unknown`.
+
+pub mod arch;
+pub mod error;
+pub mod file;
+pub mod frozen;
+pub mod mask;
+pub mod score;
+pub mod stream;
+
+pub use arch::Architecture;
+pub use error::{Error, Result};
+pub use mask::Mask;
+pub use stream::{Purpose, Stream, StreamId};

@@ -1,0 +1,100 @@
+//! The mask: one bit per frozen weight, kept or dropped.
+
+use bitvec::order::Lsb0;
+use bitvec::vec::BitVec;
+
+use crate::arch::Architecture;
+
+/// The bits of one layer, in the order of [`Layer::shape`](crate::arch::Layer::shape), packed from each byte's lowest bit.
+pub type LayerBits = BitVec<u8, Lsb0>;
+
+/// Which weights of a generator are kept, layer by layer in the order of [`Architecture::layers`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    layers: Vec<LayerBits>,
+}
+
+impl Mask {
+    /// A mask from its layers' bits.
+    pub fn new(layers: Vec<LayerBits>) -> Self {
+        Mask { layers }
+    }
+
+    /// The layers' bits, in the order of the architecture.
+    pub fn layers(&self) -> &[LayerBits] {
+        &self.layers
+    }
+
+    /// Whether every layer has exactly the bits that `arch` has weights.
+    pub fn fits(&self, arch: &Architecture) -> bool {
+        let layers = arch.layers();
+        layers.len() == self.layers.len()
+            && layers.iter().zip(&self.layers).all(|(layer, bits)| layer.weights() == bits.len())
+    }
+
+    /// Number of bits in all layers.
+    pub fn len(&self) -> usize {
+        self.layers.iter().map(|bits| bits.len()).sum()
+    }
+
+    /// Whether the mask has no bits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of kept weights in all layers.
+    pub fn ones(&self) -> usize {
+        self.layers.iter().map(|bits| bits.count_ones()).sum()
+    }
+
+    /// Number of positions in which two masks of the same shape differ.
+    ///
+    /// # Panics
+    /// If the masks differ in shape.
+    pub fn hamming(&self, other: &Mask) -> usize {
+        assert_eq!(self.layers.len(), other.layers.len(), "masks of different architectures have no distance");
+        self.layers.iter().zip(&other.layers).map(|(a, b)| hamming(a, b)).sum()
+    }
+}
+
+fn hamming(a: &LayerBits, b: &LayerBits) -> usize {
+    assert_eq!(a.len(), b.len(), "layers of different sizes have no distance");
+    (a.clone() ^ b).count_ones()
+}
+
+/// Packs `bits` into layer bits.
+pub fn pack(bits: impl IntoIterator<Item = bool>) -> LayerBits {
+    bits.into_iter().collect()
+}
+
+/// The binary entropy of a bit that is 1 with probability `p`, in bits.
+pub fn entropy(p: f64) -> f64 {
+    let term = |x: f64| if x > 0.0 { -x * libm::log2(x) } else { 0.0 };
+    term(p) + term(1.0 - p)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hamming_counts_differing_bits() {
+        let a = Mask::new(vec![pack([true, false, true]), pack([false; 9])]);
+        let b = Mask::new(vec![pack([true, true, false]), pack([false; 9])]);
+        assert_eq!(a.hamming(&b), 2);
+        assert_eq!(a.hamming(&a), 0);
+        assert_eq!((a.len(), a.ones()), (12, 2));
+    }
+
+    #[test]
+    fn bits_are_packed_from_the_lowest_bit() {
+        let bits = pack([true, false, false, false, false, false, false, false, true]);
+        assert_eq!(bits.as_raw_slice(), [1, 1]);
+    }
+
+    #[test]
+    fn entropy_is_one_bit_at_a_half_and_none_at_the_ends() {
+        assert_eq!(entropy(0.5), 1.0);
+        assert_eq!((entropy(0.0), entropy(1.0)), (0.0, 0.0));
+    }
+}

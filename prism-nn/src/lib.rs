@@ -1,0 +1,13 @@
+//! # prism-nn
+//!
+//! Holds everything that is differentiated: the masked generator, the frozen encoders, the operations they are made of,
+//! and the optimiser of the scores. CPU by default, CUDA through the feature of that name.
+//!
+//! Must never import a data set, a federation or a file format other than encoder weights.
+
+pub mod adam;
+pub mod device;
+pub mod error;
+pub mod ops;
+
+pub use error::{Error, Result};

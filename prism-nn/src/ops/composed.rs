@@ -1,0 +1,87 @@
+//! Every operation as a composition of candle's own: correct everywhere, differentiable by candle.
+
+use candle_core::{DType, Result, Tensor};
+use prism_core::score;
+use prism_core::stream::StreamId;
+
+/// Added to a variance before its root, as in PyTorch's batch norm.
+pub const NORM_EPSILON: f64 = 1e-5;
+
+/// Convolution with stride 1 and `kernel / 2` zeros around: `x [B, I, H, W]`, `weight [O, I, k, k]` -> `[B, O, H, W]`.
+pub fn conv2d(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    x.conv2d(weight, weight.dim(2)? / 2, 1, 1, 1)
+}
+
+/// `ReLU(conv(x) + bias)` with constant `weight [O, I, 3, 3]` and `bias [O]`; only `x` gets a gradient.
+pub fn conv2d_relu_frozen(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    conv2d(x, weight)?.broadcast_add(&bias.reshape((1, (), 1, 1))?)?.relu()
+}
+
+/// Transposed 4x4 convolution of a 1x1 map, which is a matrix product: `z [B, I]`, `weight [I, O, 4, 4]` -> `[B, O, 4, 4]`.
+pub fn first_layer(z: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (inputs, outputs, height, width) = weight.dims4()?;
+    z.matmul(&weight.reshape((inputs, ()))?)?.reshape(((), outputs, height, width))
+}
+
+/// `ReLU((x - mean) / sqrt(variance + 1e-5))` with the batch's own mean and (biased) variance per channel.
+pub fn batch_norm_relu(x: &Tensor) -> Result<Tensor> {
+    let mean = x.mean_keepdim((0, 2, 3))?;
+    let centred = x.broadcast_sub(&mean)?;
+    let variance = centred.sqr()?.mean_keepdim((0, 2, 3))?;
+    centred.broadcast_div(&(variance + NORM_EPSILON)?.sqrt()?)?.relu()
+}
+
+/// Nearest-neighbour doubling: `[B, C, H, W]` -> `[B, C, 2H, 2W]`.
+pub fn upsample2x(x: &Tensor) -> Result<Tensor> {
+    let (_, _, height, width) = x.dims4()?;
+    x.upsample_nearest2d(2 * height, 2 * width)
+}
+
+/// Maximum over disjoint 2x2 squares: `[B, C, H, W]` -> `[B, C, H/2, W/2]`, an odd last row or column left out.
+pub fn max_pool2x2(x: &Tensor) -> Result<Tensor> {
+    x.max_pool2d(2)
+}
+
+/// `frozen * M` with M drawn from `Bernoulli(sigmoid(scores))`; the gradient passes straight through M to the probability.
+///
+/// `scores` and `frozen` have the same shape. Draw i takes bytes 4i..4i+4 of `stream` ([`score::draw`]).
+/// Source: PRISM, section 3; the estimator is Bengio et al. 2013.
+pub fn masked_weight(scores: &Tensor, frozen: &Tensor, stream: StreamId) -> Result<Tensor> {
+    let host = scores.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+    let mut mask = vec![0f32; host.len()];
+    score::draw(host.into_iter().map(score::sigmoid), &mut stream.open(), |i, kept| {
+        mask[i] = f32::from(u8::from(kept));
+    });
+    let mask = Tensor::from_vec(mask, scores.shape(), scores.device())?;
+    let theta = candle_nn::ops::sigmoid(scores)?;
+    let straight_through = (&theta + (mask - theta.detach())?)?;
+    straight_through * frozen
+}
+
+/// The feature moments that generated images are to match, for one encoder layer.
+///
+/// `G` groups (classes; 1 where there are none), `D` features (channels x height x width).
+#[derive(Clone, Debug)]
+pub struct MomentTargets {
+    /// Mean of each feature, `[G, D]`.
+    pub mean: Tensor,
+    /// Unbiased variance of each feature, `[G, D]`.
+    pub variance: Tensor,
+    /// Mean over features of the variance, `[G, 1]`: the unit in which distances count.
+    pub scale: Tensor,
+}
+
+/// How far generated features are from the targets: the mean over groups g of
+/// `mean_d((mu - mu_g)^2) / v_g + mean_d((var - var_g)^2) / v_g^2`, a scalar.
+///
+/// `features [G * n, ...]` holds n images of group 0, then n of group 1, and so on; `var` is unbiased, so n >= 2.
+/// Source: PRISM, equation 5 (a linear-kernel MMD with second moments, as in GFMN).
+pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor> {
+    let (groups, width) = targets.mean.dims2()?;
+    let features = features.reshape((groups, (), width))?;
+    let mean = features.mean(1)?;
+    let variance = features.var(1)?;
+    let mean_term = ((mean - &targets.mean)?.sqr()?.mean_keepdim(1)? / &targets.scale)?;
+    let variance_term = ((variance - &targets.variance)?.sqr()?.mean_keepdim(1)? / targets.scale.sqr()?)?;
+    (mean_term + variance_term)?.mean_all()
+}
