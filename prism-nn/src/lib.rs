@@ -8,6 +8,7 @@
 pub mod adam;
 pub mod device;
 pub mod error;
+pub mod generator;
 pub mod ops;
 
 pub use error::{Error, Result};

@@ -1,0 +1,409 @@
+//! The masked generator, differentiable in its scores.
+//!
+//! ```text
+//! z [B, latent + classes] -> convT 4x4 -> block ... block -> BN, ReLU, conv 3x3 -> tanh -> [B, channels, S, S] in [-1, 1]
+//! block(x) = conv2(ReLU(BN(conv1(up(ReLU(BN(x))))))) + up(skip(x))            up = nearest x2
+//! ```
+//!
+//! No convolution has a bias, and no batch norm has parameters. Weights are `±sigma` of the seed, kept or dropped by a mask;
+//! they are passed in as tensors, so that one forward pass serves training (masks drawn from scores) and a finished mask.
+
+use candle_core::{Device, Tensor, Var};
+use prism_core::arch::Layer;
+use prism_core::{Architecture, Mask, StreamId, frozen, score};
+
+use crate::error::{Error, Result};
+use crate::ops;
+
+/// Weights of layer `first`, then of each block (`conv1`, `conv2`, `skip`), then of `last`.
+const WEIGHTS_PER_BLOCK: usize = 3;
+
+/// A generator whose weights are frozen; only the choice of weights is learned.
+#[derive(Clone, Debug)]
+pub struct Generator {
+    arch: Architecture,
+    layers: Vec<Layer>,
+    frozen: Vec<Tensor>,
+    seed: u64,
+    device: Device,
+}
+
+/// Per-channel statistics of one batch norm's input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NormStatistics {
+    /// Mean of each channel.
+    pub mean: Vec<f32>,
+    /// Biased variance of each channel.
+    pub variance: Vec<f32>,
+}
+
+impl Generator {
+    /// The generator of `arch` whose frozen weights come from `seed`.
+    ///
+    /// # Errors
+    /// If a number of `arch` is outside its limits, or the device has no room.
+    pub fn new(arch: &Architecture, seed: u64, device: &Device) -> Result<Self> {
+        arch.validate()?;
+        let layers = arch.layers();
+        let frozen = layers
+            .iter()
+            .enumerate()
+            .map(|(index, layer)| layer_tensor(frozen::frozen_weights(seed, index, layer), layer, device))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Generator { arch: arch.clone(), layers, frozen, seed, device: device.clone() })
+    }
+
+    /// The architecture.
+    pub fn arch(&self) -> &Architecture {
+        &self.arch
+    }
+
+    /// The root seed of the frozen weights.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The device that holds the weights.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The frozen weights, `±sigma` in [`Layer::shape`], in the order of [`Architecture::layers`].
+    pub fn frozen(&self) -> &[Tensor] {
+        &self.frozen
+    }
+
+    /// Standard normal scores of the seed, one variable a layer, in the order of [`Architecture::layers`].
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn initial_scores(&self) -> Result<Vec<Var>> {
+        let scores = |(index, layer)| score::initial_scores(self.seed, index, layer);
+        self.scores_from(self.layers.iter().enumerate().map(scores))
+    }
+
+    /// Variables that hold the given scores, one vector a layer, in the order of [`Architecture::layers`].
+    ///
+    /// # Errors
+    /// If a vector's length is not its layer's number of weights, or the device has no room.
+    pub fn scores_from(&self, scores: impl IntoIterator<Item = Vec<f32>>) -> Result<Vec<Var>> {
+        let vars = self.layers.iter().zip(scores).map(|(layer, values)| {
+            let tensor = layer_tensor(values, layer, &self.device)?;
+            Ok(Var::from_tensor(&tensor)?)
+        });
+        let vars = vars.collect::<Result<Vec<_>>>()?;
+        self.check_count("score vectors", vars.len())?;
+        Ok(vars)
+    }
+
+    /// `frozen * M` for each layer, with M drawn from `Bernoulli(sigmoid(scores))` out of `stream.layer(i)`.
+    ///
+    /// The gradient passes straight through M to the scores ([`ops::masked_weight`]).
+    ///
+    /// # Errors
+    /// If `scores` do not fit the architecture, or the computation fails.
+    pub fn masked_weights(&self, scores: &[Var], stream: StreamId) -> Result<Vec<Tensor>> {
+        self.check_count("score tensors", scores.len())?;
+        let weights = scores.iter().zip(&self.frozen).enumerate();
+        weights.map(|(i, (s, w))| Ok(ops::masked_weight(s, w, stream.layer(i as u64))?)).collect()
+    }
+
+    /// `frozen * mask` for each layer.
+    ///
+    /// # Errors
+    /// If `mask` is of another architecture, or the computation fails.
+    pub fn fixed_weights(&self, mask: &Mask) -> Result<Vec<Tensor>> {
+        if !mask.fits(&self.arch) {
+            return Err(Error::usage(format!(
+                "a mask of {} bits does not fit a generator of {} weights; use the architecture that the mask was made for",
+                mask.len(),
+                self.arch.weights()
+            )));
+        }
+        let layers = self.layers.iter().zip(mask.layers()).zip(&self.frozen);
+        let weights = layers.map(|((layer, bits), weight)| {
+            let kept = bits.iter().map(|bit| f32::from(u8::from(*bit))).collect();
+            Ok((layer_tensor(kept, layer, &self.device)? * weight)?)
+        });
+        weights.collect()
+    }
+
+    /// Images of the inputs `z`, with batch norms that use the batch's own statistics.
+    ///
+    /// # Shapes
+    /// * `z`: `[B, latent + classes]` (see [`latents`])
+    /// * `weights`: one tensor a layer, in [`Layer::shape`]
+    /// * result: `[B, channels, S, S]`, in [-1, 1]
+    ///
+    /// # Errors
+    /// If a shape does not fit, or the computation fails.
+    pub fn forward(&self, z: &Tensor, weights: &[Tensor]) -> Result<Tensor> {
+        self.forward_with(z, weights, |_, x| Ok(ops::batch_norm_relu(x)?))
+    }
+
+    /// Images of the inputs `z`, with batch norms that use the given statistics, one entry a norm.
+    ///
+    /// One image then does not depend on the others of its batch. Shapes as in [`Generator::forward`].
+    ///
+    /// # Errors
+    /// If a shape or the number of statistics does not fit, or the computation fails.
+    pub fn forward_calibrated(&self, z: &Tensor, weights: &[Tensor], norms: &[NormStatistics]) -> Result<Tensor> {
+        let expected = self.arch.norms().len();
+        if norms.len() != expected {
+            return Err(Error::usage(format!(
+                "{} batch-norm statistics were given for {expected} batch norms; calibrate this very architecture",
+                norms.len()
+            )));
+        }
+        self.forward_with(z, weights, |index, x| apply_statistics(x, &norms[index]))
+    }
+
+    /// Mean and biased variance of each batch norm's input, averaged over batches of inputs, from noise alone.
+    ///
+    /// Each batch runs as in [`Generator::forward`]. Sums are kept in `f64` and in a fixed order, so the result does not
+    /// depend on the number of threads. Entries are in the order of [`Architecture::norms`].
+    ///
+    /// # Errors
+    /// If there is no batch, a shape does not fit, or the computation fails.
+    pub fn norm_statistics(&self, batches: &[Tensor], weights: &[Tensor]) -> Result<Vec<NormStatistics>> {
+        if batches.is_empty() {
+            return Err(Error::usage("batch norms cannot be calibrated from 0 batches; give at least one"));
+        }
+        let norms = self.arch.norms();
+        let mut sums: Vec<_> = norms.iter().map(|norm| vec![(0f64, 0f64); norm.channels]).collect();
+        for z in batches {
+            self.forward_with(z, weights, |index, x| {
+                add_statistics(&mut sums[index], x)?;
+                Ok(ops::batch_norm_relu(x)?)
+            })?;
+        }
+        let count = batches.len() as f64;
+        let average = |sums: Vec<(f64, f64)>| NormStatistics {
+            mean: sums.iter().map(|(mean, _)| (mean / count) as f32).collect(),
+            variance: sums.iter().map(|(_, variance)| (variance / count) as f32).collect(),
+        };
+        Ok(sums.into_iter().map(average).collect())
+    }
+
+    /// The forward pass, with `norm_relu(i, x)` in place of the i-th batch norm and the ReLU after it.
+    fn forward_with(
+        &self,
+        z: &Tensor,
+        weights: &[Tensor],
+        mut norm_relu: impl FnMut(usize, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        self.check_count("weight tensors", weights.len())?;
+        let (blocks, last) = (&weights[1..weights.len() - 1], &weights[weights.len() - 1]);
+        let mut x = ops::first_layer(z, &weights[0])?;
+        let mut norm = 0;
+        for block in blocks.chunks_exact(WEIGHTS_PER_BLOCK) {
+            let h = ops::upsample2x(&norm_relu(norm, &x)?)?;
+            let h = norm_relu(norm + 1, &ops::conv2d(&h, &block[0])?)?;
+            let skip = ops::upsample2x(&ops::conv2d(&x, &block[2])?)?;
+            x = (ops::conv2d(&h, &block[1])? + skip)?;
+            norm += 2;
+        }
+        Ok(ops::conv2d(&norm_relu(norm, &x)?, last)?.tanh()?)
+    }
+
+    fn check_count(&self, what: &str, count: usize) -> Result<()> {
+        let expected = self.layers.len();
+        if count == expected {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "{count} {what} were given for {expected} layers; use the architecture they were made for"
+        )))
+    }
+}
+
+/// A batch of generator inputs: standard normals of `stream`, then the one-hot label times the label scale.
+///
+/// Image i takes the normals `i * latent..(i + 1) * latent` of the stream. `labels` holds one class an image; for an
+/// unconditional architecture only its length counts.
+///
+/// Result: `[labels.len(), latent + classes]`.
+///
+/// # Errors
+/// If a label is no class of `arch`, or the device has no room.
+pub fn latents(arch: &Architecture, stream: StreamId, labels: &[usize], device: &Device) -> Result<Tensor> {
+    let mut normals = vec![0f32; labels.len() * arch.latent];
+    stream.open().fill_normal(&mut normals);
+    with_labels(arch, &normals, labels, device)
+}
+
+/// The rows of `normals [labels.len(), latent]`, each followed by its one-hot label times the label scale.
+///
+/// # Errors
+/// If the normals are not `latent` for each label, if a label is no class of `arch`, or if the device has no room.
+pub fn with_labels(arch: &Architecture, normals: &[f32], labels: &[usize], device: &Device) -> Result<Tensor> {
+    if normals.len() != labels.len() * arch.latent {
+        return Err(Error::usage(format!(
+            "{} latent values were given for {} images; {} are needed for each",
+            normals.len(),
+            labels.len(),
+            arch.latent
+        )));
+    }
+    let width = arch.inputs();
+    let mut rows = vec![0f32; labels.len() * width];
+    for (row, (latent, &label)) in rows.chunks_exact_mut(width).zip(normals.chunks_exact(arch.latent).zip(labels)) {
+        row[..arch.latent].copy_from_slice(latent);
+        if arch.classes > 0 {
+            let entry = row[arch.latent..].get_mut(label).ok_or_else(|| {
+                Error::usage(format!("label {label} does not exist; choose one from 0 to {}", arch.classes - 1))
+            })?;
+            *entry = arch.label_scale;
+        }
+    }
+    Ok(Tensor::from_vec(rows, (labels.len(), width), device)?)
+}
+
+fn layer_tensor(values: Vec<f32>, layer: &Layer, device: &Device) -> Result<Tensor> {
+    if values.len() != layer.weights() {
+        return Err(Error::usage(format!(
+            "{} values were given for layer {} of {} weights; use the architecture they were made for",
+            values.len(),
+            layer.name,
+            layer.weights()
+        )));
+    }
+    Ok(Tensor::from_vec(values, &layer.shape(), device)?)
+}
+
+fn apply_statistics(x: &Tensor, norm: &NormStatistics) -> Result<Tensor> {
+    let scale: Vec<f32> = norm.variance.iter().map(|v| 1.0 / (v + ops::composed::NORM_EPSILON as f32).sqrt()).collect();
+    let shift: Vec<f32> = scale.iter().zip(&norm.mean).map(|(scale, mean)| -scale * mean).collect();
+    let per_channel = |values: Vec<f32>| Tensor::from_vec(values, (1, norm.mean.len(), 1, 1), x.device());
+    Ok(x.broadcast_mul(&per_channel(scale)?)?.broadcast_add(&per_channel(shift)?)?.relu()?)
+}
+
+/// Adds the mean and the biased variance of each channel of `x [B, C, H, W]` to `sums [C]`.
+fn add_statistics(sums: &mut [(f64, f64)], x: &Tensor) -> Result<()> {
+    let (batch, channels, height, width) = x.dims4()?;
+    let values = x.flatten_all()?.to_vec1::<f32>()?;
+    let (area, count) = (height * width, (batch * height * width) as f64);
+    for (channel, sum) in sums.iter_mut().enumerate() {
+        let maps = || (0..batch).flat_map(|b| &values[(b * channels + channel) * area..][..area]);
+        let mean = maps().map(|&v| f64::from(v)).sum::<f64>() / count;
+        let variance = maps().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / count;
+        sum.0 += mean;
+        sum.1 += variance;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prism_core::Purpose;
+    use prism_core::mask::pack;
+
+    fn tiny() -> Generator {
+        let arch = Architecture { image_size: 16, channels: 1, ngf: 4, latent: 6, classes: 2, label_scale: 3.0 };
+        Generator::new(&arch, 7, &Device::Cpu).unwrap()
+    }
+
+    fn inputs(generator: &Generator, index: u64) -> Tensor {
+        let stream = StreamId::new(1, Purpose::Test).index(index);
+        latents(generator.arch(), stream, &[0, 1, 0, 1], generator.device()).unwrap()
+    }
+
+    fn half_mask(generator: &Generator) -> Mask {
+        let bits = |layer: &Layer| pack((0..layer.weights()).map(|i| i % 3 != 0));
+        Mask::new(generator.arch().layers().iter().map(bits).collect())
+    }
+
+    fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
+        (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()
+    }
+
+    #[test]
+    fn images_have_the_shape_and_range_of_the_architecture() {
+        let generator = tiny();
+        let weights = generator.fixed_weights(&half_mask(&generator)).unwrap();
+        let images = generator.forward(&inputs(&generator, 0), &weights).unwrap();
+        assert_eq!(images.dims(), [4, 1, 16, 16]);
+        let values = images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(values.iter().all(|v| v.abs() <= 1.0));
+        assert!(values.iter().any(|v| v.abs() > 0.1), "the images are empty");
+    }
+
+    #[test]
+    fn a_mask_keeps_the_frozen_weights_and_zeroes_the_rest() {
+        let generator = tiny();
+        let mask = half_mask(&generator);
+        for ((weight, frozen), bits) in
+            generator.fixed_weights(&mask).unwrap().iter().zip(generator.frozen()).zip(mask.layers())
+        {
+            let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            for ((w, f), kept) in flat(weight).into_iter().zip(flat(frozen)).zip(bits.iter()) {
+                assert_eq!(w, if *kept { f } else { 0.0 });
+            }
+        }
+    }
+
+    #[test]
+    fn every_score_of_every_layer_receives_a_gradient() {
+        let generator = tiny();
+        let scores = generator.initial_scores().unwrap();
+        let weights = generator.masked_weights(&scores, StreamId::new(2, Purpose::Test)).unwrap();
+        let images = generator.forward(&inputs(&generator, 0), &weights).unwrap();
+        let gradients = images.sqr().unwrap().mean_all().unwrap().backward().unwrap();
+        for (score, layer) in scores.iter().zip(generator.arch().layers()) {
+            let gradient = gradients.get(score).expect(&layer.name);
+            let norm = gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+            assert!(norm > 0.0 && norm.is_finite(), "{}: {norm}", layer.name);
+        }
+    }
+
+    #[test]
+    fn statistics_of_one_batch_reproduce_that_batch() {
+        let generator = tiny();
+        let weights = generator.fixed_weights(&half_mask(&generator)).unwrap();
+        let z = inputs(&generator, 0);
+        let norms = generator.norm_statistics(std::slice::from_ref(&z), &weights).unwrap();
+        let names: Vec<_> = generator.arch().norms().iter().map(|n| n.channels).collect();
+        assert_eq!(norms.iter().map(|n| n.mean.len()).collect::<Vec<_>>(), names);
+        let trained = generator.forward(&z, &weights).unwrap();
+        let calibrated = generator.forward_calibrated(&z, &weights, &norms).unwrap();
+        assert!(largest_difference(&trained, &calibrated) < 1e-4);
+    }
+
+    #[test]
+    fn statistics_are_averaged_over_batches() {
+        let generator = tiny();
+        let weights = generator.fixed_weights(&half_mask(&generator)).unwrap();
+        let batches = [inputs(&generator, 0), inputs(&generator, 1)];
+        let both = generator.norm_statistics(&batches, &weights).unwrap();
+        let each: Vec<_> =
+            batches.iter().map(|z| generator.norm_statistics(std::slice::from_ref(z), &weights).unwrap()).collect();
+        for (norm, both) in both.iter().enumerate() {
+            let expected = (each[0][norm].variance[0] + each[1][norm].variance[0]) / 2.0;
+            assert!((both.variance[0] - expected).abs() <= 1e-6 * expected.abs());
+            assert_ne!(each[0][norm].mean, each[1][norm].mean);
+        }
+    }
+
+    #[test]
+    fn latents_end_in_the_scaled_label() {
+        let generator = tiny();
+        let rows = inputs(&generator, 0).to_vec2::<f32>().unwrap();
+        assert_eq!(rows[0][6..], [3.0, 0.0]);
+        assert_eq!(rows[1][6..], [0.0, 3.0]);
+        assert_ne!(rows[0][..6], rows[2][..6]);
+        let stream = StreamId::new(1, Purpose::Test);
+        assert!(latents(generator.arch(), stream, &[2], &Device::Cpu).unwrap_err().to_string().contains("label 2"));
+    }
+
+    #[test]
+    fn tensors_of_another_architecture_are_refused() {
+        let generator = tiny();
+        let other = Architecture { image_size: 8, ..generator.arch().clone() };
+        let other = Generator::new(&other, 7, &Device::Cpu).unwrap();
+        assert!(generator.fixed_weights(&half_mask(&other)).is_err());
+        assert!(generator.masked_weights(&other.initial_scores().unwrap(), StreamId::new(2, Purpose::Test)).is_err());
+        assert!(generator.scores_from([vec![0.0; 3]]).is_err());
+        assert!(generator.norm_statistics(&[], generator.frozen()).is_err());
+    }
+}
