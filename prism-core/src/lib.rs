@@ -12,6 +12,7 @@ pub mod frozen;
 pub mod mask;
 pub mod score;
 pub mod stream;
+pub mod wire;
 
 pub use arch::Architecture;
 pub use error::{Error, Result};

@@ -67,6 +67,26 @@ pub fn pack(bits: impl IntoIterator<Item = bool>) -> LayerBits {
     bits.into_iter().collect()
 }
 
+/// The bits as `ceil(len / 8)` bytes, from each byte's lowest bit; spare bits of the last byte are 0.
+pub fn to_bytes(bits: &LayerBits) -> Vec<u8> {
+    let mut aligned = bits.clone();
+    aligned.force_align();
+    aligned.set_uninitialized(false);
+    aligned.into_vec()
+}
+
+/// The first `len` bits of `bytes`, or nothing unless `bytes` is exactly what [`to_bytes`] makes of `len` bits.
+pub fn from_bytes(bytes: &[u8], len: usize) -> Option<LayerBits> {
+    let spare = bytes.len() * 8 - len.min(bytes.len() * 8);
+    let clean = bytes.last().is_none_or(|last| spare < 8 && u16::from(*last) >> (8 - spare) == 0);
+    if bytes.len() != len.div_ceil(8) || !clean {
+        return None;
+    }
+    let mut bits = LayerBits::from_slice(bytes);
+    bits.truncate(len);
+    Some(bits)
+}
+
 /// The binary entropy of a bit that is 1 with probability `p`, in bits.
 pub fn entropy(p: f64) -> f64 {
     let term = |x: f64| if x > 0.0 { -x * libm::log2(x) } else { 0.0 };
@@ -90,6 +110,19 @@ mod tests {
     fn bits_are_packed_from_the_lowest_bit() {
         let bits = pack([true, false, false, false, false, false, false, false, true]);
         assert_eq!(bits.as_raw_slice(), [1, 1]);
+    }
+
+    #[test]
+    fn bytes_of_bits_have_one_form_only() {
+        for len in 0usize..20 {
+            let bits = !pack((0..len).map(|i| i % 3 == 0));
+            let bytes = to_bytes(&bits);
+            assert_eq!(bytes.len(), len.div_ceil(8));
+            assert_eq!(from_bytes(&bytes, len), Some(bits));
+            assert_eq!(from_bytes(&bytes, len + 8), None);
+        }
+        assert_eq!(from_bytes(&[0b1000], 3), None, "a spare bit is set");
+        assert_eq!(from_bytes(&[0], 0), None, "a byte too many");
     }
 
     #[test]

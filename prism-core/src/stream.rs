@@ -257,8 +257,7 @@ mod tests {
     #[test]
     fn every_field_of_the_name_changes_the_stream() {
         let base = StreamId::new(1, Purpose::Test);
-        let others =
-            [StreamId::new(2, Purpose::Test), base.round(1), base.client(1), base.layer(1), base.index(1)];
+        let others = [StreamId::new(2, Purpose::Test), base.round(1), base.client(1), base.layer(1), base.index(1)];
         let mut keys: Vec<_> = others.iter().map(StreamId::key).collect();
         keys.push(base.key());
         keys.sort();
