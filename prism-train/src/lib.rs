@@ -1,1 +1,3 @@
 //! # prism-train
+
+pub mod data;
