@@ -6,6 +6,7 @@
 //! Must never import a data set, a federation or a file format other than encoder weights.
 
 pub mod adam;
+pub mod cpu;
 pub mod device;
 pub mod error;
 pub mod generator;

@@ -5,8 +5,8 @@
 //! tested against.
 
 pub mod composed;
+mod conv;
+mod storage;
 
-pub use composed::{
-    MomentTargets, batch_norm_relu, conv2d, conv2d_relu_frozen, first_layer, masked_weight, max_pool2x2, moment_loss,
-    upsample2x,
-};
+pub use composed::{MomentTargets, batch_norm_relu, first_layer, masked_weight, max_pool2x2, moment_loss, upsample2x};
+pub use conv::{FrozenConv, conv2d, conv2d_relu_frozen};

@@ -1,0 +1,29 @@
+//! Between candle's storages and the kernels' slices.
+
+use candle_core::{CpuStorage, DType, Layout, Result, Tensor};
+
+/// Whether the CPU kernels take `tensor`: f32 in main memory.
+pub fn on_cpu(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
+
+/// The floats of a contiguous f32 tensor.
+pub fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
+        None => Err(candle_core::Error::RequiresContiguous { op: "a CPU kernel" }),
+    }
+}
+
+/// Calls `work` with the floats of several contiguous f32 tensors in main memory.
+pub fn with_floats<const N: usize, R>(tensors: [&Tensor; N], work: impl FnOnce([&[f32]; N]) -> R) -> Result<R> {
+    let held = tensors.map(Tensor::storage_and_layout);
+    let mut slices = [&[][..]; N];
+    for (slice, (storage, layout)) in slices.iter_mut().zip(&held) {
+        let candle_core::Storage::Cpu(storage) = &**storage else {
+            candle_core::bail!("a CPU kernel needs its arguments in main memory");
+        };
+        *slice = floats(storage, layout)?;
+    }
+    Ok(work(slices))
+}
