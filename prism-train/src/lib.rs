@@ -1,3 +1,4 @@
 //! # prism-train
 
 pub mod data;
+pub mod partition;
