@@ -8,6 +8,7 @@
 pub mod adam;
 pub mod cpu;
 pub mod device;
+pub mod encoder;
 pub mod error;
 pub mod generator;
 pub mod ops;

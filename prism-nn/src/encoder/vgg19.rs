@@ -1,0 +1,97 @@
+//! VGG19 (Simonyan and Zisserman 2015) with ImageNet weights, the paper's encoder: 16 convolutions, 4 of 5 pools.
+//!
+//! Reads torchvision's `vgg19` and `vgg19_bn` and timm's, all of which call their layers `features.N`; the classifier is
+//! not read. Batch norms are folded with their running statistics.
+
+use std::path::Path;
+
+use candle_core::Device;
+
+use super::tensors::{self, Tensors};
+use super::{ConvWeights, Encoder, Layout, Normalisation};
+use crate::error::{Error, Result};
+
+/// The convolutions and pools up to the last convolution; the pool after it has no features to compare.
+pub const LAYOUT: &str = "64,64,M,128,128,M,256,256,256,256,M,512,512,512,512,M,512,512,512,512";
+
+/// What torchvision and timm subtract from ImageNet's pixels, and divide by.
+pub const IMAGENET: Normalisation = Normalisation { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] };
+
+/// Opens `vgg19:PATH`, a safetensors file in torchvision's or timm's naming; f32, f16 or bf16.
+///
+/// # Errors
+/// [`prism_core::Error::Usage`] if there is no such file, [`prism_core::Error::Corrupt`] if it does not hold VGG19.
+pub fn open(path: &Path, device: &Device) -> Result<Encoder> {
+    from_bytes(&format!("VGG19 weights {}", path.display()), &tensors::read(path)?, device)
+}
+
+/// Opens `vgg19` without a path.
+///
+/// # Errors
+/// [`prism_core::Error::Usage`], since this build has no way to fetch the weights.
+pub fn fetch(_device: &Device) -> Result<Encoder> {
+    Err(Error::usage(
+        "encoder 'vgg19' needs a weights file; write vgg19:PATH with a safetensors file in torchvision's or timm's naming \
+         (such as model.safetensors of timm/vgg19.tv_in1k on the Hugging Face hub), or choose random:SEED",
+    ))
+}
+
+/// VGG19 out of the bytes of a safetensors file that errors call `what`.
+///
+/// # Errors
+/// [`prism_core::Error::Corrupt`] if the bytes do not hold VGG19.
+pub fn from_bytes(what: &str, bytes: &[u8], device: &Device) -> Result<Encoder> {
+    let file = Tensors::parse(what, bytes)?;
+    let layout: Layout = LAYOUT.parse()?;
+    // In `vgg19_bn` a batch norm comes between each convolution and its ReLU, which shifts the layers' numbers.
+    let normed = file.has("features.1.running_mean");
+    let mut weights = Vec::new();
+    for (index, shape) in indices(&layout, normed).into_iter().zip(layout.convs()) {
+        weights.push(read_conv(&file, index, shape, normed)?);
+    }
+    Encoder::from_weights(if normed { "vgg19_bn" } else { "vgg19" }, layout, &weights, Some(IMAGENET), device)
+}
+
+fn read_conv(file: &Tensors<'_>, index: usize, shape: (usize, usize), normed: bool) -> Result<ConvWeights> {
+    let conv = file.conv(&format!("features.{index}"), shape)?;
+    if !normed {
+        return Ok(conv);
+    }
+    Ok(conv.folded(&file.norm(&format!("features.{}", index + 1), shape.1)?))
+}
+
+/// The number N of `features.N` of each convolution: a convolution, its norm, its ReLU and a pool each count as one.
+fn indices(layout: &Layout, normed: bool) -> Vec<usize> {
+    let mut next = 0;
+    let mut indices = Vec::new();
+    for step in layout.steps() {
+        if matches!(step, super::Step::Conv(_)) {
+            indices.push(next);
+            next += if normed { 3 } else { 2 };
+        } else {
+            next += 1;
+        }
+    }
+    indices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_numbered_as_in_torchvision() {
+        let layout: Layout = LAYOUT.parse().unwrap();
+        assert_eq!(indices(&layout, false), [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]);
+        assert_eq!(indices(&layout, true), [0, 3, 7, 10, 14, 17, 20, 23, 27, 30, 33, 36, 40, 43, 46, 49]);
+    }
+
+    #[test]
+    fn a_missing_path_or_file_says_what_to_give() {
+        for spec in ["vgg19", "vgg19:/no/such/file"] {
+            let error = Encoder::open(spec, &Device::Cpu).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("safetensors file"), "{error}");
+        }
+    }
+}
