@@ -10,6 +10,7 @@ pub mod error;
 pub mod file;
 pub mod frozen;
 pub mod mask;
+pub mod rangecoder;
 pub mod score;
 pub mod stream;
 pub mod wire;
