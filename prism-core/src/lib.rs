@@ -9,10 +9,13 @@ pub mod arch;
 pub mod error;
 pub mod file;
 pub mod frozen;
+pub mod latent;
 pub mod mask;
 pub mod rangecoder;
+pub mod sampler;
 pub mod score;
 pub mod stream;
+pub mod tensor_file;
 pub mod wire;
 
 pub use arch::Architecture;

@@ -1,1 +1,12 @@
 //! # prism-export
+//!
+//! Holds the way from a checkpoint to a finished artifact: the mask is fixed, batch norms are measured on noise and folded,
+//! and what was written is read again and compared before anybody is told that it is there.
+//!
+//! Must never import a data set or anything of the federation: noise and scores are all it needs.
+
+pub mod checkpoint;
+pub mod freeze;
+
+pub use checkpoint::Checkpoint;
+pub use freeze::MaskRule;

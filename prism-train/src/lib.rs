@@ -1,4 +1,21 @@
 //! # prism-train
+//!
+//! Holds the federation and everything around it: data sets and their partition, feature moments, client and server,
+//! the simulator that carries bytes between them, run folders, and the command line.
+//!
+//! ```text
+//! data -> partition -> client (moments, local steps, mask) -> bytes -> server (average, MADA) -> checkpoint -> artifact
+//! ```
+//!
+//! Nothing imports this crate but its own program and the tests.
 
+pub mod cli;
 pub mod data;
+pub mod federation;
+mod hash;
+pub mod moments;
 pub mod partition;
+pub mod run;
+pub mod settings;
+
+pub use settings::Settings;

@@ -1,0 +1,36 @@
+//! The command line: what the flags mean, which command runs, and how its end is reported.
+
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use prism_nn::Result;
+
+/// Train an image generator in a federation that agrees on a mask, not on weights.
+///
+/// Without a command, trains: `prism-train` alone learns the embedded data set with ten clients in a few minutes.
+#[derive(Parser)]
+#[command(name = "prism-train", version, args_conflicts_with_subcommands = true, args_override_self = true)]
+struct Cli {
+    #[command(flatten)]
+    train: train::TrainArgs,
+}
+
+/// Parses the process's arguments, runs the command and returns the exit code: 0, 2 for the user's mistake, 1 for a
+/// failure, 130 where Ctrl-C ended a run early (everything finished is then saved).
+pub fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let result = match Cli::from_arg_matches(&matches) {
+        Ok(Cli { train }) => train::run(&train, &matches),
+        Err(error) => error.exit(),
+    };
+    report(result)
+}
+
+fn report(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(error.exit_code())
+    })
+}

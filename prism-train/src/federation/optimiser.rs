@@ -1,0 +1,56 @@
+//! A client's optimiser state: Adam's moments of every layer, which stay with the client from round to round.
+
+use candle_core::backprop::GradStore;
+use candle_core::{Device, Tensor, Var};
+use prism_core::Architecture;
+use prism_nn::adam::{Adam, Moments};
+use prism_nn::{Error, Result};
+
+/// Adam's moments of every layer, and how many steps they have seen.
+pub struct OptimiserState {
+    steps: u64,
+    layers: Vec<Moments>,
+}
+
+impl OptimiserState {
+    /// The state of a client that has not trained yet.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn new(arch: &Architecture, device: &Device) -> Result<Self> {
+        let zeros = |layer: prism_core::arch::Layer| {
+            Ok(Moments::zeros_like(&Tensor::zeros(&layer.shape(), candle_core::DType::F32, device)?)?)
+        };
+        Ok(OptimiserState { steps: 0, layers: arch.layers().into_iter().map(zeros).collect::<Result<_>>()? })
+    }
+
+    /// The state of `steps` steps, from the moments of each layer in the order of the architecture.
+    pub fn from_layers(steps: u64, layers: Vec<Moments>) -> Self {
+        OptimiserState { steps, layers }
+    }
+
+    /// Steps taken so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The moments of each layer, in the order of the architecture.
+    pub fn layers(&self) -> &[Moments] {
+        &self.layers
+    }
+
+    /// One step of `adam` on every layer's scores.
+    ///
+    /// # Errors
+    /// If a layer has no gradient or the computation fails.
+    pub fn step(&mut self, adam: &Adam, scores: &[Var], gradients: &GradStore) -> Result<()> {
+        self.steps += 1;
+        for (score, moments) in scores.iter().zip(&mut self.layers) {
+            let gradient = gradients.get(score).ok_or_else(|| {
+                Error::Tensor(candle_core::Error::Msg("a layer of the generator received no gradient".into()).bt())
+            })?;
+            adam.update(score, gradient, moments, self.steps)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! A client's feature moments: all that training ever learns of its images.
+//!
+//! For each group (a class, or all images where the model is unconditional), each encoder layer and each feature d:
+//! the mean and the unbiased variance over the client's images. They are computed once, in `f64`, image by image in a
+//! fixed order, so they do not depend on thread count or batch size.
+
+use candle_core::{Device, Tensor};
+use prism_core::Stream;
+use prism_nn::encoder::Encoder;
+use prism_nn::ops::MomentTargets;
+use prism_nn::{Error, Result};
+use rayon::prelude::*;
+
+use crate::data::Dataset;
+
+/// Images that pass through the encoder at once.
+const ENCODER_BATCH: usize = 64;
+/// A group with fewer images has no variance.
+const MIN_IMAGES: usize = 2;
+
+/// One encoder layer's moments, `[groups, features]` each.
+#[derive(Clone, Debug)]
+pub struct LayerMoments {
+    /// Mean of each feature.
+    pub mean: Tensor,
+    /// Unbiased variance of each feature.
+    pub variance: Tensor,
+}
+
+/// A client's feature moments, per group and encoder layer.
+#[derive(Clone, Debug)]
+pub struct ClientMoments {
+    classes: Vec<u32>,
+    layers: Vec<LayerMoments>,
+}
+
+impl ClientMoments {
+    /// Measures the images `indices` of `data`, per class if `conditional` and in one group otherwise.
+    ///
+    /// Classes with a single image are left out, since they have no variance.
+    ///
+    /// # Errors
+    /// If no group has two images, or the computation fails.
+    pub fn measure(
+        encoder: &Encoder,
+        data: &Dataset,
+        indices: &[usize],
+        conditional: bool,
+        device: &Device,
+    ) -> Result<Self> {
+        let groups = group(data, indices, conditional);
+        let mut classes = Vec::new();
+        let mut sums: Vec<Vec<Sums>> = Vec::new();
+        for (class, members) in groups.into_iter().filter(|(_, members)| members.len() >= MIN_IMAGES) {
+            classes.push(class);
+            sums.push(measure_group(encoder, data, &members, device)?);
+        }
+        if classes.is_empty() {
+            return Err(Error::usage(format!(
+                "a client holds {} images and no two of one class, so its moments have no variance; \
+                 choose fewer clients or another --partition",
+                indices.len()
+            )));
+        }
+        let layers = (0..sums[0].len()).map(|layer| stack(&sums, layer, device)).collect::<Result<_>>()?;
+        Ok(ClientMoments { classes, layers })
+    }
+
+    /// Moments that were measured before: the class of each group, and each layer's `[groups, features]`.
+    pub fn from_parts(classes: Vec<u32>, layers: Vec<LayerMoments>) -> Self {
+        ClientMoments { classes, layers }
+    }
+
+    /// The class of each group; a single 0 where the model is unconditional.
+    pub fn classes(&self) -> &[u32] {
+        &self.classes
+    }
+
+    /// Each encoder layer's moments.
+    pub fn layers(&self) -> &[LayerMoments] {
+        &self.layers
+    }
+
+    /// At most `count` different groups, drawn without replacement and sorted.
+    pub fn choose_groups(&self, count: usize, stream: &mut Stream) -> Vec<u32> {
+        let mut groups: Vec<u32> = (0..self.classes.len() as u32).collect();
+        stream.shuffle(&mut groups);
+        groups.truncate(count);
+        groups.sort_unstable();
+        groups
+    }
+
+    /// The class labels of a batch that the chosen groups share evenly, group after group; at least two images each.
+    pub fn labels(&self, groups: &[u32], batch_size: usize) -> Vec<usize> {
+        let each = (batch_size / groups.len()).max(MIN_IMAGES);
+        groups.iter().flat_map(|&g| std::iter::repeat_n(self.classes[g as usize] as usize, each)).collect()
+    }
+
+    /// What each encoder layer's features are to match for a batch of the chosen groups.
+    ///
+    /// # Errors
+    /// If the computation fails.
+    pub fn targets(&self, groups: &[u32]) -> Result<Vec<MomentTargets>> {
+        let target = |layer: &LayerMoments| -> candle_core::Result<MomentTargets> {
+            let rows = Tensor::new(groups, layer.mean.device())?;
+            let (mean, variance) = (layer.mean.index_select(&rows, 0)?, layer.variance.index_select(&rows, 0)?);
+            // A layer that is dead on these images would otherwise divide by zero.
+            let scale = (variance.mean_keepdim(1)? + 1e-8)?;
+            Ok(MomentTargets { mean, variance, scale })
+        };
+        Ok(self.layers.iter().map(target).collect::<candle_core::Result<_>>()?)
+    }
+}
+
+/// Sums of one layer's features and of their squares over a group's images.
+struct Sums {
+    count: f64,
+    features: Vec<(f64, f64)>,
+}
+
+impl Sums {
+    /// Adds `rows [images, features]`, image by image.
+    fn add(&mut self, rows: &[f32]) {
+        let width = self.features.len();
+        self.count += (rows.len() / width) as f64;
+        const CHUNK: usize = 1024;
+        self.features.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, sums)| {
+            for row in rows.chunks_exact(width) {
+                for (sum, &x) in sums.iter_mut().zip(&row[chunk * CHUNK..]) {
+                    let x = f64::from(x);
+                    sum.0 += x;
+                    sum.1 += x * x;
+                }
+            }
+        });
+    }
+
+    fn mean(&self) -> impl Iterator<Item = f32> {
+        self.features.iter().map(|(sum, _)| (sum / self.count) as f32)
+    }
+
+    fn variance(&self) -> impl Iterator<Item = f32> {
+        let unbiased = |&(sum, squares): &(f64, f64)| (squares - sum * sum / self.count) / (self.count - 1.0);
+        self.features.iter().map(move |pair| unbiased(pair).max(0.0) as f32)
+    }
+}
+
+/// The images of each group in the order of `indices`, groups in the order of their class.
+fn group(data: &Dataset, indices: &[usize], conditional: bool) -> Vec<(u32, Vec<usize>)> {
+    let labels = data.labels().filter(|_| conditional);
+    let Some(labels) = labels else { return vec![(0, indices.to_vec())] };
+    let mut groups = std::collections::BTreeMap::<u32, Vec<usize>>::new();
+    indices.iter().for_each(|&i| groups.entry(labels[i].into()).or_default().push(i));
+    groups.into_iter().collect()
+}
+
+fn measure_group(encoder: &Encoder, data: &Dataset, members: &[usize], device: &Device) -> Result<Vec<Sums>> {
+    let mut sums: Vec<Sums> = Vec::new();
+    for batch in members.chunks(ENCODER_BATCH) {
+        let shape = (batch.len(), data.channels(), data.image_size(), data.image_size());
+        let features = encoder.forward(&Tensor::from_vec(data.batch(batch), shape, device)?)?;
+        if sums.is_empty() {
+            let width = |f: &Tensor| f.elem_count() / batch.len();
+            sums = features.iter().map(|f| Sums { count: 0.0, features: vec![(0.0, 0.0); width(f)] }).collect();
+        }
+        for (sums, features) in sums.iter_mut().zip(&features) {
+            sums.add(&features.flatten_all()?.to_vec1()?);
+        }
+    }
+    Ok(sums)
+}
+
+/// One layer's moments of all groups as tensors.
+fn stack(groups: &[Vec<Sums>], layer: usize, device: &Device) -> Result<LayerMoments> {
+    let shape = (groups.len(), groups[0][layer].features.len());
+    let mean: Vec<f32> = groups.iter().flat_map(|group| group[layer].mean()).collect();
+    let variance: Vec<f32> = groups.iter().flat_map(|group| group[layer].variance()).collect();
+    Ok(LayerMoments {
+        mean: Tensor::from_vec(mean, shape, device)?,
+        variance: Tensor::from_vec(variance, shape, device)?,
+    })
+}

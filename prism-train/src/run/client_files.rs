@@ -1,0 +1,179 @@
+//! What a client keeps between rounds: its optimiser state and its feature moments, in its own folder.
+//!
+//! Both are loaded when the client takes part and dropped after it, so a run's memory does not grow with the number of
+//! clients. An optimiser state is written under a new name each round; the checkpoint says which name counts, and only
+//! then are older ones removed. So a run that is killed at any moment resumes from a matching set.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use prism_core::arch::Layer;
+use prism_core::tensor_file::{self, FileKind, NamedTensor};
+use prism_core::{Architecture, Error};
+use prism_nn::Result;
+use prism_nn::adam::Moments;
+use serde::{Deserialize, Serialize};
+
+use crate::federation::OptimiserState;
+use crate::moments::{ClientMoments, LayerMoments};
+
+const OPTIMISER: FileKind = FileKind { name: "optimiser state", version: 1 };
+const MOMENTS: FileKind = FileKind { name: "feature moments", version: 1 };
+
+#[derive(Serialize, Deserialize)]
+struct OptimiserDescription {
+    architecture: Architecture,
+    seed: u64,
+    steps: u64,
+}
+
+/// What feature moments were measured on; moments under another key are never used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MomentsKey {
+    /// Digest of the data set's pixels and labels.
+    pub data: String,
+    /// Digest of the client's image numbers.
+    pub members: String,
+    /// Digest of the encoder.
+    pub encoder: String,
+    /// Whether moments are per class.
+    pub conditional: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MomentsDescription {
+    key: MomentsKey,
+    classes: Vec<u32>,
+}
+
+fn state_path(folder: &Path, round: u32) -> PathBuf {
+    folder.join(format!("adam-{round:06}.safetensors"))
+}
+
+fn moments_path(folder: &Path) -> PathBuf {
+    folder.join("moments.safetensors")
+}
+
+/// Writes the optimiser state of a client after `round` into its `folder`.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn save_state(folder: &Path, round: u32, arch: &Architecture, seed: u64, state: &OptimiserState) -> Result<()> {
+    make(folder)?;
+    let mut tensors = Vec::new();
+    for (layer, moments) in arch.layers().iter().zip(state.layers()) {
+        tensors.push(named(format!("first.{}", layer.name), &moments.first)?);
+        tensors.push(named(format!("second.{}", layer.name), &moments.second)?);
+    }
+    let description = OptimiserDescription { architecture: arch.clone(), seed, steps: state.steps() };
+    Ok(tensor_file::write(&state_path(folder, round), OPTIMISER, &description, &tensors)?)
+}
+
+/// Reads the optimiser state of a client after `round`; a client that never trained (`round` 0) starts afresh.
+///
+/// # Errors
+/// If the file is missing, damaged, or of another run.
+pub fn load_state(
+    folder: &Path,
+    round: u32,
+    arch: &Architecture,
+    seed: u64,
+    device: &Device,
+) -> Result<OptimiserState> {
+    if round == 0 {
+        return OptimiserState::new(arch, device);
+    }
+    let path = state_path(folder, round);
+    let (description, mut tensors) = tensor_file::read::<OptimiserDescription>(&path, OPTIMISER)?;
+    let refuse = |why: String| Error::corrupt(format!("optimiser state {}", path.display()), why);
+    if description.architecture != *arch || description.seed != seed {
+        return Err(refuse("it belongs to a run of another architecture or seed".into()).into());
+    }
+    let mut take = |part: &str, layer: &Layer| -> Result<Tensor> {
+        let name = format!("{part}.{}", layer.name);
+        let found = tensors.iter_mut().find(|t| t.name == name && t.shape == layer.shape());
+        let values = found.map(|t| std::mem::take(&mut t.values));
+        let values = values.ok_or_else(|| refuse(format!("it has no tensor {name} of shape {:?}", layer.shape())))?;
+        Ok(Tensor::from_vec(values, &layer.shape(), device)?)
+    };
+    let layers = arch
+        .layers()
+        .iter()
+        .map(|layer| Ok(Moments { first: take("first", layer)?, second: take("second", layer)? }))
+        .collect::<Result<_>>()?;
+    Ok(OptimiserState::from_layers(description.steps, layers))
+}
+
+/// Removes a client's optimiser states other than that of `round`.
+///
+/// # Errors
+/// If the folder cannot be read or a file not removed.
+pub fn remove_other_states(folder: &Path, round: u32) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    let kept = state_path(folder, round);
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io("read", folder, e))?.path();
+        let is_state = path.file_name().and_then(|n| n.to_str()).is_some_and(|name| name.starts_with("adam-"));
+        if is_state && path != kept {
+            fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a client's feature moments into its `folder`.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn save_moments(folder: &Path, key: &MomentsKey, moments: &ClientMoments) -> Result<()> {
+    make(folder)?;
+    let mut tensors = Vec::new();
+    for (layer, moments) in moments.layers().iter().enumerate() {
+        tensors.push(named(format!("mean.{layer}"), &moments.mean)?);
+        tensors.push(named(format!("variance.{layer}"), &moments.variance)?);
+    }
+    let description = MomentsDescription { key: key.clone(), classes: moments.classes().to_vec() };
+    Ok(tensor_file::write(&moments_path(folder), MOMENTS, &description, &tensors)?)
+}
+
+/// A client's feature moments, if they were saved before.
+///
+/// # Errors
+/// If the file is damaged, or was measured on other images or with another encoder than `key` says.
+pub fn load_moments(folder: &Path, key: &MomentsKey, device: &Device) -> Result<Option<ClientMoments>> {
+    let path = moments_path(folder);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let (description, tensors) = tensor_file::read::<MomentsDescription>(&path, MOMENTS)?;
+    let refuse = |why: &str| Error::corrupt(format!("feature moments {}", path.display()), why);
+    if description.key != *key {
+        return Err(refuse(
+            "they were measured on other images or with another encoder; give the run's own --data-dir, or start a new run",
+        )
+        .into());
+    }
+    let tensor = |name: String| -> Result<Option<Tensor>> {
+        let Some(found) = tensors.iter().find(|t| t.name == name) else { return Ok(None) };
+        if found.shape.len() != 2 || found.shape[0] != description.classes.len() {
+            return Err(refuse("a tensor has not one row for each class").into());
+        }
+        Ok(Some(Tensor::from_slice(&found.values, found.shape.as_slice(), device)?))
+    };
+    let mut layers = Vec::new();
+    while let (Some(mean), Some(variance)) =
+        (tensor(format!("mean.{}", layers.len()))?, tensor(format!("variance.{}", layers.len()))?)
+    {
+        layers.push(LayerMoments { mean, variance });
+    }
+    Ok(Some(ClientMoments::from_parts(description.classes, layers)))
+}
+
+fn named(name: String, tensor: &Tensor) -> Result<NamedTensor> {
+    Ok(NamedTensor { name, shape: tensor.dims().to_vec(), values: tensor.flatten_all()?.to_vec1()? })
+}
+
+fn make(folder: &Path) -> Result<()> {
+    Ok(fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?)
+}

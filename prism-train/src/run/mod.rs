@@ -1,0 +1,11 @@
+//! A run: its folder, its files, its progress, and the way from settings to a finished artifact.
+
+pub mod client_files;
+pub mod folder;
+pub mod interrupt;
+pub mod metrics;
+pub mod progress;
+mod train;
+
+pub use folder::RunFolder;
+pub use train::{Outcome, Start, train};

@@ -1,0 +1,91 @@
+//! Live progress on stderr: bars on a terminal, a line a round elsewhere, nothing with `--quiet`.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::metrics::RoundMetrics;
+
+/// Where progress goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Silent,
+    Lines,
+    Bars,
+}
+
+/// The progress of one run.
+pub struct Progress {
+    mode: Mode,
+    steps: ProgressBar,
+    rounds: u32,
+}
+
+impl Progress {
+    /// Progress of a run of `rounds` rounds; none at all if `quiet`.
+    pub fn new(rounds: u32, quiet: bool) -> Self {
+        let mode = match (quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Mode::Silent,
+            (false, false) => Mode::Lines,
+            (false, true) => Mode::Bars,
+        };
+        let target = if mode == Mode::Bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let steps = ProgressBar::with_draw_target(Some(0), target);
+        // The template is a constant, so it cannot fail to parse; a plain bar would do if it did.
+        if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:32}] {pos}/{len} steps, {per_sec}, {eta} left") {
+            steps.set_style(style.progress_chars("=> "));
+        }
+        Progress { mode, steps, rounds }
+    }
+
+    /// Says one thing that happened.
+    pub fn say(&self, line: impl AsRef<str>) {
+        match self.mode {
+            Mode::Silent => {}
+            Mode::Lines => eprintln!("{}", line.as_ref()),
+            Mode::Bars => self.steps.suspend(|| eprintln!("{}", line.as_ref())),
+        }
+    }
+
+    /// Starts the bar of the whole run: `done` of `total` local steps are behind.
+    pub fn begin(&self, done: u64, total: u64) {
+        self.steps.set_length(total);
+        self.steps.set_position(done);
+        self.steps.reset_eta();
+        self.steps.enable_steady_tick(Duration::from_millis(250));
+    }
+
+    /// Names the round that begins.
+    pub fn round(&self, round: u32, clients: usize) {
+        self.steps.set_message(format!("round {round}/{}, {clients} clients", self.rounds));
+    }
+
+    /// Counts one local step.
+    pub fn step(&self) {
+        self.steps.inc(1);
+    }
+
+    /// Moves to `done` local steps, however many the round really took, and reports the round.
+    pub fn finish_round(&self, done: u64, metrics: &RoundMetrics) {
+        self.steps.set_position(done);
+        let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.4}"));
+        self.say(format!(
+            "round {:>3}/{}  loss {}  lambda {}  up {:.3} bit/weight (KL bound {})  {}/{} clients  {:.1} s",
+            metrics.round,
+            self.rounds,
+            number(metrics.loss),
+            number(metrics.lambda),
+            metrics.uplink_bits_per_weight,
+            number(metrics.kl_bits_per_weight),
+            metrics.clients_answered,
+            metrics.clients_asked,
+            metrics.seconds,
+        ));
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.steps.finish_and_clear();
+    }
+}

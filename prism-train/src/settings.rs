@@ -1,0 +1,317 @@
+//! Every setting of a run, once: this struct is the command line, the TOML file and the record in the run folder.
+//!
+//! A value comes from the flag if one was given, else from the `--config` file, else from the defaults here.
+
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, FromArgMatches};
+use prism_core::Architecture;
+use prism_export::MaskRule;
+use prism_nn::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::partition::Partition;
+
+/// Most bytes that a settings file may have.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The settings of a training run. In a TOML file the keys are the flags' names, such as `image-size = 32`.
+#[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Settings {
+    /// Images to learn from: strokes (embedded), mnist, fashion-mnist, cifar10, or folder (your own)
+    #[arg(long, value_name = "NAME", default_value = "strokes", help_heading = "Data")]
+    pub dataset: String,
+    /// Folder that holds the data set's files
+    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// Use at most this many images
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Side of the images in pixels: a power of two from 8 to 256
+    #[arg(long, value_name = "PIXELS", default_value_t = 32, help_heading = "Data")]
+    pub image_size: usize,
+    /// 1 for grey, 3 for colour; by default what the data set has
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<usize>,
+
+    /// Number of clients
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Federation")]
+    pub clients: u32,
+    /// How images are divided: iid, shards:N, dirichlet:ALPHA or classes:N
+    #[arg(long, value_name = "RULE", default_value = "iid", help_heading = "Federation")]
+    pub partition: Partition,
+    /// Number of rounds
+    #[arg(long, value_name = "N", default_value_t = 12, help_heading = "Federation")]
+    pub rounds: u32,
+    /// Steps that a client takes in a round
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Federation")]
+    pub local_steps: u64,
+    /// Share of the clients that take part in a round, above 0 and at most 1
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, help_heading = "Federation")]
+    pub fraction: f64,
+    /// Probability that a client of the round never answers, at least 0 and below 1
+    #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Federation")]
+    pub dropout: f64,
+    /// Mask-aware moving average on the server: step by the distance of the masks
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Federation")]
+    pub mada: bool,
+    /// PRISM-alpha: share of the layers, counted from the output, whose scores cross as 32-bit numbers
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, help_heading = "Federation")]
+    pub alpha: f64,
+
+    /// Base width of the generator; weights grow with its square
+    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Model")]
+    pub ngf: usize,
+    /// Length of the latent vector
+    #[arg(long, value_name = "N", default_value_t = 128, help_heading = "Model")]
+    pub latent: usize,
+    /// One generator for all classes, told which to draw; needs labels, so it is ignored where there are none
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Model")]
+    pub conditional: bool,
+    /// Size of the one-hot label's entry beside the normal latent
+    #[arg(long, value_name = "X", default_value_t = 3.0, help_heading = "Model")]
+    pub label_scale: f32,
+    /// How the final mask is made from the learned probabilities
+    #[arg(long, value_name = "RULE", value_enum, default_value_t = MaskRule::Threshold, help_heading = "Model")]
+    pub mask: MaskRule,
+
+    /// Frozen encoder whose feature moments are matched: public (embedded), vgg19:FILE or random:SEED
+    #[arg(long, value_name = "NAME", default_value = "public", help_heading = "Training")]
+    pub encoder: String,
+    /// Images generated in a local step
+    #[arg(long, value_name = "N", default_value_t = 80, help_heading = "Training")]
+    pub batch_size: usize,
+    /// Classes drawn in a local step of a conditional model, sharing the batch
+    #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Training")]
+    pub classes_per_step: usize,
+    /// Adam's learning rate on the scores
+    #[arg(long, value_name = "RATE", default_value_t = 0.1, help_heading = "Training")]
+    pub lr: f64,
+    /// Root of every random draw: same settings and seed, same model, byte for byte
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
+    pub seed: u64,
+
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Run")]
+    pub device: String,
+    /// Threads to use; 0 for one per core
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Run")]
+    pub threads: usize,
+    /// Run folder; by default a new one under runs/
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out: Option<PathBuf>,
+    /// Draw a grid of samples every N rounds, and after the last; 0 for never
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Run")]
+    pub sample_every: u32,
+}
+
+/// Settings that say how a run is carried out, not what it computes: they may change when it is resumed.
+const FREE_ON_RESUME: [&str; 5] = ["device", "threads", "rounds", "sample-every", "data-dir"];
+
+impl Settings {
+    /// The settings that the command line and the file at `config` add up to.
+    ///
+    /// # Errors
+    /// [`prism_core::Error::Usage`] if the file is missing, has an unknown key or a value of the wrong type.
+    pub fn resolve(matches: &ArgMatches, config: Option<&Path>) -> Result<Self> {
+        let flags = Settings::from_arg_matches(matches).map_err(|e| Error::usage(e.to_string()))?;
+        let mut table = to_table(&flags)?;
+        let Some(path) = config else { return Ok(flags) };
+        table.extend(read_table(path)?);
+        table.extend(given(matches, &flags)?);
+        from_table(table, path)
+    }
+
+    /// The settings of the run saved at `path`, with those flags of this command line that a resumed run may change.
+    ///
+    /// # Errors
+    /// [`prism_core::Error::Usage`] if a given flag contradicts the run.
+    pub fn resume(matches: &ArgMatches, path: &Path) -> Result<Self> {
+        let mut table = read_table(path)?;
+        let flags = Settings::from_arg_matches(matches).map_err(|e| Error::usage(e.to_string()))?;
+        for (key, value) in given(matches, &flags)? {
+            if !FREE_ON_RESUME.contains(&key.as_str()) && table.get(&key) != Some(&value) {
+                return Err(Error::usage(format!(
+                    "--{key} {value} contradicts the run being resumed, which has {}; leave the flag out, or start a new run",
+                    table.get(&key).map_or("no such setting".into(), ToString::to_string)
+                )));
+            }
+            table.insert(key, value);
+        }
+        from_table(table, path)
+    }
+
+    /// Reads settings saved by [`Settings::to_toml`].
+    ///
+    /// # Errors
+    /// [`prism_core::Error::Usage`] if the file is missing or not a settings file.
+    pub fn read(path: &Path) -> Result<Self> {
+        from_table(read_table(path)?, path)
+    }
+
+    /// The settings as a TOML file that `--config` accepts.
+    ///
+    /// # Errors
+    /// [`prism_core::Error::Usage`] if a value has no TOML form, such as a seed above `i64::MAX`.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::usage(format!("the settings cannot be written as TOML: {e}")))
+    }
+
+    /// Refuses values outside their limits.
+    ///
+    /// # Errors
+    /// [`prism_core::Error::Usage`] naming the flag, its value and its limit.
+    pub fn validate(&self) -> Result<()> {
+        let refuse =
+            |flag: &str, value: String, limit: &str| Err(Error::usage(format!("--{flag} is {value}; choose {limit}")));
+        if self.seed > i64::MAX as u64 {
+            return refuse("seed", self.seed.to_string(), "a number up to 9223372036854775807");
+        }
+        for (flag, count, limit) in [
+            ("clients", self.clients.into(), "at least 1"),
+            ("rounds", self.rounds.into(), "at least 1"),
+            ("local-steps", self.local_steps, "at least 1"),
+            ("classes-per-step", self.classes_per_step as u64, "at least 1"),
+            ("limit", self.limit.map_or(1, |n| n as u64), "at least 1 image"),
+        ] {
+            if count == 0 {
+                return refuse(flag, count.to_string(), limit);
+            }
+        }
+        if self.batch_size < 2 || self.batch_size > 65536 {
+            return refuse("batch-size", self.batch_size.to_string(), "2 to 65536, since a variance needs two images");
+        }
+        if self.threads > 1024 {
+            return refuse("threads", self.threads.to_string(), "0 (one per core) to 1024");
+        }
+        if !(self.fraction > 0.0 && self.fraction <= 1.0) {
+            return refuse("fraction", self.fraction.to_string(), "a number above 0 and at most 1");
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse("dropout", self.dropout.to_string(), "a number from 0 to below 1");
+        }
+        if !(0.0..=1.0).contains(&self.alpha) {
+            return refuse("alpha", self.alpha.to_string(), "a number from 0 to 1");
+        }
+        if !(self.lr > 0.0 && self.lr <= 100.0) {
+            return refuse("lr", self.lr.to_string(), "a number above 0 and at most 100, such as 0.1");
+        }
+        // The data set may still change channels and classes; the rest of the shape is settled here, before it loads.
+        Ok(self.architecture(self.channels.unwrap_or(1), 0).validate()?)
+    }
+
+    /// The generator that these settings describe, for a data set with so many channels and classes.
+    pub fn architecture(&self, channels: usize, classes: usize) -> Architecture {
+        Architecture {
+            image_size: self.image_size,
+            channels,
+            ngf: self.ngf,
+            latent: self.latent,
+            classes: if self.conditional { classes } else { 0 },
+            label_scale: self.label_scale,
+        }
+    }
+}
+
+fn is_given(matches: &ArgMatches, key: &str) -> bool {
+    matches.value_source(&key.replace('-', "_")) == Some(ValueSource::CommandLine)
+}
+
+fn given(matches: &ArgMatches, flags: &Settings) -> Result<toml::Table> {
+    Ok(to_table(flags)?.into_iter().filter(|(key, _)| is_given(matches, key)).collect())
+}
+
+fn to_table(settings: &Settings) -> Result<toml::Table> {
+    toml::Table::try_from(settings).map_err(|e| Error::usage(format!("the settings have no TOML form: {e}")))
+}
+
+fn from_table(table: toml::Table, path: &Path) -> Result<Settings> {
+    table.try_into().map_err(|e: toml::de::Error| {
+        Error::usage(format!("{}: {}; see `prism-train --help` for every setting", path.display(), e.message()))
+    })
+}
+
+fn read_table(path: &Path) -> Result<toml::Table> {
+    let bytes = prism_core::file::read_bounded(path, MAX_FILE)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::usage(format!("{} is not a text file; give a TOML file of settings", path.display())))?;
+    text.parse().map_err(|e: toml::de::Error| Error::usage(format!("{}: {}", path.display(), e.message())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Command;
+
+    fn parse(arguments: &[&str]) -> ArgMatches {
+        let command = Settings::augment_args(Command::new("prism-train"));
+        command.try_get_matches_from(std::iter::once("prism-train").chain(arguments.iter().copied())).unwrap()
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let config = file("clients = 5\nngf = 8\ndata-dir = \"a\"");
+        let settings = Settings::resolve(&parse(&["--clients", "10"]), Some(config.path())).unwrap();
+        assert_eq!((settings.clients, settings.ngf, settings.rounds), (10, 8, 12));
+        assert_eq!(settings.data_dir, Some("a".into()));
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_that_name_the_key() {
+        let config = file("klients = 5");
+        let error = Settings::resolve(&parse(&[]), Some(config.path())).unwrap_err();
+        assert!(error.to_string().contains("klients"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn saved_settings_read_back_the_same() {
+        let settings = Settings::resolve(&parse(&["--partition", "dirichlet:0.3", "--seed", "9"]), None).unwrap();
+        let saved = file(&settings.to_toml().unwrap());
+        assert_eq!(Settings::read(saved.path()).unwrap(), settings);
+    }
+
+    #[test]
+    fn a_resumed_run_may_go_on_longer_but_not_change_its_width() {
+        let saved = file(&Settings::resolve(&parse(&[]), None).unwrap().to_toml().unwrap());
+        let longer = Settings::resume(&parse(&["--rounds", "40", "--threads", "1"]), saved.path()).unwrap();
+        assert_eq!((longer.rounds, longer.threads), (40, 1));
+        assert!(Settings::resume(&parse(&["--ngf", "16"]), saved.path()).is_ok());
+        let error = Settings::resume(&parse(&["--ngf", "8"]), saved.path()).unwrap_err();
+        assert!(error.to_string().contains("--ngf 8"), "{error}");
+    }
+
+    #[test]
+    fn values_outside_their_limits_are_refused() {
+        for flags in [
+            ["--clients", "0"],
+            ["--rounds", "0"],
+            ["--local-steps", "0"],
+            ["--batch-size", "1"],
+            ["--fraction", "0"],
+            ["--fraction", "NaN"],
+            ["--dropout", "1"],
+            ["--alpha", "2"],
+            ["--lr", "-1"],
+            ["--image-size", "33"],
+            ["--ngf", "0"],
+            ["--channels", "2"],
+            ["--seed", "18446744073709551615"],
+        ] {
+            let Ok(settings) = Settings::resolve(&parse(&flags), None) else { continue };
+            assert!(settings.validate().is_err(), "{flags:?} should be refused");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The whole way, by the programs that users run: train, resume, export, draw; the same bytes however it went.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use prism_tests::{command, run, succeed};
+
+/// A federation small enough for a debug build: seconds, not minutes.
+const TINY: [&str; 21] = [
+    "--dataset",
+    "strokes",
+    "--limit",
+    "80",
+    "--image-size",
+    "16",
+    "--ngf",
+    "4",
+    "--latent",
+    "16",
+    "--clients",
+    "2",
+    "--rounds",
+    "3",
+    "--local-steps",
+    "2",
+    "--batch-size",
+    "8",
+    "--encoder",
+    "random:1",
+    "--quiet",
+];
+
+fn tiny<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    TINY.iter().copied().chain(more.iter().copied()).collect()
+}
+
+/// Trains in `folder/NAME` and returns the artifact's bytes.
+fn train(folder: &Path, name: &str, more: &[&str]) -> Vec<u8> {
+    succeed("prism-train", folder, &tiny(&[&["--out", name], more].concat()));
+    artifact(&folder.join(name))
+}
+
+fn artifact(run: &Path) -> Vec<u8> {
+    fs::read(run.join("model.safetensors.zst")).expect("a finished run has an artifact")
+}
+
+#[test]
+fn a_run_leaves_everything_that_the_readme_promises() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = succeed("prism-train", folder.path(), &tiny(&[]));
+    let run = folder.path().join("runs/strokes-001");
+    assert_eq!(folder.path().join(picture.trim()), run.join("samples.png"));
+    for file in [
+        "settings.toml",
+        "partition.json",
+        "checkpoint.safetensors",
+        "metrics.jsonl",
+        "samples/round-0003.png",
+        "model.safetensors.zst",
+        "samples.png",
+    ] {
+        assert!(run.join(file).exists(), "{file} is missing");
+    }
+    let metrics = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = metrics.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    for (i, line) in lines.iter().enumerate() {
+        assert_eq!(line["round"], i as u64 + 1);
+        assert!(line["loss"].as_f64().unwrap() > 0.0);
+        let lambda = line["lambda"].as_f64().unwrap();
+        assert!(lambda > 0.0 && lambda < 1.0, "lambda {lambda}");
+        assert!(line["kl_bits_per_weight"].as_f64().unwrap() > 0.0);
+        // A bit a weight, each layer rounded up to a byte, and a header.
+        let bits = line["uplink_bits_per_weight"].as_f64().unwrap();
+        assert!(bits > 1.0 && bits < 1.1, "uplink {bits}");
+    }
+    // The saved settings are a recipe: they give the same model again.
+    let again = run.join("settings.toml");
+    let second = folder.path().join("second");
+    succeed("prism-train", folder.path(), &["--config", again.to_str().unwrap(), "--out", "second", "--quiet"]);
+    assert_eq!(artifact(&run), artifact(&second));
+}
+
+#[test]
+fn the_number_of_threads_changes_no_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = train(folder.path(), "one", &["--threads", "1"]);
+    for threads in ["2", "3"] {
+        assert!(one == train(folder.path(), threads, &["--threads", threads]), "{threads} threads");
+    }
+    assert!(one != train(folder.path(), "other-seed", &["--seed", "1"]), "the seed must matter");
+}
+
+#[test]
+fn a_run_killed_at_any_moment_resumes_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--rounds", "4", "--dropout", "0.3", "--alpha", "0.2"];
+    let whole = train(folder.path(), "whole", &more);
+    for (attempt, milliseconds) in [40u64, 150, 400].into_iter().enumerate() {
+        let name = format!("killed-{attempt}");
+        kill_in_mid_run(folder.path(), &tiny(&[&["--out", name.as_str()], &more[..]].concat()), &name, milliseconds);
+        succeed("prism-train", folder.path(), &["--resume", &name, "--quiet"]);
+        assert!(
+            whole == artifact(&folder.path().join(&name)),
+            "killed {milliseconds} ms after its settings were saved"
+        );
+        let lines = fs::read_to_string(folder.path().join(&name).join("metrics.jsonl")).unwrap().lines().count();
+        assert_eq!(lines, 4, "each round is reported once");
+    }
+}
+
+/// Starts a run and kills it `milliseconds` after its settings are on disk.
+fn kill_in_mid_run(folder: &Path, arguments: &[&str], name: &str, milliseconds: u64) {
+    let mut child = command("prism-train", folder, arguments).spawn().unwrap();
+    let settings = folder.join(name).join("settings.toml");
+    let patience = Instant::now();
+    while !settings.exists() && patience.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    // A run that ended before the signal is resumed all the same, which must change nothing.
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_longer_run_continues_a_shorter_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = train(folder.path(), "long", &["--rounds", "4"]);
+    train(folder.path(), "short", &["--rounds", "2"]);
+    succeed("prism-train", folder.path(), &["--resume", "short", "--rounds", "4", "--quiet"]);
+    assert!(long == artifact(&folder.path().join("short")));
+}
+
+#[test]
+fn every_option_of_the_method_trains() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = train(folder.path(), "base", &[]);
+    for (name, more) in [
+        ("unconditional", ["--conditional", "false"]),
+        ("plain-average", ["--mada", "false"]),
+        ("alpha", ["--alpha", "0.5"]),
+        ("half", ["--fraction", "0.5"]),
+        ("shards", ["--partition", "shards:2"]),
+        ("dirichlet", ["--partition", "dirichlet:0.5"]),
+        ("classes", ["--partition", "classes:5"]),
+        ("colour", ["--channels", "3"]),
+        ("sampled", ["--mask", "sampled"]),
+    ] {
+        assert!(base != train(folder.path(), name, &more), "{name} changes nothing");
+    }
+}
+
+#[test]
+fn a_round_that_nobody_answers_moves_nothing_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "silent", &["--dropout", "0.95", "--rounds", "6"]);
+    let metrics = fs::read_to_string(folder.path().join("silent/metrics.jsonl")).unwrap();
+    let silent = metrics.lines().filter(|line| line.contains("\"clients_answered\":0")).count();
+    assert!(silent > 0, "with 95% dropout some of six rounds are silent");
+    assert!(metrics.contains("\"lambda\":null"));
+}
+
+#[test]
+fn the_exporter_gives_the_very_artifact_that_the_run_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = train(folder.path(), "run", &[]);
+    let printed = succeed("prism-export", folder.path(), &["run", "--out", "again.safetensors.zst"]);
+    assert!(printed.contains("again.safetensors.zst"), "{printed}");
+    assert!(bytes == fs::read(folder.path().join("again.safetensors.zst")).unwrap());
+    let sampled = ["run", "--mask", "sampled", "--out", "sampled.safetensors.zst", "--json"];
+    let report: serde_json::Value = serde_json::from_str(&succeed("prism-export", folder.path(), &sampled)).unwrap();
+    assert_eq!(report["file_bytes"], fs::metadata(folder.path().join("sampled.safetensors.zst")).unwrap().len());
+    assert!(bytes != fs::read(folder.path().join("sampled.safetensors.zst")).unwrap());
+}
+
+#[test]
+fn a_trained_artifact_draws_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]);
+    succeed("prism-infer", folder.path(), &["--model", "run/model.safetensors.zst", "--n", "10", "--quiet"]);
+    let picture: PathBuf = folder.path().join("samples.png");
+    let bytes = fs::read(picture).unwrap();
+    assert!(bytes.starts_with(b"\x89PNG"));
+    let info = run("prism-infer", folder.path(), &["info", "--model", "run/model.safetensors.zst", "--json"]);
+    let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+    assert!(info.to_string().contains("strokes"), "{info}");
+}

@@ -1,0 +1,134 @@
+//! What a user can get wrong, and what the program says: one sentence, the right exit code, nothing lost.
+
+use std::fs;
+use std::path::Path;
+
+use prism_tests::{refused, succeed};
+
+const TINY: [&str; 17] = [
+    "--limit",
+    "80",
+    "--image-size",
+    "16",
+    "--ngf",
+    "4",
+    "--clients",
+    "2",
+    "--rounds",
+    "1",
+    "--local-steps",
+    "1",
+    "--batch-size",
+    "8",
+    "--encoder",
+    "random:1",
+    "--quiet",
+];
+
+fn refuse_train(folder: &Path, arguments: &[&str], words: &[&str]) {
+    refused("prism-train", folder, arguments, 2, words);
+}
+
+#[test]
+fn impossible_settings_name_the_flag_and_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, words) in [
+        (["--clients", "0"], ["--clients is 0", "at least 1"]),
+        (["--rounds", "0"], ["--rounds is 0", "at least 1"]),
+        (["--local-steps", "0"], ["--local-steps is 0", "at least 1"]),
+        (["--image-size", "33"], ["image size is 33", "power of two"]),
+        (["--ngf", "0"], ["ngf is 0", "from 1"]),
+        (["--batch-size", "1"], ["--batch-size is 1", "two images"]),
+        (["--fraction", "1.5"], ["--fraction is 1.5", "at most 1"]),
+        (["--dropout", "1"], ["--dropout is 1", "below 1"]),
+        (["--alpha", "NaN"], ["--alpha is NaN", "from 0 to 1"]),
+        (["--device", "tpu"], ["'tpu'", "cuda:N"]),
+        (["--dataset", "imagenet"], ["'imagenet'", "fashion-mnist"]),
+        (["--encoder", "resnet"], ["resnet", "public"]),
+        (["--config", "no-such.toml"], ["no-such.toml", "cannot read"]),
+        (["--resume", "no-such-run"], ["no-such-run", "holds no run"]),
+    ] {
+        refuse_train(folder.path(), &arguments, &words);
+    }
+    assert!(!folder.path().join("runs").exists(), "a refused run leaves nothing behind");
+}
+
+#[test]
+fn partitions_that_do_not_fit_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    for (partition, clients) in [("shards:50", "2"), ("iid", "81"), ("classes:11", "2")] {
+        let arguments = [&TINY[..], &["--partition", partition, "--clients", clients]].concat();
+        let output = prism_tests::run("prism-train", folder.path(), &arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{partition}: {stderr}");
+        assert!(stderr.contains("error: ") && !stderr.contains("panicked"), "{partition}: {stderr}");
+    }
+}
+
+#[test]
+fn missing_data_says_which_files_and_where() {
+    let folder = tempfile::tempdir().unwrap();
+    refuse_train(
+        folder.path(),
+        &["--dataset", "mnist", "--data-dir", "nowhere", "--quiet"],
+        &["train-images-idx3-ubyte", "nowhere"],
+    );
+}
+
+#[test]
+fn a_folder_that_holds_a_run_is_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = [&TINY[..], &["--out", "run"]].concat();
+    succeed("prism-train", folder.path(), &arguments);
+    let before = fs::read(folder.path().join("run/checkpoint.safetensors")).unwrap();
+    refuse_train(folder.path(), &arguments, &["already holds a run", "--resume"]);
+    refuse_train(folder.path(), &["--resume", "run", "--ngf", "8"], &["--ngf 8", "has 4"]);
+    assert_eq!(before, fs::read(folder.path().join("run/checkpoint.safetensors")).unwrap());
+}
+
+#[test]
+fn damaged_run_files_are_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    succeed("prism-train", folder.path(), &[&TINY[..], &["--out", "run"]].concat());
+    let resume = ["--resume", "run", "--rounds", "2", "--quiet"];
+    for (file, expected) in [
+        ("checkpoint.safetensors", "checkpoint"),
+        ("clients/0000/adam-000001.safetensors", "optimiser state"),
+        ("clients/0001/moments.safetensors", "feature moments"),
+    ] {
+        let path = folder.path().join("run").join(file);
+        let intact = fs::read(&path).unwrap();
+        for damaged in [intact[..intact.len() / 2].to_vec(), flipped(&intact), b"not a tensor file".to_vec()] {
+            fs::write(&path, &damaged).unwrap();
+            refused("prism-train", folder.path(), &resume, 1, &[expected, file]);
+            assert_eq!(fs::read(&path).unwrap(), damaged, "a refused file is left as it is");
+        }
+        fs::write(&path, intact).unwrap();
+    }
+    succeed("prism-train", folder.path(), &resume);
+}
+
+fn flipped(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    bytes
+}
+
+#[test]
+fn a_foreign_checkpoint_is_refused_by_what_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    succeed("prism-train", folder.path(), &[&TINY[..], &["--out", "run"]].concat());
+    succeed("prism-train", folder.path(), &[&TINY[..], &["--out", "other", "--seed", "5"]].concat());
+    fs::copy(folder.path().join("other/checkpoint.safetensors"), folder.path().join("run/checkpoint.safetensors"))
+        .unwrap();
+    refuse_train(folder.path(), &["--resume", "run", "--quiet"], &["seed 5", "give 0"]);
+}
+
+#[test]
+fn the_exporter_refuses_what_is_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    refused("prism-export", folder.path(), &["nowhere"], 2, &["nowhere"]);
+    fs::write(folder.path().join("junk"), b"junk").unwrap();
+    refused("prism-export", folder.path(), &["junk"], 1, &["junk", "damaged"]);
+}
