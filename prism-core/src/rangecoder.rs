@@ -54,7 +54,7 @@ pub fn decode(bytes: &[u8], len: usize, p: u16) -> Result<LayerBits, String> {
 /// Where a range of at least 2^24 is parted: above 0 and below `range`. Shifting before multiplying, as 32-bit coders do,
 /// would give what is rounded off to the rarer bit of a dense layer.
 fn bound(range: u32, p: u16) -> u32 {
-    (u64::from(range) * u64::from(p) >> 16) as u32
+    ((u64::from(range) * u64::from(p)) >> 16) as u32
 }
 
 struct Encoder {

@@ -1,0 +1,140 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::latent;
+use crate::mask::Mask;
+use crate::score::sample_bits;
+use crate::stream::{Purpose, StreamId};
+
+struct Parts {
+    arch: Architecture,
+    mask: Mask,
+    norms: Vec<FoldedNorm>,
+}
+
+/// A generator with random masks and norms of the size that calibration gives: outputs stay within a few units.
+fn parts(arch: Architecture, seed: u64) -> Parts {
+    let mut stream = StreamId::new(seed, Purpose::Test).open();
+    let mask = arch.layers().iter().map(|l| sample_bits(&vec![0.4; l.weights()], &mut stream)).collect();
+    let mut draw = |n: usize, mean: f64, std: f64| (0..n).map(|_| (mean + std * stream.normal()) as f32).collect();
+    let mut norm = |n| FoldedNorm { scale: draw(n, 1.0, 0.3), shift: draw(n, 0.0, 0.3) };
+    let norms = arch.norms().iter().map(|n| norm(n.channels)).collect();
+    Parts { arch, mask: Mask::new(mask), norms }
+}
+
+impl Parts {
+    fn model(&self) -> Model<'_> {
+        Model::new(&self.arch, 7, &self.mask, &self.norms).unwrap()
+    }
+
+    fn inputs(&self, n: u64) -> Vec<f32> {
+        let label = |k| latent::default_label(&self.arch, k);
+        (0..n).flat_map(|k| latent::input(&self.arch, &latent::latent(&self.arch, 3, k), label(k)).unwrap()).collect()
+    }
+}
+
+fn arch(image_size: usize, channels: usize, ngf: usize, classes: usize) -> Architecture {
+    Architecture { image_size, channels, ngf, latent: 9, classes, label_scale: 3.0 }
+}
+
+fn threads(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).unwrap()
+}
+
+#[test]
+fn images_match_the_reference_at_every_size() {
+    for (size, channels, ngf, classes) in [(8, 1, 3, 0), (16, 3, 5, 2), (32, 1, 4, 10), (64, 3, 2, 0), (128, 1, 2, 3)] {
+        let parts = parts(arch(size, channels, ngf, classes), 1);
+        let inputs = parts.inputs(2);
+        let images = Sampler::new(&parts.model()).images(&inputs, threads(1));
+        let expected = inputs.chunks(parts.arch.inputs()).flat_map(|input| reference::image(&parts.model(), input));
+        let mut spread = 0.0f64;
+        for (at, (x, y)) in images.iter().zip(expected).enumerate() {
+            assert!((f64::from(*x) - y).abs() < 1e-5, "size {size}, value {at}: {x} against {y}");
+            spread = spread.max((y - f64::from(images[0])).abs());
+        }
+        assert!(spread > 0.1, "size {size}: the image is flat, so the comparison says nothing");
+    }
+}
+
+/// An 8x8 generator written out index by index from the formulas of the module page.
+#[test]
+fn the_reference_matches_the_formulas_written_out() {
+    let parts = parts(Architecture { latent: 3, ..arch(8, 1, 2, 2) }, 4);
+    let model = parts.model();
+    let input = &parts.inputs(2)[5..];
+    let layers = parts.arch.layers();
+    let w = |l: usize, i: usize| f64::from(layers[l].sigma()) * f64::from(model.weights(l, &layers[l])[i]);
+    let bn = |n: usize, c: usize, v: f64| {
+        let norm = &parts.norms[n];
+        (f64::from(norm.scale[c]) * v + f64::from(norm.shift[c])).max(0.0)
+    };
+    let first = |o: usize, r: usize, c: usize| -> f64 {
+        (0..5).map(|i| f64::from(input[i]) * w(0, ((i * 4 + o) * 4 + r) * 4 + c)).sum()
+    };
+    let inside = |v: isize| (0..8).contains(&v);
+    let conv = |l: usize, inputs: usize, o: usize, r: usize, c: usize, x: &dyn Fn(usize, usize, usize) -> f64| -> f64 {
+        let mut sum = 0.0;
+        for i in 0..inputs {
+            for (u, v) in (0..3).flat_map(|u| (0..3).map(move |v| (u, v))) {
+                let (y, z) = ((r + u) as isize - 1, (c + v) as isize - 1);
+                if inside(y) && inside(z) {
+                    sum += w(l, ((o * inputs + i) * 3 + u) * 3 + v) * x(i, y as usize, z as usize);
+                }
+            }
+        }
+        sum
+    };
+    let table = |channels: usize, f: &dyn Fn(usize, usize, usize) -> f64| -> Vec<f64> {
+        (0..channels * 64).map(|k| f(k / 64, k / 8 % 8, k % 8)).collect()
+    };
+    let inner = table(2, &|o, r, c| conv(1, 4, o, r, c, &|i, y, z| bn(0, i, first(i, y / 2, z / 2))));
+    let outer = table(2, &|o, r, c| {
+        let skip: f64 = (0..4).map(|i| w(3, o * 4 + i) * first(i, r / 2, c / 2)).sum();
+        conv(2, 2, o, r, c, &|i, y, z| bn(1, i, inner[(i * 8 + y) * 8 + z])) + skip
+    });
+    let image = table(1, &|o, r, c| conv(4, 2, o, r, c, &|i, y, z| bn(2, i, outer[(i * 8 + y) * 8 + z])).tanh());
+    for (x, y) in reference::image(&model, input).iter().zip(image) {
+        assert!((x - y).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn an_image_is_the_same_at_any_thread_count_and_in_any_company() {
+    let parts = parts(arch(16, 3, 4, 3), 2);
+    let sampler = Sampler::new(&parts.model());
+    let inputs = parts.inputs(7);
+    let together = sampler.images(&inputs, threads(1));
+    assert_eq!(sampler.images(&inputs, threads(2)), together);
+    assert_eq!(sampler.images(&inputs, threads(3)), together);
+    assert_eq!(sampler.images(&inputs, threads(64)), together);
+    let alone: Vec<f32> = inputs.chunks(12).flat_map(|input| sampler.images(input, threads(2))).collect();
+    assert_eq!(alone, together);
+    assert!(sampler.images(&[], threads(2)).is_empty());
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let good = parts(arch(8, 1, 2, 0), 1);
+    let other = parts(arch(8, 1, 3, 0), 1);
+    assert!(Model::new(&good.arch, 0, &other.mask, &good.norms).is_err());
+    assert!(Model::new(&good.arch, 0, &good.mask, &other.norms).is_err());
+    assert!(Model::new(&good.arch, 0, &good.mask, &good.norms[1..]).is_err());
+    let mut norms = good.norms.clone();
+    norms[1].shift[0] = f32::INFINITY;
+    let why = Model::new(&good.arch, 0, &good.mask, &norms).unwrap_err().to_string();
+    assert!(why.contains("shift of norm blocks.0.bn2 is inf in channel 0"), "{why}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_small_generator_matches_its_reference(seed: u64, double in 0usize..3, ngf in 1usize..6, classes in 0usize..4, colour: bool) {
+        let parts = parts(arch(8 << double, if colour { 3 } else { 1 }, ngf, classes), seed);
+        let inputs = parts.inputs(1);
+        let image = Sampler::new(&parts.model()).images(&inputs, threads(1));
+        for (x, y) in image.iter().zip(reference::image(&parts.model(), &inputs)) {
+            prop_assert!((f64::from(*x) - y).abs() < 1e-5, "{} against {}", x, y);
+        }
+    }
+}
