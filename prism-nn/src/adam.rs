@@ -1,6 +1,12 @@
 //! Adam (Kingma and Ba, 2015) on the scores.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var};
+use rayon::prelude::*;
+
+use crate::ops::storage::{floats, floats_mut, on_cpu};
+
+/// Parameters that one task moves.
+const CHUNK: usize = 1 << 14;
 
 /// Adam's settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,14 +44,93 @@ impl Adam {
     }
 
     /// Moves `parameter` against `gradient`; `step` counts from 1.
+    ///
+    /// On the CPU the moments are overwritten in place, so clones of [`Moments`] that share their tensors change as well.
+    ///
+    /// # Errors
+    /// If the shapes differ.
     pub fn update(&self, parameter: &Var, gradient: &Tensor, moments: &mut Moments, step: u64) -> Result<()> {
-        let step = step as i32;
+        // Beyond this both corrections are 1 in f64.
+        let step = step.min(1 << 20) as i32;
+        let rate = self.lr / (1.0 - self.beta1.powi(step));
+        let correction = 1.0 - self.beta2.powi(step);
+        let tensors = [parameter.as_tensor(), gradient, &moments.first, &moments.second];
+        if tensors.into_iter().all(|t| on_cpu(t) && t.is_contiguous()) {
+            moments.first.inplace_op2(gradient, &Decay { beta: self.beta1, square: false })?;
+            moments.second.inplace_op2(gradient, &Decay { beta: self.beta2, square: true })?;
+            let advance = Advance { rate: rate as f32, correction: correction as f32, epsilon: self.epsilon as f32 };
+            return parameter.as_tensor().inplace_op3(&moments.first, &moments.second, &advance);
+        }
         let first = ((&moments.first * self.beta1)? + (gradient * (1.0 - self.beta1))?)?;
         let second = ((&moments.second * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
-        let rate = self.lr / (1.0 - self.beta1.powi(step));
-        let root = ((&second / (1.0 - self.beta2.powi(step)))?.sqrt()? + self.epsilon)?;
+        let root = ((&second / correction)?.sqrt()? + self.epsilon)?;
         parameter.set(&(parameter.as_tensor() - ((&first / root)? * rate)?)?)?;
         *moments = Moments { first: first.detach(), second: second.detach() };
         Ok(())
     }
+}
+
+/// `moment <- beta * moment + (1 - beta) * gradient`, or the gradient's square.
+struct Decay {
+    beta: f64,
+    square: bool,
+}
+
+impl InplaceOp2 for Decay {
+    fn name(&self) -> &'static str {
+        "adam-moment"
+    }
+
+    fn cpu_fwd(&self, moment: &mut CpuStorage, m_at: &Layout, gradient: &CpuStorage, g_at: &Layout) -> Result<()> {
+        let (moment, gradient) = (floats_mut(moment, m_at)?, floats(gradient, g_at)?);
+        same_length(moment, gradient)?;
+        let (keep, take) = (self.beta as f32, (1.0 - self.beta) as f32);
+        moment.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).for_each(|(moment, gradient)| {
+            for (m, &g) in moment.iter_mut().zip(gradient) {
+                *m = keep * *m + take * if self.square { g * g } else { g };
+            }
+        });
+        Ok(())
+    }
+}
+
+/// `parameter <- parameter - rate * first / (sqrt(second / correction) + epsilon)`.
+struct Advance {
+    rate: f32,
+    correction: f32,
+    epsilon: f32,
+}
+
+impl InplaceOp3 for Advance {
+    fn name(&self) -> &'static str {
+        "adam-step"
+    }
+
+    fn cpu_fwd(
+        &self,
+        parameter: &mut CpuStorage,
+        p_at: &Layout,
+        first: &CpuStorage,
+        m_at: &Layout,
+        second: &CpuStorage,
+        v_at: &Layout,
+    ) -> Result<()> {
+        let (parameter, first, second) = (floats_mut(parameter, p_at)?, floats(first, m_at)?, floats(second, v_at)?);
+        same_length(parameter, first)?;
+        same_length(parameter, second)?;
+        let moments = first.par_chunks(CHUNK).zip(second.par_chunks(CHUNK));
+        parameter.par_chunks_mut(CHUNK).zip(moments).for_each(|(parameter, (first, second))| {
+            for ((p, &m), &v) in parameter.iter_mut().zip(first).zip(second) {
+                *p -= self.rate * m / ((v / self.correction).sqrt() + self.epsilon);
+            }
+        });
+        Ok(())
+    }
+}
+
+fn same_length(a: &[f32], b: &[f32]) -> Result<()> {
+    if a.len() != b.len() {
+        candle_core::bail!("Adam cannot move {} parameters by {} numbers", a.len(), b.len());
+    }
+    Ok(())
 }

@@ -9,8 +9,14 @@
 //! Convolutions are implicit matrix products: no column matrix is ever stored.
 
 pub mod conv;
+pub mod masking;
+pub mod matmul;
+pub mod moments;
+pub mod norm;
 pub mod planes;
+pub mod resample;
 pub mod scratch;
+pub mod share;
 pub mod simd;
 pub mod tile;
 pub mod weight_grad;

@@ -39,7 +39,10 @@ pub fn upsample2x(x: &Tensor) -> Result<Tensor> {
 
 /// Maximum over disjoint 2x2 squares: `[B, C, H, W]` -> `[B, C, H/2, W/2]`, an odd last row or column left out.
 pub fn max_pool2x2(x: &Tensor) -> Result<Tensor> {
-    x.max_pool2d(2)
+    // candle's own `max_pool2d` has a gradient that is four times too small.
+    let (batch, channels, height, width) = x.dims4()?;
+    let even = x.narrow(2, 0, height / 2 * 2)?.narrow(3, 0, width / 2 * 2)?.contiguous()?;
+    even.reshape((batch, channels, height / 2, 2, width / 2, 2))?.max(5)?.max(3)
 }
 
 /// `frozen * M` with M drawn from `Bernoulli(sigmoid(scores))`; the gradient passes straight through M to the probability.

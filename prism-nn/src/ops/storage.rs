@@ -1,6 +1,8 @@
 //! Between candle's storages and the kernels' slices.
 
-use candle_core::{CpuStorage, DType, Layout, Result, Tensor};
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor};
+
+use crate::cpu::planes::Planes;
 
 /// Whether the CPU kernels take `tensor`: f32 in main memory.
 pub fn on_cpu(tensor: &Tensor) -> bool {
@@ -15,6 +17,14 @@ pub fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]>
     }
 }
 
+/// The floats of a contiguous f32 tensor, to overwrite.
+pub fn floats_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (layout.contiguous_offsets(), storage) {
+        (Some((start, end)), CpuStorage::F32(values)) => Ok(&mut values[start..end]),
+        _ => Err(candle_core::Error::RequiresContiguous { op: "a CPU kernel" }),
+    }
+}
+
 /// Calls `work` with the floats of several contiguous f32 tensors in main memory.
 pub fn with_floats<const N: usize, R>(tensors: [&Tensor; N], work: impl FnOnce([&[f32]; N]) -> R) -> Result<R> {
     let held = tensors.map(Tensor::storage_and_layout);
@@ -26,4 +36,10 @@ pub fn with_floats<const N: usize, R>(tensors: [&Tensor; N], work: impl FnOnce([
         *slice = floats(storage, layout)?;
     }
     Ok(work(slices))
+}
+
+/// The shape of one image of a `[B, C, H, W]` tensor.
+pub fn planes(shape: &Shape) -> Result<Planes> {
+    let (_, channels, height, width) = shape.dims4()?;
+    Ok(Planes { channels, height, width })
 }
