@@ -6,6 +6,7 @@
 //! Must never import candle, a data set, or anything that trains. It builds for `wasm32-unknown-unknown`.
 
 pub mod arch;
+pub mod artifact;
 pub mod error;
 pub mod file;
 pub mod frozen;

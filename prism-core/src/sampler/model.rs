@@ -41,6 +41,11 @@ impl<'a> Model<'a> {
         Ok(Model { arch, seed, mask, norms })
     }
 
+    /// A model of parts that are known to fit.
+    pub(crate) fn of_checked_parts(arch: &'a Architecture, seed: u64, mask: &'a Mask, norms: &'a [FoldedNorm]) -> Self {
+        Model { arch, seed, mask, norms }
+    }
+
     /// The generator's shape.
     pub fn arch(&self) -> &'a Architecture {
         self.arch

@@ -1,0 +1,157 @@
+//! The finished model as one small file, `NAME.safetensors.zst`: a seed, a mask, folded norms, and where it comes from.
+//!
+//! ```text
+//! zstd frame
+//!   safetensors file
+//!     metadata `prism`       JSON: Meta
+//!     mask.LAYER             U8, packed bits or range-coded, whichever is shorter
+//!     norm.NAME.scale/shift  F32, batch norm folded to y = scale * x + shift
+//! ```
+//!
+//! Any zstd and any safetensors library open it. `FORMAT.md` is the whole of the format; [`Artifact::from_bytes`] takes
+//! nothing that deviates from it, and reading never allocates on a file's word alone.
+
+mod meta;
+mod payload;
+mod read;
+mod stats;
+#[cfg(feature = "write")]
+mod write;
+
+use std::path::Path;
+
+pub use meta::{Description, Encoding, KnownAnswer, LayerMeta, MaskRule, Meta, Training, VERSION};
+use sha2::{Digest, Sha256};
+pub use stats::{LayerStats, Stats};
+
+use crate::error::{Error, Result};
+use crate::file;
+use crate::latent;
+use crate::mask::Mask;
+use crate::sampler::{FoldedNorm, Model, reference};
+
+/// The one metadata key of the safetensors file.
+const KEY: &str = "prism";
+
+/// A finished model, whose parts are known to fit each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Artifact {
+    meta: Meta,
+    mask: Mask,
+    norms: Vec<FoldedNorm>,
+}
+
+impl Artifact {
+    /// A model from its parts. Draws the known-answer image, which takes some tenths of a second for a large generator.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if mask or norms do not fit the architecture, or the description is out of its limits.
+    pub fn new(description: Description, mask: Mask, norms: Vec<FoldedNorm>) -> Result<Self> {
+        description.check().map_err(Error::Usage)?;
+        let model = Model::new(&description.architecture, description.seed, &mask, &norms)?;
+        let known_answer = known_answer(&model, 0, 0, latent::default_label(&description.architecture, 0))?;
+        let layers = description.architecture.layers();
+        let encoded = layers.iter().zip(mask.layers()).map(|(layer, bits)| payload::encode_mask(layer, bits));
+        let (layers, mut tensors): (Vec<_>, Vec<_>) = encoded.unzip();
+        tensors.extend(payload::encode_norms(&norms));
+        let mut meta = Meta { version: VERSION, payload_sha256: String::new(), description, layers, known_answer };
+        payload::seal(&mut meta, &tensors).map_err(|e| Error::usage(format!("the description is no JSON: {e}")))?;
+        Ok(Artifact { meta, mask, norms })
+    }
+
+    /// Reads an artifact from the bytes of its file.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if they are cut short, altered, hostile or of another version.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        read::parse(bytes).map_err(|why| Error::corrupt("the artifact", printable(&why)))
+    }
+
+    /// Reads the artifact at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, [`Error::Corrupt`] if it is not an intact artifact.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = file::read_bounded(path, read::MAX_FILE as u64)?;
+        read::parse(&bytes).map_err(|why| Error::corrupt(format!("artifact {}", path.display()), printable(&why)))
+    }
+
+    /// The bytes of the artifact's file; the same model gives the same bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if zstd or safetensors refuse to write it.
+    #[cfg(feature = "write")]
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        write::to_bytes(self)
+    }
+
+    /// Replaces the file at `path` by this artifact, atomically.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written; what stood at `path` is then untouched.
+    #[cfg(feature = "write")]
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let bytes = self.to_bytes()?;
+        file::write_atomic(path, |out| out.write_all(&bytes))
+    }
+
+    /// What the artifact says about itself.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Which weights are kept.
+    pub fn mask(&self) -> &Mask {
+        &self.mask
+    }
+
+    /// The folded norms, in the order of [`Architecture::norms`](crate::Architecture::norms).
+    pub fn norms(&self) -> &[FoldedNorm] {
+        &self.norms
+    }
+
+    /// The generator, for a sampler.
+    pub fn model(&self) -> Model<'_> {
+        let description = &self.meta.description;
+        Model::of_checked_parts(&description.architecture, description.seed, &self.mask, &self.norms)
+    }
+
+    /// Draws the known-answer image again and compares.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if this program does not rebuild the generator that the artifact was made with.
+    pub fn verify(&self) -> Result<()> {
+        let expected = &self.meta.known_answer;
+        let found = known_answer(&self.model(), expected.seed, expected.index, expected.label)?;
+        if found != *expected {
+            return Err(Error::corrupt(
+                "the artifact",
+                format!(
+                    "its known-answer image has the hash {} here and {} where it was made: use the program that made it",
+                    found.sha256,
+                    printable(&expected.sha256)
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Sizes, densities and entropies.
+    pub fn stats(&self) -> Stats {
+        Stats::new(&self.meta.layers)
+    }
+}
+
+fn known_answer(model: &Model<'_>, seed: u64, index: u64, label: Option<usize>) -> Result<KnownAnswer> {
+    let input = latent::input(model.arch(), &latent::latent(model.arch(), seed, index), label)?;
+    let sha256 = payload::hex(&Sha256::digest(reference::bytes(model, &input)));
+    Ok(KnownAnswer { seed, index, label, sha256 })
+}
+
+/// A reason that may quote a hostile file, without what would play tricks on a terminal.
+fn printable(why: &str) -> String {
+    why.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(all(test, feature = "write"))]
+mod tests;

@@ -1,0 +1,129 @@
+//! Reading an artifact as if its writer were hostile: every length is bounded before memory is set aside for it.
+
+use std::io::Read;
+
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+
+use super::meta::{Meta, VERSION};
+use super::payload::{self, Element};
+use super::{Artifact, KEY};
+use crate::arch::Architecture;
+use crate::mask::Mask;
+use crate::sampler::model::check_norms;
+
+/// Most bytes of the JSON header of the safetensors file.
+const MAX_HEADER: usize = 1 << 20;
+/// Most bytes of a decompressed artifact: one bit for each of the most weights, a header, and 1 MiB for norms and names.
+const MAX_BYTES: usize = Architecture::MAX_WEIGHTS / 8 + MAX_HEADER + (1 << 20);
+/// Most bytes of a file: zstd adds a little to what it cannot compress.
+pub(super) const MAX_FILE: usize = MAX_BYTES + MAX_BYTES / 128;
+
+/// The one thing that is read before the version is known to be ours.
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: u32,
+}
+
+pub(super) fn parse(file: &[u8]) -> Result<Artifact, String> {
+    if file.len() > MAX_FILE {
+        return Err(format!("it has {} bytes; the most is {MAX_FILE}", file.len()));
+    }
+    let bytes = decompress(file)?;
+    check_header(&bytes)?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| format!("it is no safetensors file: {e}"))?;
+    let entries = header.metadata().as_ref().map_or(0, |map| map.len());
+    let text = header.metadata().as_ref().and_then(|map| map.get(KEY)).filter(|_| entries == 1);
+    let text = text.ok_or_else(|| format!("its metadata are not the one key `{KEY}`: this is no PRISM artifact"))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| format!("it is no safetensors file: {e}"))?;
+    assemble(text, &tensors)
+}
+
+fn assemble(text: &str, file: &SafeTensors<'_>) -> Result<Artifact, String> {
+    let meta = parse_meta(text)?;
+    let tensors = take_tensors(&meta, file)?;
+    if !payload::is_intact(text, &meta, tensors.iter().copied()) {
+        return Err("its payload hash is wrong: it was altered, so fetch it again".into());
+    }
+    let (masks, norms) = tensors.split_at(meta.layers.len());
+    let masks = meta.layers.iter().zip(masks).map(|(layer, bytes)| payload::decode_mask(layer, bytes));
+    let mask = Mask::new(masks.collect::<Result<_, _>>()?);
+    let norms = payload::decode_norms(norms);
+    check_norms(&meta.description.architecture, &norms)?;
+    Ok(Artifact { meta, mask, norms })
+}
+
+/// Decompresses one zstd frame, never holding more than its window and [`MAX_BYTES`].
+fn decompress(file: &[u8]) -> Result<Vec<u8>, String> {
+    let refuse = |e: &dyn std::fmt::Display| format!("it is no whole zstd frame: {e}");
+    let too_long = || format!("it unpacks to more than {MAX_BYTES} bytes, the most that an artifact may have");
+    let mut decoder = FrameDecoder::new();
+    decoder.set_max_window_size(MAX_BYTES as u64);
+    let mut stream = StreamingDecoder::new_with_decoder(file, decoder).map_err(|e| refuse(&e))?;
+    if stream.decoder.content_size() > MAX_BYTES as u64 {
+        return Err(too_long());
+    }
+    let mut bytes = Vec::new();
+    stream.by_ref().take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|e| refuse(&e))?;
+    if bytes.len() > MAX_BYTES {
+        return Err(too_long());
+    }
+    if !stream.get_ref().is_empty() {
+        return Err(format!("{} bytes follow its zstd frame", stream.get_ref().len()));
+    }
+    let decoder = stream.into_frame_decoder();
+    match decoder.get_checksum_from_data() {
+        Some(sum) if decoder.get_calculated_checksum() != Some(sum) => Err("its zstd checksum is wrong".into()),
+        _ => Ok(bytes),
+    }
+}
+
+/// Bounds the JSON header before it is parsed.
+fn check_header(bytes: &[u8]) -> Result<(), String> {
+    let length = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
+    match length {
+        Some(length) if length <= MAX_HEADER as u64 => Ok(()),
+        Some(length) => Err(format!("its header claims {length} bytes; the most is {MAX_HEADER}")),
+        None => Err(format!("it unpacks to {} bytes, too few for a header", bytes.len())),
+    }
+}
+
+fn parse_meta(text: &str) -> Result<Meta, String> {
+    let refuse = |e: serde_json::Error| format!("its metadata cannot be read: {e}");
+    let AnyVersion { version } = serde_json::from_str(text).map_err(refuse)?;
+    if version != VERSION {
+        return Err(format!(
+            "its format version is {version} and this program reads version {VERSION}: update the older side"
+        ));
+    }
+    let meta: Meta = serde_json::from_str(text).map_err(refuse)?;
+    meta.check()?;
+    Ok(meta)
+}
+
+/// The tensors in the order of the format, if they are exactly those that the metadata call for.
+fn take_tensors<'a>(meta: &Meta, file: &SafeTensors<'a>) -> Result<Vec<&'a [u8]>, String> {
+    let slots = payload::slots(&meta.description.architecture, &meta.layers);
+    if file.len() != slots.len() {
+        return Err(format!("it has {} tensors; its architecture calls for {}", file.len(), slots.len()));
+    }
+    let take = |slot: &payload::Slot| {
+        let tensor = file.tensor(&slot.name).map_err(|_| format!("it has no tensor {}", slot.name))?;
+        let dtype = match slot.element {
+            Element::U8 => Dtype::U8,
+            Element::F32 => Dtype::F32,
+        };
+        if tensor.dtype() != dtype || tensor.shape() != [slot.len] {
+            return Err(format!(
+                "tensor {} is {:?} of shape {:?}, not {dtype:?} of shape [{}]",
+                slot.name,
+                tensor.dtype(),
+                tensor.shape(),
+                slot.len
+            ));
+        }
+        Ok(tensor.data())
+    };
+    slots.iter().map(take).collect()
+}

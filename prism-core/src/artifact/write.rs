@@ -1,0 +1,44 @@
+//! Writing an artifact: the same model gives the same bytes.
+
+use safetensors::{Dtype, serialize, tensor::TensorView};
+
+use super::payload::{self, Element};
+use super::{Artifact, KEY};
+use crate::error::{Error, Result};
+
+/// zstd's strongest ordinary level: artifacts are small, written once and read often.
+const LEVEL: i32 = 19;
+
+/// The artifact as a zstd frame, with its length and a checksum in the frame, around a safetensors file.
+pub(super) fn to_bytes(artifact: &Artifact) -> Result<Vec<u8>> {
+    let text = serde_json::to_string(&artifact.meta).map_err(|e| refuse(&e))?;
+    let tensors = tensors(artifact);
+    let slots = payload::slots(&artifact.meta.description.architecture, &artifact.meta.layers);
+    let mut views = Vec::with_capacity(slots.len());
+    for (slot, bytes) in slots.into_iter().zip(&tensors) {
+        let dtype = match slot.element {
+            Element::U8 => Dtype::U8,
+            Element::F32 => Dtype::F32,
+        };
+        views.push((slot.name, TensorView::new(dtype, vec![slot.len], bytes).map_err(|e| refuse(&e))?));
+    }
+    let file = serialize(views, Some([(KEY.to_owned(), text)].into_iter().collect())).map_err(|e| refuse(&e))?;
+    compress(&file).map_err(|e| refuse(&e))
+}
+
+/// The tensors' bytes, in the order of the format.
+pub(super) fn tensors(artifact: &Artifact) -> Vec<Vec<u8>> {
+    let layers = artifact.meta.description.architecture.layers();
+    let masks = layers.iter().zip(artifact.mask.layers()).map(|(layer, bits)| payload::encode_mask(layer, bits).1);
+    masks.chain(payload::encode_norms(&artifact.norms)).collect()
+}
+
+fn compress(file: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
+    compressor.include_checksum(true)?;
+    compressor.compress(file)
+}
+
+fn refuse(reason: &dyn std::fmt::Display) -> Error {
+    Error::corrupt("the artifact to be written", reason.to_string())
+}
