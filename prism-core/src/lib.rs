@@ -10,6 +10,7 @@ pub mod artifact;
 pub mod error;
 pub mod file;
 pub mod frozen;
+pub mod grid;
 pub mod latent;
 pub mod mask;
 pub mod rangecoder;

@@ -1,14 +1,143 @@
 //! From scores to a finished generator: fix the mask, measure batch norms on noise, fold them.
+//!
+//! ```text
+//! mask:  1 where the score is positive (threshold), or drawn from sigmoid(score) (sampled)
+//! norm:  mean and variance of each batch norm's input over generated batches   ->   y = scale * x + shift
+//!        scale = 1 / sqrt(variance + 1e-5),  shift = -mean * scale
+//! ```
+//!
+//! No data is needed: the statistics that count are those of the generator's own noise, with classes in equal shares.
 
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use candle_core::{Device, Tensor};
+use prism_core::artifact::{Artifact, MaskRule};
+use prism_core::mask::Mask;
+use prism_core::sampler::FoldedNorm;
+use prism_core::score;
+use prism_core::stream::{Purpose, StreamId};
+use prism_core::{Architecture, Error};
+use prism_nn::Result;
+use prism_nn::generator::{Generator, NormStatistics, latents};
+use prism_nn::ops::composed::NORM_EPSILON;
 
-/// How the final mask is made from theta.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MaskRule {
-    /// Keep a weight where theta is above a half.
-    Threshold,
-    /// Keep a weight with probability theta.
-    Sampled,
+use crate::Checkpoint;
+
+/// Images that are generated at once to measure batch norms.
+const BATCH: usize = 128;
+
+/// How to freeze a generator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How the mask follows from the scores.
+    pub mask_rule: MaskRule,
+    /// Generated images over which batch norms are measured; rounded up to whole batches of 128.
+    pub calibration_images: usize,
+}
+
+impl Options {
+    /// Calibration images of a final export: enough that the statistics' own noise is invisible.
+    pub const CALIBRATION_IMAGES: usize = 1024;
+
+    /// The options that the run of `checkpoint` asked for.
+    pub fn of(checkpoint: &Checkpoint) -> Self {
+        Options { mask_rule: checkpoint.description.model.mask_rule, calibration_images: Self::CALIBRATION_IMAGES }
+    }
+}
+
+/// A frozen generator, in the form that is shipped and in the form that was measured.
+pub struct Frozen {
+    /// The artifact, not yet written.
+    pub artifact: Artifact,
+    generator: Generator,
+    weights: Vec<Tensor>,
+    statistics: Vec<NormStatistics>,
+}
+
+/// Fixes mask and batch norms of the generator in `checkpoint`. Always computes on the CPU, so that the same scores give
+/// the same bytes wherever they were trained.
+///
+/// # Errors
+/// If the checkpoint's description is outside the artifact's limits, or the computation fails.
+pub fn freeze(checkpoint: &Checkpoint, options: Options) -> Result<Frozen> {
+    let mut description = checkpoint.description.model.clone();
+    description.mask_rule = options.mask_rule;
+    let (arch, seed) = (&description.architecture, description.seed);
+    let mask = fix_mask(&checkpoint.scores, options.mask_rule, seed);
+    let generator = Generator::new(arch, seed, &Device::Cpu)?;
+    let weights = generator.fixed_weights(&mask)?;
+    let batches = calibration_batches(arch, seed, options.calibration_images)?;
+    let statistics = generator.norm_statistics(&batches, &weights)?;
+    let norms = statistics.iter().map(fold).collect();
+    let artifact = Artifact::new(description, mask, norms)?;
+    Ok(Frozen { artifact, generator, weights, statistics })
+}
+
+impl Frozen {
+    /// The images of `inputs [n, arch.inputs()]` by the generator that was measured, as `[n, channels, size, size]`: an
+    /// independent computation, against which the sampler of a written artifact is compared.
+    ///
+    /// # Errors
+    /// If the shape does not fit or the computation fails.
+    pub fn images(&self, inputs: &[f32]) -> Result<Vec<f32>> {
+        let width = self.generator.arch().inputs();
+        if !inputs.len().is_multiple_of(width) {
+            return Err(Error::usage(format!("{} numbers are no rows of {width}", inputs.len())).into());
+        }
+        let z = Tensor::from_slice(inputs, (inputs.len() / width, width), &Device::Cpu)?;
+        let images = self.generator.forward_calibrated(&z, &self.weights, &self.statistics)?;
+        Ok(images.flatten_all()?.to_vec1()?)
+    }
+}
+
+fn fix_mask(scores: &[Vec<f32>], rule: MaskRule, seed: u64) -> Mask {
+    let layer = |(i, scores): (usize, &Vec<f32>)| match rule {
+        MaskRule::Threshold => score::threshold_bits(scores),
+        MaskRule::Sampled => {
+            let theta: Vec<f32> = scores.iter().map(|&s| score::sigmoid(s)).collect();
+            score::sample_bits(&theta, &mut StreamId::new(seed, Purpose::FinalMask).layer(i as u64).open())
+        }
+    };
+    Mask::new(scores.iter().enumerate().map(layer).collect())
+}
+
+fn calibration_batches(arch: &Architecture, seed: u64, images: usize) -> Result<Vec<Tensor>> {
+    let labels: Vec<usize> = (0..BATCH).map(|i| i.checked_rem(arch.classes).unwrap_or(0)).collect();
+    let id = |batch: usize| StreamId::new(seed, Purpose::CalibrationLatent).index(batch as u64);
+    (0..images.div_ceil(BATCH).max(1)).map(|batch| latents(arch, id(batch), &labels, &Device::Cpu)).collect()
+}
+
+fn fold(statistics: &NormStatistics) -> FoldedNorm {
+    let scale: Vec<f64> = statistics.variance.iter().map(|&v| 1.0 / (f64::from(v) + NORM_EPSILON).sqrt()).collect();
+    let shift = scale.iter().zip(&statistics.mean).map(|(scale, &mean)| (-f64::from(mean) * scale) as f32).collect();
+    FoldedNorm { scale: scale.into_iter().map(|s| s as f32).collect(), shift }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::tests::sample;
+
+    #[test]
+    fn folding_normalises() {
+        let norm = fold(&NormStatistics { mean: vec![3.0], variance: vec![4.0] });
+        let y = |x: f32| norm.scale[0] * x + norm.shift[0];
+        assert!((y(3.0)).abs() < 1e-6 && (y(5.0) - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn the_rule_decides_the_mask() {
+        let scores = vec![vec![5.0, -5.0, 0.1, -0.1]];
+        let mask = fix_mask(&scores, MaskRule::Threshold, 0);
+        assert_eq!(mask.layers()[0], prism_core::mask::pack([true, false, true, false]));
+        let half = vec![vec![0.0; 10_000]];
+        let ones = fix_mask(&half, MaskRule::Sampled, 0).ones();
+        assert!((4_800..5_200).contains(&ones), "{ones}");
+        assert_eq!(fix_mask(&half, MaskRule::Threshold, 0).ones(), 0);
+    }
+
+    #[test]
+    fn freezing_twice_gives_the_same_bytes() {
+        let options = Options { mask_rule: MaskRule::Sampled, calibration_images: 1 };
+        let bytes = || freeze(&sample(), options).unwrap().artifact.to_bytes().unwrap();
+        assert_eq!(bytes(), bytes());
+    }
 }

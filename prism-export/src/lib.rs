@@ -6,7 +6,10 @@
 //! Must never import a data set or anything of the federation: noise and scores are all it needs.
 
 pub mod checkpoint;
-pub mod freeze;
+pub mod cli;
+mod export;
+mod freeze;
 
 pub use checkpoint::Checkpoint;
-pub use freeze::MaskRule;
+pub use export::{Report, export};
+pub use freeze::{Frozen, Options, freeze};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
 use prism_core::Architecture;
-use prism_export::MaskRule;
+use prism_core::artifact::MaskRule;
 use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +77,7 @@ pub struct Settings {
     #[arg(long, value_name = "X", default_value_t = 3.0, help_heading = "Model")]
     pub label_scale: f32,
     /// How the final mask is made from the learned probabilities
-    #[arg(long, value_name = "RULE", value_enum, default_value_t = MaskRule::Threshold, help_heading = "Model")]
+    #[arg(long, value_name = "RULE", default_value_t = MaskRule::Threshold, help_heading = "Model")]
     pub mask: MaskRule,
 
     /// Frozen encoder whose feature moments are matched: public (embedded), vgg19:FILE or random:SEED

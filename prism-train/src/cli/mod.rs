@@ -1,10 +1,11 @@
 //! The command line: what the flags mean, which command runs, and how its end is reported.
 
+mod encoder;
 mod train;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use prism_nn::Result;
 
 /// Train an image generator in a federation that agrees on a mask, not on weights.
@@ -13,8 +14,16 @@ use prism_nn::Result;
 #[derive(Parser)]
 #[command(name = "prism-train", version, args_conflicts_with_subcommands = true, args_override_self = true)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     train: train::TrainArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train the public encoder on a labelled folder of public images
+    Encoder(encoder::EncoderArgs),
 }
 
 /// Parses the process's arguments, runs the command and returns the exit code: 0, 2 for the user's mistake, 1 for a
@@ -22,7 +31,8 @@ struct Cli {
 pub fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let result = match Cli::from_arg_matches(&matches) {
-        Ok(Cli { train }) => train::run(&train, &matches),
+        Ok(Cli { command: Some(Command::Encoder(args)), .. }) => encoder::run(&args),
+        Ok(Cli { command: None, train }) => train::run(&train, &matches),
         Err(error) => error.exit(),
     };
     report(result)

@@ -5,6 +5,7 @@ pub mod folder;
 pub mod interrupt;
 pub mod metrics;
 pub mod progress;
+mod samples;
 mod train;
 
 pub use folder::RunFolder;

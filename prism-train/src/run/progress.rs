@@ -15,6 +15,17 @@ enum Mode {
     Bars,
 }
 
+/// A bar of steps on stderr, hidden if `quiet` or where stderr is no terminal.
+pub fn steps(quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    // The template is a constant, so it cannot fail to parse; a plain bar would do if it did.
+    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:32}] {pos}/{len} steps, {per_sec}, {eta} left") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
 /// The progress of one run.
 pub struct Progress {
     mode: Mode,
@@ -30,12 +41,7 @@ impl Progress {
             (false, false) => Mode::Lines,
             (false, true) => Mode::Bars,
         };
-        let target = if mode == Mode::Bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let steps = ProgressBar::with_draw_target(Some(0), target);
-        // The template is a constant, so it cannot fail to parse; a plain bar would do if it did.
-        if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:32}] {pos}/{len} steps, {per_sec}, {eta} left") {
-            steps.set_style(style.progress_chars("=> "));
-        }
+        let steps = steps(mode != Mode::Bars);
         Progress { mode, steps, rounds }
     }
 

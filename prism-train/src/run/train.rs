@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::Device;
+use prism_core::artifact::{self, Training};
 use prism_core::wire::Session;
 use prism_core::{Architecture, file, score};
 use prism_export::Checkpoint;
@@ -109,15 +110,18 @@ impl<'a> Run<'a> {
             Start::Resume(_) => load_checkpoint(&folder, settings, &arch, &data, &encoder)?,
         };
         save_setup(&folder, settings, &table)?;
-        metrics::rewind(&folder.metrics(), checkpoint.description.round)?;
+        metrics::rewind(&folder.metrics(), checkpoint.description.model.training.rounds)?;
         let simulation = simulation(settings, &checkpoint, encoder, data, members, &folder, &device)?;
-        let at = if checkpoint.description.round > 0 { " (resumed)" } else { "" };
+        let at = match checkpoint.description.model.training.rounds {
+            0 => String::new(),
+            round => format!(", resumed after round {round}"),
+        };
         progress.say(format!("run folder {}{at}", folder.path().display()));
         Ok(Run { settings, folder, simulation, description: checkpoint.description })
     }
 
     fn round(&self) -> u32 {
-        self.description.round
+        self.description.model.training.rounds
     }
 
     /// Local steps of a round in which every client asked answers.
@@ -131,10 +135,11 @@ impl<'a> Run<'a> {
         let number = self.round() + 1;
         progress.round(number, self.settings.clients as usize);
         let round = self.simulation.round(number, &|| progress.step())?;
-        self.description.round = number;
+        let training = &mut self.description.model.training;
+        training.rounds = number;
+        training.uplink_bytes += round.uplink_bytes;
+        training.downlink_bytes += round.downlink_bytes;
         self.description.client_rounds.clone_from(&self.simulation.client_rounds);
-        self.description.uplink_bytes += round.uplink_bytes;
-        self.description.downlink_bytes += round.downlink_bytes;
         let metrics = self.measure(number, &round, begun.elapsed().as_secs_f64());
         // The checkpoint commits the round: before it, a resumed run repeats the round; after it, it never does.
         metrics::append(&self.folder.metrics(), &metrics)?;
@@ -143,7 +148,9 @@ impl<'a> Run<'a> {
             client_files::remove_other_states(&self.folder.client(client), number)?;
         }
         let every = self.settings.sample_every;
-        if every > 0 && (number.is_multiple_of(every) || number == self.settings.rounds) {}
+        if every > 0 && (number.is_multiple_of(every) || number == self.settings.rounds) {
+            super::samples::draw_grid(&self.checkpoint(), &self.folder.sample_grid(number))?;
+        }
         Ok(metrics)
     }
 
@@ -182,11 +189,15 @@ impl<'a> Run<'a> {
             model: None,
             samples: None,
             model_bytes: None,
-            uplink_bytes: self.description.uplink_bytes,
-            downlink_bytes: self.description.downlink_bytes,
+            uplink_bytes: self.description.model.training.uplink_bytes,
+            downlink_bytes: self.description.model.training.downlink_bytes,
         };
         if !interrupted {
             let (model, samples) = (self.folder.model(), self.folder.samples());
+            let checkpoint = self.checkpoint();
+            let report = prism_export::export(&checkpoint, prism_export::Options::of(&checkpoint), &model)?;
+            super::samples::draw_picture(&model, &samples)?;
+            outcome.model_bytes = Some(report.file_bytes);
             (outcome.model, outcome.samples) = (Some(model), Some(samples));
         }
         Ok(outcome)
@@ -220,30 +231,30 @@ fn save_setup(folder: &RunFolder, settings: &Settings, table: &Table) -> Result<
     Ok(())
 }
 
-/// An encoder's name and the beginning of its digest: what a checkpoint and an artifact say of it.
-fn encoder_identity(encoder: &Encoder) -> String {
-    format!("{} sha256:{}", encoder.name(), &encoder.digest()[..16])
-}
-
 /// The state before the first round.
 fn first_checkpoint(settings: &Settings, arch: &Architecture, data: &Dataset, encoder: &Encoder) -> Checkpoint {
     let initial = |(index, layer)| score::initial_scores(settings.seed, index, layer);
     Checkpoint {
         scores: arch.layers().iter().enumerate().map(initial).collect(),
         description: Description {
-            architecture: arch.clone(),
-            seed: settings.seed,
-            round: 0,
-            dataset: data.name().to_string(),
-            class_names: if arch.classes > 0 { data.class_names().to_vec() } else { Vec::new() },
-            encoder: encoder_identity(encoder),
-            partition: settings.partition.to_string(),
-            local_steps: settings.local_steps,
-            mask_rule: settings.mask,
-            privacy: "none: clients' moments are used as they are".into(),
+            model: artifact::Description {
+                architecture: arch.clone(),
+                seed: settings.seed,
+                encoder: format!("{} sha256:{}", encoder.name(), &encoder.digest()[..16]),
+                dataset: data.name().to_string(),
+                class_names: if arch.classes > 0 { data.class_names().to_vec() } else { Vec::new() },
+                training: Training {
+                    rounds: 0,
+                    clients: settings.clients,
+                    local_steps: settings.local_steps,
+                    partition: settings.partition.to_string(),
+                    uplink_bytes: 0,
+                    downlink_bytes: 0,
+                },
+                mask_rule: settings.mask,
+                privacy: "none: the moments of clients' images are used as they are".into(),
+            },
             client_rounds: vec![0; settings.clients as usize],
-            uplink_bytes: 0,
-            downlink_bytes: 0,
         },
     }
 }
@@ -264,25 +275,15 @@ fn load_checkpoint(
         return Ok(first);
     }
     let found = Checkpoint::read(&folder.checkpoint())?;
-    let (a, b) = (&found.description, &first.description);
-    for (what, differs, found, expected) in [
-        (
-            "architecture",
-            a.architecture != b.architecture,
-            format!("{:?}", a.architecture),
-            format!("{:?}", b.architecture),
-        ),
-        ("seed", a.seed != b.seed, a.seed.to_string(), b.seed.to_string()),
-        ("data set", a.dataset != b.dataset, a.dataset.clone(), b.dataset.clone()),
-        ("encoder", a.encoder != b.encoder, a.encoder.clone(), b.encoder.clone()),
-        (
-            "number of clients",
-            a.client_rounds.len() != b.client_rounds.len(),
-            a.client_rounds.len().to_string(),
-            b.client_rounds.len().to_string(),
-        ),
+    let (a, b) = (&found.description.model, &first.description.model);
+    for (what, found, expected) in [
+        ("architecture", format!("{:?}", a.architecture), format!("{:?}", b.architecture)),
+        ("seed", a.seed.to_string(), b.seed.to_string()),
+        ("data set", a.dataset.clone(), b.dataset.clone()),
+        ("encoder", a.encoder.clone(), b.encoder.clone()),
+        ("number of clients", found.description.client_rounds.len().to_string(), settings.clients.to_string()),
     ] {
-        if differs {
+        if found != expected {
             return Err(Error::usage(format!(
                 "{} was made with {what} {found}, but the run's settings and data give {expected}; \
                  restore settings.toml and the data, or start a new run",
@@ -302,7 +303,7 @@ fn simulation(
     folder: &RunFolder,
     device: &Device,
 ) -> Result<Simulation> {
-    let arch = &checkpoint.description.architecture;
+    let arch = &checkpoint.description.model.architecture;
     let score_layers = (settings.alpha * arch.layers().len() as f64).round() as usize;
     let session = Session::new(arch, settings.seed, score_layers)?;
     // A GPU is kept busy by one client; on the CPU several share the cores.

@@ -1,0 +1,115 @@
+//! `prism-export`: from a run folder to a verified artifact.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use prism_core::Error;
+use prism_core::artifact::MaskRule;
+use prism_nn::Result;
+
+use crate::{Checkpoint, Options, Report, export};
+
+/// Freeze a trained mask into one small artifact that `prism-infer` draws from.
+///
+/// The mask is fixed, batch norms are measured on generated images and folded, and the file is read back and compared
+/// with the trained generator before success is reported.
+#[derive(Parser)]
+#[command(name = "prism-export", version, args_override_self = true)]
+struct Cli {
+    /// Run folder, or a checkpoint file
+    run: PathBuf,
+    /// Where to write the artifact; by default model.safetensors.zst in the run folder
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// How the mask is made from the probabilities: threshold or sampled; by default what the run asked for
+    #[arg(long, value_name = "RULE")]
+    mask: Option<MaskRule>,
+    /// Generated images over which batch norms are measured
+    #[arg(long, value_name = "N", default_value_t = Options::CALIBRATION_IMAGES)]
+    calibration_images: usize,
+    /// Print the report as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Most calibration images that may be asked for.
+const MAX_CALIBRATION: usize = 1 << 20;
+
+/// Parses the process's arguments, exports, and returns the exit code: 0, 2 for the user's mistake, 1 for a failure.
+pub fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    if cli.calibration_images == 0 || cli.calibration_images > MAX_CALIBRATION {
+        return Err(prism_nn::Error::usage(format!(
+            "--calibration-images is {}; choose 1 to {MAX_CALIBRATION}, such as 1024",
+            cli.calibration_images
+        )));
+    }
+    let checkpoint = Checkpoint::read(&checkpoint_path(&cli.run)?)?;
+    let options = Options {
+        mask_rule: cli.mask.unwrap_or(checkpoint.description.model.mask_rule),
+        calibration_images: cli.calibration_images,
+    };
+    let report = export(&checkpoint, options, &out_path(cli))?;
+    print(&report, cli.json)
+}
+
+fn checkpoint_path(run: &Path) -> Result<PathBuf> {
+    if !run.is_dir() {
+        return Ok(run.to_path_buf());
+    }
+    let checkpoint = run.join("checkpoint.safetensors");
+    if checkpoint.exists() {
+        return Ok(checkpoint);
+    }
+    Err(prism_nn::Error::usage(format!(
+        "{} holds no checkpoint.safetensors; give the folder of a run that finished a round",
+        run.display()
+    )))
+}
+
+fn out_path(cli: &Cli) -> PathBuf {
+    let folder = if cli.run.is_dir() { Some(cli.run.as_path()) } else { cli.run.parent() };
+    cli.out.clone().unwrap_or_else(|| folder.unwrap_or(Path::new(".")).join("model.safetensors.zst"))
+}
+
+fn print(report: &Report, json: bool) -> Result<()> {
+    if json {
+        let line = serde_json::to_string(report).map_err(|e| Error::usage(format!("no JSON can be written: {e}")))?;
+        println!("{line}");
+        return Ok(());
+    }
+    println!("{}", report.path.display());
+    eprintln!("{} bytes for {} weights", report.file_bytes, report.mask.weights);
+    eprintln!("{:<16} {:>9} {:>8} {:>11} {:>13}", "layer", "weights", "kept", "bit/weight", "entropy bound");
+    for layer in &report.mask.layers {
+        eprintln!(
+            "{:<16} {:>9} {:>7.2}% {:>11.4} {:>13.4}",
+            layer.name,
+            layer.weights,
+            100.0 * layer.density,
+            layer.bits_per_weight,
+            layer.entropy_bits_per_weight
+        );
+    }
+    let mask = &report.mask;
+    eprintln!(
+        "{:<16} {:>9} {:>7.2}% {:>11.4} {:>13.4}",
+        "all",
+        mask.weights,
+        100.0 * mask.density,
+        mask.bits_per_weight,
+        mask.entropy_bits_per_weight
+    );
+    eprintln!("read back and compared: largest difference of a pixel {:.1e}", report.largest_difference);
+    Ok(())
+}

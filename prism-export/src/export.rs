@@ -1,0 +1,91 @@
+//! Writing an artifact, and trusting it only after it was read back.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use prism_core::artifact::{Artifact, Stats};
+use prism_core::latent;
+use prism_core::sampler::Sampler;
+use prism_core::{Architecture, Error};
+use prism_nn::Result;
+use serde::Serialize;
+
+use crate::Checkpoint;
+use crate::freeze::{Options, freeze};
+
+/// Images on which the written artifact is compared with the generator that it came from.
+const COMPARED: u64 = 8;
+/// Most that a pixel in [-1, 1] may differ: two orders of summation in `f32`.
+const TOLERANCE: f32 = 1e-3;
+
+/// What was written.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The artifact.
+    pub path: PathBuf,
+    /// Bytes of the file.
+    pub file_bytes: u64,
+    /// Sizes, densities and entropies.
+    pub mask: Stats,
+    /// Largest difference of a pixel in [-1, 1] between the artifact as read back and the generator as trained.
+    pub largest_difference: f32,
+}
+
+/// Freezes `checkpoint` into an artifact at `path`, reads it back and compares images before it reports success.
+///
+/// # Errors
+/// If the artifact cannot be written, or does not draw what the trained generator draws; nothing is left at `path` that
+/// was not compared, and what stood there before is then untouched.
+pub fn export(checkpoint: &Checkpoint, options: Options, path: &Path) -> Result<Report> {
+    let frozen = freeze(checkpoint, options)?;
+    let bytes = frozen.artifact.to_bytes()?;
+    let read = Artifact::from_bytes(&bytes)?;
+    read.verify()?;
+    let inputs = inputs(&checkpoint.description.model.architecture)?;
+    let drawn = Sampler::new(&read.model()).images(&inputs, NonZeroUsize::MIN);
+    let trained = frozen.images(&inputs)?;
+    let largest_difference = drawn.iter().zip(&trained).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    // A NaN fails this comparison too.
+    if !(drawn.len() == trained.len() && largest_difference <= TOLERANCE) {
+        return Err(Error::corrupt(
+            format!("the artifact for {}", path.display()),
+            format!(
+                "its images differ by {largest_difference} from the trained generator's, and {TOLERANCE} is allowed: \
+                 nothing was written; please report this with the checkpoint"
+            ),
+        )
+        .into());
+    }
+    prism_core::file::write_atomic(path, |out| out.write_all(&bytes))?;
+    let on_disk = Artifact::read(path)?;
+    if on_disk != read {
+        return Err(Error::corrupt(path.display().to_string(), "it does not read back as it was written").into());
+    }
+    Ok(Report { path: path.to_path_buf(), file_bytes: bytes.len() as u64, mask: read.stats(), largest_difference })
+}
+
+fn inputs(arch: &Architecture) -> Result<Vec<f32>> {
+    let input = |k| latent::input(arch, &latent::latent(arch, 0, k), latent::default_label(arch, k));
+    let rows = (0..COMPARED).map(input).collect::<prism_core::Result<Vec<_>>>()?;
+    Ok(rows.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::tests::sample;
+    use prism_core::artifact::MaskRule;
+
+    #[test]
+    fn an_exported_artifact_draws_what_was_trained() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors.zst");
+        let options = Options { mask_rule: MaskRule::Threshold, calibration_images: 256 };
+        let report = export(&sample(), options, &path).unwrap();
+        assert_eq!(report.file_bytes, std::fs::metadata(&path).unwrap().len());
+        assert!(report.largest_difference < 1e-4, "{}", report.largest_difference);
+        let artifact = Artifact::read(&path).unwrap();
+        assert_eq!(artifact.meta().description.training.rounds, 3);
+        assert_eq!(artifact.mask().ones(), report.mask.ones);
+    }
+}
