@@ -7,7 +7,16 @@
 //! Every source gives the same images in the same order at any thread count. What is read is treated as hostile:
 //! lengths are bounded before memory is taken, and each refusal is one sentence that names the file and the remedy.
 
+mod cifar;
 pub mod dataset;
+mod decode;
+mod folder;
+#[cfg(feature = "hub")]
+mod hub;
+mod idx;
+mod locate;
+mod mnist;
+mod resize;
 pub mod strokes;
 
 use std::fmt;
@@ -15,9 +24,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use prism_core::{Error, Result};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use dataset::Dataset;
+pub use locate::DATA_VARIABLE;
 
 /// Where images come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -133,27 +144,90 @@ pub fn load(source: Source, options: &LoadOptions) -> Result<Dataset> {
     options.validate()?;
     match source {
         Source::Strokes => strokes::load(options),
-        Source::Mnist | Source::FashionMnist | Source::Cifar10 | Source::Folder => Err(Error::usage(format!("data set {source} cannot be read yet"))),
+        Source::Mnist | Source::FashionMnist => mnist::load(source, options),
+        Source::Cifar10 => cifar::load(options),
+        Source::Folder => {
+            let folder = locate::data_dir(options)?;
+            folder::load(&folder::name_of(folder), folder, options)
+        }
+    }
+}
+
+const DIGIT_NAMES: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+const FASHION_NAMES: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
+
+const CIFAR_NAMES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+/// Everything about a data set but its pixels.
+struct Blueprint {
+    name: String,
+    /// Images that there are, before any limit.
+    images: usize,
+    /// What the set is, before [`LoadOptions::channels`].
+    channels: usize,
+    class_names: Vec<String>,
+    labels: Option<Vec<u16>>,
+}
+
+impl Blueprint {
+    /// Takes memory for all images up to the limit and has `fill(index, image)` fill them, in parallel. Of several errors
+    /// the one of the lowest index is returned, at any thread count.
+    fn build(self, options: &LoadOptions, fill: impl Fn(usize, &mut [u8]) -> Result<()> + Sync) -> Result<Dataset> {
+        let images = options.limit.map_or(self.images, |limit| limit.min(self.images));
+        let (channels, size) = (options.channels.unwrap_or(self.channels), options.image_size);
+        let mut pixels = blank_images(&self.name, images, channels, size)?;
+        let failed = pixels
+            .par_chunks_mut(channels * size * size)
+            .enumerate()
+            .find_map_first(|(index, image)| fill(index, image).err());
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let labels = self.labels.map(|mut labels| {
+            labels.truncate(images);
+            labels
+        });
+        Dataset::new(self.name, size, channels, self.class_names, pixels, labels)
     }
 }
 
 /// Bytes of pixels that one data set may take: 32 GiB.
 const MAX_PIXEL_BYTES: usize = 1 << 35;
 
-/// Zeroed pixels for `images` images, or a sentence instead of an aborted process where they would not fit.
-fn blank_images(name: &str, images: usize, channels: usize, image_size: usize) -> Result<Vec<u8>> {
-    let refuse = || {
-        let per_image = channels * image_size * image_size;
+/// The number of bytes of `images` images, or a sentence where no data set may be so large.
+fn pixel_bytes(name: &str, images: usize, channels: usize, image_size: usize) -> Result<usize> {
+    let bytes = images.checked_mul(channels * image_size * image_size);
+    bytes.filter(|&bytes| bytes <= MAX_PIXEL_BYTES && images <= Dataset::MAX_IMAGES).ok_or_else(|| {
         Error::usage(format!(
-            "{images} images of data set '{name}' at {per_image} bytes each do not fit in memory; choose fewer images or \
-             a smaller image size"
+            "{images} images of data set '{name}' at {channels}x{image_size}x{image_size} bytes are more than \
+             {MAX_PIXEL_BYTES} bytes; choose fewer images with a limit, or a smaller image size"
         ))
-    };
-    let bytes = images.checked_mul(channels * image_size * image_size).ok_or_else(refuse)?;
+    })
+}
+
+/// Zeroed pixels for `images` images, or a sentence instead of an aborted process where memory is short.
+fn blank_images(name: &str, images: usize, channels: usize, image_size: usize) -> Result<Vec<u8>> {
+    let bytes = pixel_bytes(name, images, channels, image_size)?;
     let mut pixels = Vec::new();
-    if bytes > MAX_PIXEL_BYTES || images > Dataset::MAX_IMAGES || pixels.try_reserve_exact(bytes).is_err() {
-        return Err(refuse());
-    }
+    pixels.try_reserve_exact(bytes).map_err(|_| {
+        Error::usage(format!(
+            "there is no memory for the {bytes} bytes of data set '{name}'; choose fewer images with a limit, or a smaller \
+             image size"
+        ))
+    })?;
     pixels.resize(bytes, 0);
     Ok(pixels)
 }

@@ -13,11 +13,10 @@ mod glyphs;
 mod pen;
 
 use prism_core::{Purpose, Result, Stream, StreamId};
-use rayon::prelude::*;
 
 use self::glyphs::Knot;
 use self::pen::Touch;
-use super::{Dataset, LoadOptions, Split};
+use super::{Blueprint, Dataset, LoadOptions, Split};
 
 /// Images in the training split unless a limit says otherwise.
 pub const TRAIN_IMAGES: usize = 10_000;
@@ -36,17 +35,20 @@ pub fn load(options: &LoadOptions) -> Result<Dataset> {
         Split::Train => TRAIN_IMAGES,
         Split::Test => TEST_IMAGES,
     });
-    let channels = options.channels.unwrap_or(1);
-    let plane = options.image_size * options.image_size;
-    let mut pixels = super::blank_images("strokes", images, channels, options.image_size)?;
-    pixels.par_chunks_mut(channels * plane).enumerate().for_each(|(index, image)| {
-        let (grey, copies) = image.split_at_mut(plane);
+    super::pixel_bytes("strokes", images, options.channels.unwrap_or(1), options.image_size)?;
+    let blueprint = Blueprint {
+        name: "strokes".into(),
+        images,
+        channels: 1,
+        class_names: super::DIGIT_NAMES.map(String::from).to_vec(),
+        labels: Some((0..images).map(|index| (index % DIGITS) as u16).collect()),
+    };
+    blueprint.build(options, |index, image| {
+        let (grey, copies) = image.split_at_mut(options.image_size * options.image_size);
         write_digit(options.seed, options.split, index as u64, options.image_size, grey);
-        copies.chunks_exact_mut(plane).for_each(|copy| copy.copy_from_slice(grey));
-    });
-    let labels = (0..images).map(|index| (index % DIGITS) as u16).collect();
-    let names = (0..DIGITS).map(|digit| digit.to_string()).collect();
-    Dataset::new("strokes", options.image_size, channels, names, pixels, Some(labels))
+        copies.chunks_exact_mut(grey.len()).for_each(|copy| copy.copy_from_slice(grey));
+        Ok(())
+    })
 }
 
 /// Draws image `index` of a split into `image`, `size * size` bytes.
@@ -255,6 +257,6 @@ mod tests {
     #[test]
     fn more_images_than_memory_is_an_error() {
         let options = LoadOptions { limit: Some(usize::MAX / 2), ..LoadOptions::default() };
-        assert!(load(&options).unwrap_err().to_string().contains("do not fit in memory"));
+        assert!(load(&options).unwrap_err().to_string().contains("choose fewer images"));
     }
 }
