@@ -10,6 +10,32 @@ const GAP_VALUE: u8 = 128;
 /// Most pixels that a picture may have.
 const MAX_PIXELS: usize = 1 << 28;
 
+/// The number of columns that makes a grid of `images` images about square.
+pub fn square_columns(images: usize) -> usize {
+    (1..).find(|columns| images.div_ceil(*columns) <= *columns).unwrap_or(1)
+}
+
+/// Width and height in pixels of a grid of `count` images of `arch` in rows of `columns`.
+///
+/// # Errors
+/// [`Error::Usage`] if there is no image or no column, or if the picture would be too large.
+pub fn grid_size(arch: &Architecture, count: usize, columns: usize) -> Result<(usize, usize)> {
+    if count == 0 || columns == 0 {
+        return Err(Error::usage(format!(
+            "{count} images in {columns} columns make no picture; choose at least one of each"
+        )));
+    }
+    let side = |n: usize| n.checked_mul(arch.image_size + GAP)?.checked_add(GAP);
+    let sides = side(columns.min(count)).zip(side(count.div_ceil(columns)));
+    sides.filter(|(w, h)| w.checked_mul(*h).is_some_and(|n| n <= MAX_PIXELS)).ok_or_else(|| {
+        Error::usage(format!(
+            "{count} images of {} pixels a side make a picture of more than {MAX_PIXELS} pixels; \
+             draw fewer, or one file each",
+            arch.image_size
+        ))
+    })
+}
+
 /// One picture in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -37,22 +63,8 @@ impl Picture {
     /// # Errors
     /// [`Error::Usage`] if there is no image or no column, or if the picture would be too large.
     pub fn grid(arch: &Architecture, images: &[u8], columns: usize) -> Result<Self> {
-        let (size, count) = (arch.image_size, images.len() / arch.pixels());
-        if count == 0 || columns == 0 {
-            return Err(Error::usage(format!(
-                "{count} images in {columns} columns make no picture; choose at least one of each"
-            )));
-        }
-        let columns = columns.min(count);
-        let rows = count.div_ceil(columns);
-        let side = |n: usize| n.checked_mul(size + GAP).and_then(|pixels| pixels.checked_add(GAP));
-        let sides = side(columns).zip(side(rows));
-        let Some((width, height)) = sides.filter(|(w, h)| w.checked_mul(*h).is_some_and(|n| n <= MAX_PIXELS)) else {
-            return Err(Error::usage(format!(
-                "{count} images of {size} pixels a side make a picture of more than {MAX_PIXELS} pixels; \
-                 draw fewer, or one file each"
-            )));
-        };
+        let size = arch.image_size;
+        let (width, height) = grid_size(arch, images.len() / arch.pixels(), columns)?;
         let mut picture = Picture::blank(width, height, arch.channels);
         for (k, image) in images.chunks_exact(arch.pixels()).enumerate() {
             let place = |index: usize| GAP + index * (size + GAP);
@@ -131,5 +143,13 @@ mod tests {
     fn nothing_and_too_much_are_refused() {
         assert!(Picture::grid(&arch(1), &[], 8).is_err());
         assert!(Picture::grid(&arch(1), &[0; 64], 0).is_err());
+        assert!(grid_size(&arch(1), usize::MAX / 2, 8).is_err());
+        assert!(grid_size(&arch(1), 10_000_000, 1).is_err());
+        assert_eq!(grid_size(&arch(1), 2, usize::MAX).unwrap(), (22, 12));
+    }
+
+    #[test]
+    fn columns_make_a_square() {
+        assert_eq!([0, 1, 2, 4, 5, 64, 65].map(square_columns), [1, 1, 2, 2, 3, 8, 9]);
     }
 }

@@ -13,6 +13,7 @@ pub mod frozen;
 pub mod grid;
 pub mod latent;
 pub mod mask;
+pub mod npy;
 pub mod rangecoder;
 pub mod sampler;
 pub mod score;

