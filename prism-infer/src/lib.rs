@@ -1,1 +1,20 @@
 //! # prism-infer
+//!
+//! Holds the program that draws images from a finished model: flags become a [`Plan`], a plan becomes files.
+//! Reads artifacts only; must never import candle, a data set, or anything that trains.
+//!
+//! ```text
+//! flags -> Plan (checked before anything is drawn) -> chunks of images -> grid, folder, array
+//! ```
+
+pub mod cli;
+mod draw;
+pub mod embedded;
+mod info;
+mod inputs;
+mod output;
+mod plan;
+
+pub use draw::draw;
+pub use info::info;
+pub use plan::Plan;

@@ -1,0 +1,86 @@
+//! The program's flags, as they are typed.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Draw images from a PRISM model.
+///
+/// Without flags: 64 images of the embedded model, as a grid in samples.png. Image K depends on the seed and K alone, so
+/// the same command draws the same images everywhere.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// `info`, or nothing to draw.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to draw.
+    #[command(flatten)]
+    pub draw: DrawFlags,
+}
+
+/// What the program can do besides drawing.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what a model is: its shape, where it comes from, its sizes
+    Info(InfoFlags),
+}
+
+/// What to draw, from what, and where to.
+#[derive(Args, Debug, Default)]
+pub struct DrawFlags {
+    /// Number of images [default: 64; 9 with --interpolate; all rows of --latents]
+    #[arg(long, value_name = "N")]
+    pub n: Option<NonZeroU64>,
+    /// Seed of the latents
+    #[arg(long, value_name = "SEED", default_value_t = 0, conflicts_with = "latents")]
+    pub seed: u64,
+    /// Model file [default: the model inside this program]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Picture to write, a grid in PNG; `-` for standard output [default: samples.png]
+    #[arg(long, value_name = "FILE.png")]
+    pub out: Option<PathBuf>,
+    /// Folder to write one PNG per image into
+    #[arg(long, value_name = "FOLDER")]
+    pub out_dir: Option<PathBuf>,
+    /// Class of the images; several, as in 0,1,2, go round [default: all classes go round]
+    #[arg(long, value_name = "K", value_delimiter = ',')]
+    pub label: Vec<usize>,
+    /// NumPy file to write the images into: float32 in [-1, 1], shape (n, channels, size, size)
+    #[arg(long, value_name = "FILE.npy")]
+    pub npy: Option<PathBuf>,
+    /// NumPy file to take the latents from: float, shape (n, latent), or (n, latent + classes) with the labels in it
+    #[arg(long, value_name = "FILE.npy")]
+    pub latents: Option<PathBuf>,
+    /// Draw STEPS images on the way from each latent to the next, in a row for each pair
+    #[arg(long, value_name = "STEPS")]
+    pub interpolate: Option<u64>,
+    /// Columns of the grid [default: about square; STEPS with --interpolate]
+    #[arg(long, value_name = "N")]
+    pub columns: Option<NonZeroUsize>,
+    /// Threads to draw with; the images do not depend on it [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Write nothing to standard error but errors
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Report as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which model to show, and how.
+#[derive(Args, Debug)]
+pub struct InfoFlags {
+    /// Model file [default: the model inside this program]
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Report as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Also draw the model's known-answer image and compare it
+    #[arg(long)]
+    pub verify: bool,
+}

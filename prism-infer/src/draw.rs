@@ -1,0 +1,115 @@
+//! The default command: draws a plan's images, chunk by chunk, and reports what it wrote.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use prism_core::sampler::Sampler;
+use prism_core::{Error, Result};
+use serde::Serialize;
+
+use crate::cli::DrawFlags;
+use crate::embedded;
+use crate::output::Outputs;
+use crate::plan::{Plan, Target};
+
+/// Images that each thread draws between two reports of progress.
+const CHUNK: u64 = 8;
+/// How long drawing may take before a terminal shows progress.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What was drawn, for `--json`.
+#[derive(Serialize)]
+struct Report<'a> {
+    model: &'a str,
+    dataset: &'a str,
+    images: u64,
+    channels: usize,
+    size: usize,
+    seconds: f64,
+    written: &'a [PathBuf],
+}
+
+/// Draws what `flags` ask for.
+///
+/// # Errors
+/// If the model, the flags or the latents cannot be used, or a file cannot be written.
+pub fn draw(flags: &DrawFlags) -> Result<()> {
+    let model = embedded::load(flags.model.as_deref())?;
+    let description = &model.artifact.meta().description;
+    let plan = Plan::new(&description.architecture, flags)?;
+    let sampler = Sampler::new(&model.artifact.model());
+    let started = Instant::now();
+    let written = draw_all(&plan, &sampler)?;
+    let seconds = started.elapsed().as_secs_f64();
+    if !plan.quiet {
+        // Nothing is left to do where even standard error is closed.
+        let _ = writeln!(
+            std::io::stderr(),
+            "drew {} images of {} ({}) in {seconds:.2} s",
+            plan.count,
+            model.name,
+            description.dataset
+        );
+    }
+    let arch = sampler.arch();
+    let report = Report {
+        model: &model.name,
+        dataset: &description.dataset,
+        images: plan.count,
+        channels: arch.channels,
+        size: arch.image_size,
+        seconds,
+        written: &written,
+    };
+    print(&plan, &report)
+}
+
+fn draw_all(plan: &Plan, sampler: &Sampler) -> Result<Vec<PathBuf>> {
+    let mut outputs = Outputs::new(plan, sampler.arch())?;
+    let chunk = CHUNK.saturating_mul(plan.threads.get() as u64);
+    let mut progress = Progress::new(plan);
+    let mut first = 0;
+    while first < plan.count {
+        let next = first.saturating_add(chunk).min(plan.count);
+        let inputs = (first..next).map(|index| plan.inputs.get(index)).collect::<Result<Vec<_>>>()?.concat();
+        outputs.take(&sampler.images(&inputs, plan.threads))?;
+        progress.show(next);
+        first = next;
+    }
+    outputs.finish()
+}
+
+/// Standard output holds the report as JSON, or the paths of what was written, one a line.
+fn print(plan: &Plan, report: &Report<'_>) -> Result<()> {
+    let text = match (plan.json, &plan.picture) {
+        (true, _) => serde_json::to_string(report).map_err(|e| Error::usage(format!("the report is no JSON: {e}")))?,
+        // The picture itself went to standard output, and nothing else may.
+        (false, Some(Target::Stdout)) => return Ok(()),
+        (false, _) => report.written.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n"),
+    };
+    writeln!(std::io::stdout(), "{text}").map_err(|e| Error::io("write", "<stdout>", e))
+}
+
+/// One line on a terminal's standard error, once drawing takes long.
+struct Progress {
+    shown: bool,
+    total: u64,
+    started: Instant,
+}
+
+impl Progress {
+    fn new(plan: &Plan) -> Self {
+        let shown = !plan.quiet && std::io::stderr().is_terminal();
+        Progress { shown, total: plan.count, started: Instant::now() }
+    }
+
+    fn show(&mut self, done: u64) {
+        if !self.shown || self.started.elapsed() < PATIENCE {
+            return;
+        }
+        let end = if done == self.total { "\r\u{1b}[K" } else { "" };
+        // Progress that cannot be shown is no reason to stop.
+        let _ = write!(std::io::stderr(), "\rdrew {done} of {} images{end}", self.total);
+    }
+}
