@@ -13,6 +13,10 @@ thread_local! {
 }
 
 /// Calls `work` with `len` floats of this thread's memory, whose contents are arbitrary. Calls may nest.
+///
+/// Always inlined: `work` may hold vector instructions, which stay function calls unless they end up inside the function
+/// that enables them.
+#[inline(always)]
 pub fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut spare = SPARE.take();
     let mut lines = spare.pop().unwrap_or_default();
