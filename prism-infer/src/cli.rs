@@ -1,7 +1,8 @@
 //! The program's flags, as they are typed.
 
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -31,8 +32,8 @@ pub enum Command {
 #[derive(Args, Debug, Default)]
 pub struct DrawFlags {
     /// Number of images [default: 64; 9 with --interpolate; all rows of --latents]
-    #[arg(long, value_name = "N")]
-    pub n: Option<NonZeroU64>,
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZero<u64>>)]
+    pub n: Option<NonZero<u64>>,
     /// Seed of the latents
     #[arg(long, value_name = "SEED", default_value_t = 0, conflicts_with = "latents")]
     pub seed: u64,
@@ -58,11 +59,11 @@ pub struct DrawFlags {
     #[arg(long, value_name = "STEPS")]
     pub interpolate: Option<u64>,
     /// Columns of the grid [default: about square; STEPS with --interpolate]
-    #[arg(long, value_name = "N")]
-    pub columns: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZero<usize>>)]
+    pub columns: Option<NonZero<usize>>,
     /// Threads to draw with; the images do not depend on it [default: all cores]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZero<usize>>)]
+    pub threads: Option<NonZero<usize>>,
     /// Write nothing to standard error but errors
     #[arg(long, short)]
     pub quiet: bool,
@@ -83,4 +84,8 @@ pub struct InfoFlags {
     /// Also draw the model's known-answer image and compare it
     #[arg(long)]
     pub verify: bool,
+}
+
+fn at_least_one<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "give a whole number from 1 upwards".into())
 }

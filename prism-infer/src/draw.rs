@@ -15,6 +15,8 @@ use crate::plan::{Plan, Target};
 
 /// Images that each thread draws between two reports of progress.
 const CHUNK: u64 = 8;
+/// Most images in memory as numbers, unless an array is asked for.
+const MAX_CHUNK: u64 = 256;
 /// How long drawing may take before a terminal shows progress.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -67,7 +69,7 @@ pub fn draw(flags: &DrawFlags) -> Result<()> {
 
 fn draw_all(plan: &Plan, sampler: &Sampler) -> Result<Vec<PathBuf>> {
     let mut outputs = Outputs::new(plan, sampler.arch())?;
-    let chunk = CHUNK.saturating_mul(plan.threads.get() as u64);
+    let chunk = CHUNK.saturating_mul(plan.threads.get() as u64).min(MAX_CHUNK);
     let mut progress = Progress::new(plan);
     let mut first = 0;
     while first < plan.count {
