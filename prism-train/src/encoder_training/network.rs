@@ -1,0 +1,176 @@
+//! The network that is trained: `(conv 3x3, batch norm, ReLU | max-pool) ... -> mean over pixels -> linear`.
+
+use candle_core::{Device, Result as TensorResult, Tensor, Var};
+use prism_core::stream::{Purpose, StreamId};
+use prism_nn::encoder::weights::BatchNorm;
+use prism_nn::encoder::{ConvWeights, Layout, Step, random};
+use prism_nn::{Result, ops};
+
+use super::norm::{self, ChannelStatistics};
+
+/// Share of the newest batch in the running statistics.
+const RUNNING: f32 = 0.1;
+
+/// Probability that is spread evenly over all classes (Szegedy et al. 2016).
+const SMOOTHING: f64 = 0.1;
+
+/// Parameters of one layer: convolution, gain, shift.
+const PER_CONV: usize = 3;
+
+/// The network's parameters and running statistics.
+pub struct Network {
+    layout: Layout,
+    /// Weight, gain and shift of each convolution, then the classifier's weight `[features, classes]` and bias.
+    parameters: Vec<Var>,
+    running: Vec<Vec<ChannelStatistics>>,
+    classes: usize,
+}
+
+/// What one step gave.
+pub struct Outcome {
+    /// In the order of [`Network::parameters`].
+    pub gradients: Vec<Tensor>,
+    /// Mean cross-entropy, with label smoothing.
+    pub loss: f64,
+    /// Share told right.
+    pub accuracy: f64,
+}
+
+impl Network {
+    /// Kaiming normal convolutions and a zero classifier.
+    pub fn new(layout: &Layout, classes: usize, seed: u64) -> Result<Self> {
+        let mut parameters = Vec::new();
+        let mut running = Vec::new();
+        let mut width = 0;
+        for conv in random::kaiming(layout, seed) {
+            width = conv.outputs;
+            parameters.push(var(conv.weight, &[width, conv.inputs, 3, 3])?);
+            parameters.push(var(vec![1.0; width], &[width])?);
+            parameters.push(var(vec![0.0; width], &[width])?);
+            running.push(vec![ChannelStatistics { mean: 0.0, variance: 1.0 }; width]);
+        }
+        parameters.push(var(classifier(width, classes, layout, seed), &[width, classes])?);
+        parameters.push(var(vec![0.0; classes], &[classes])?);
+        Ok(Network { layout: layout.clone(), parameters, running, classes })
+    }
+
+    /// Everything that is learned.
+    pub fn parameters(&self) -> &[Var] {
+        &self.parameters
+    }
+
+    /// The device that it computes on.
+    pub fn device(&self) -> &Device {
+        &Device::Cpu
+    }
+
+    /// Gradients of the smoothed cross-entropy for a batch `[B, 3, S, S]`, and the running statistics brought up to date.
+    pub fn step(&mut self, images: &[f32], labels: &[u16]) -> Result<Outcome> {
+        let side = (images.len() / labels.len() / 3).isqrt();
+        let x = Tensor::from_slice(images, (labels.len(), 3, side, side), self.device())?;
+        let features = self.features(&x)?;
+        let logits = self.classify(&features)?;
+        let rows = logits.to_vec2::<f32>()?;
+        let (loss, accuracy, slopes) = cross_entropy(&rows, labels);
+        // The gradient at the logits is known, so a linear function with that slope has the loss's gradient.
+        let slopes = Tensor::from_vec(slopes, (labels.len(), self.classes), self.device())?;
+        let store = (logits * slopes)?.sum_all()?.backward()?;
+        let gradient = |p: &Var| store.get(p).cloned().map_or_else(|| p.zeros_like(), Ok);
+        let gradients = self.parameters.iter().map(gradient).collect::<TensorResult<_>>()?;
+        Ok(Outcome { gradients, loss, accuracy })
+    }
+
+    /// Class scores `[B, classes]` of the last convolution's output `[B, C, H, W]`.
+    pub fn classify(&self, features: &Tensor) -> Result<Tensor> {
+        let head = &self.parameters[self.parameters.len() - 2..];
+        Ok(features.mean((2, 3))?.matmul(&head[0])?.broadcast_add(&head[1])?)
+    }
+
+    fn features(&mut self, x: &Tensor) -> Result<Tensor> {
+        let mut x = x.clone();
+        let mut layers = self.parameters.chunks_exact(PER_CONV).zip(&mut self.running);
+        for step in self.layout.steps() {
+            match step {
+                Step::Pool => x = ops::max_pool2x2(&x)?,
+                Step::Conv(_) => {
+                    // `new` has made one layer for each convolution of the layout.
+                    let Some((layer, running)) = layers.next() else { break };
+                    let (y, statistics) = norm::norm_relu(&ops::conv2d(&x, &layer[0])?, &layer[1], &layer[2])?;
+                    for (running, new) in running.iter_mut().zip(statistics) {
+                        running.mean += RUNNING * (new.mean - running.mean);
+                        running.variance += RUNNING * (new.variance - running.variance);
+                    }
+                    x = y;
+                }
+            }
+        }
+        Ok(x)
+    }
+
+    /// The convolutions with their batch norms folded in, by the running statistics.
+    pub fn folded(&self) -> Result<Vec<ConvWeights>> {
+        let layers = self.parameters.chunks_exact(PER_CONV).zip(&self.running).zip(self.layout.convs());
+        let fold = |((layer, running), (inputs, outputs)): ((&[Var], &Vec<ChannelStatistics>), (usize, usize))| {
+            let weight = layer[0].flatten_all()?.to_vec1::<f32>()?;
+            let norm = BatchNorm {
+                scale: layer[1].to_vec1::<f32>()?,
+                shift: layer[2].to_vec1::<f32>()?,
+                mean: running.iter().map(|s| s.mean).collect(),
+                variance: running.iter().map(|s| s.variance).collect(),
+                epsilon: norm::EPSILON,
+            };
+            Ok(ConvWeights { inputs, outputs, weight, bias: vec![0.0; outputs] }.folded(&norm))
+        };
+        layers.map(fold).collect()
+    }
+}
+
+fn var(values: Vec<f32>, shape: &[usize]) -> TensorResult<Var> {
+    Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+/// Initial classifier weights, `N(0, 1 / width)`, from the stream after the last convolution's.
+fn classifier(width: usize, classes: usize, layout: &Layout, seed: u64) -> Vec<f32> {
+    let mut stream = StreamId::new(seed, Purpose::EncoderWeight).layer(layout.convs().len() as u64).open();
+    let deviation = libm::sqrt(1.0 / width as f64);
+    (0..width * classes).map(|_| (stream.normal() * deviation) as f32).collect()
+}
+
+/// Mean smoothed cross-entropy, share told right, and the gradient at the logits.
+fn cross_entropy(logits: &[Vec<f32>], labels: &[u16]) -> (f64, f64, Vec<f32>) {
+    let (mut loss, mut right, mut slopes) = (0.0, 0usize, Vec::new());
+    let count = labels.len() as f64;
+    for (row, &label) in logits.iter().zip(labels) {
+        let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let exponentials: Vec<f64> = row.iter().map(|&x| libm::exp(f64::from(x - highest))).collect();
+        let total: f64 = exponentials.iter().sum();
+        right += usize::from(row.get(usize::from(label)) == Some(&highest));
+        for (class, (exponential, &logit)) in exponentials.iter().zip(row).enumerate() {
+            let certain = if class == usize::from(label) { 1.0 - SMOOTHING } else { 0.0 };
+            let target = certain + SMOOTHING / row.len() as f64;
+            loss -= target * (f64::from(logit - highest) - libm::log(total));
+            slopes.push(((exponential / total - target) / count) as f32);
+        }
+    }
+    (loss / count, right as f64 / count, slopes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `torch.nn.functional.cross_entropy(torch.tensor([[1., 2., -1.], [0., 0., 3.]]), torch.tensor([1, 0]),
+    /// label_smoothing=0.1)`, and its gradient.
+    #[test]
+    fn the_loss_is_that_of_pytorch() {
+        let (loss, accuracy, slopes) = cross_entropy(&[vec![1.0, 2.0, -1.0], vec![0.0, 0.0, 3.0]], &[1, 0]);
+        assert!((loss - LOSS).abs() < 1e-6, "{loss}");
+        assert_eq!(accuracy, 0.5);
+        for (slope, expected) in slopes.iter().zip(SLOPES) {
+            assert!((slope - expected).abs() < 1e-6, "{slopes:?}");
+        }
+    }
+
+    const LOSS: f64 = 1.738_634_2;
+    const SLOPES: [f32; 6] = [0.113_081_57, -0.113_974_39, 0.000_892_85, -0.444_027_42, 0.005_972_58, 0.438_054_83];
+}
