@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use super::planes::{self, Planes};
 use super::scratch;
 use super::simd::{Isa, Kernel, Shape};
-use super::tile::{Epilogue, multiply};
+use super::tile::{Epilogue, load, multiply, store};
 
 /// Rows of the column matrix worked on at a time: a panel of them fits the first cache.
 const SHARED_BLOCK: usize = 288;
@@ -104,6 +104,10 @@ struct Plan {
     block: usize,
     /// Where row k of a block's column matrix begins, relative to a pixel of the first padded plane.
     taps: Vec<usize>,
+    /// Where row k of a panel begins, if images are too narrow to be read in place.
+    panel_taps: Option<Vec<usize>>,
+    /// Pixels of a panel.
+    panel_width: usize,
 }
 
 impl Plan {
@@ -115,14 +119,25 @@ impl Plan {
             let (channel, dy, dx) = (k / (kernel * kernel), k / kernel % kernel, k % kernel);
             channel * wide.pixels() + dy * wide.width + dx
         });
-        Plan { planes, pad, block, taps: taps.collect() }
+        let panel_width = weights.isa.lanes() * weights.isa.vectors();
+        let narrow = !planes.width.is_multiple_of(weights.isa.lanes());
+        let panel_taps = narrow.then(|| (0..block * kernel * kernel).map(|k| k * panel_width).collect());
+        Plan { planes, pad, block, taps: taps.collect(), panel_taps, panel_width }
+    }
+
+    /// Floats of a padded block of channels, and of a panel.
+    fn scratch(&self) -> (usize, usize) {
+        let padded = Planes { channels: self.block, ..self.planes }.padded(self.pad).len();
+        (padded, self.panel_taps.as_ref().map_or(0, |taps| taps.len() * self.panel_width))
     }
 }
 
 fn one_image(plan: &Plan, input: &[f32], gate: Option<&[f32]>, weights: &Weights, fused: Fused<'_>, out: &mut [f32]) {
     let (planes, pixels) = (plan.planes, plan.planes.pixels());
     let taps = weights.kernel * weights.kernel;
-    scratch::with(Planes { channels: plan.block, ..planes }.padded(plan.pad).len(), |padded| {
+    let (padded_len, panel_len) = plan.scratch();
+    scratch::with(padded_len + panel_len, |memory| {
+        let (panel, padded) = memory.split_at_mut(panel_len);
         for first in (0..planes.channels).step_by(plan.block) {
             let channels = plan.block.min(planes.channels - first);
             let range = first * pixels..(first + channels) * pixels;
@@ -131,10 +146,11 @@ fn one_image(plan: &Plan, input: &[f32], gate: Option<&[f32]>, weights: &Weights
             let last = first + channels == planes.channels;
             let block = Block {
                 padded,
+                panel,
                 plan,
-                taps: &plan.taps[..channels * taps],
+                taps: channels * taps,
                 weights: &weights.packed[first * taps * weights.isa.rows()..],
-                panel: weights.inputs * taps * weights.isa.rows(),
+                panel_weights: weights.inputs * taps * weights.isa.rows(),
                 outputs: weights.outputs,
                 epilogue: Epilogue { accumulate: first > 0, bias: fused.bias, relu: fused.relu && last },
                 out,
@@ -148,11 +164,13 @@ fn one_image(plan: &Plan, input: &[f32], gate: Option<&[f32]>, weights: &Weights
 /// One block of input channels of one image, times all outputs.
 struct Block<'a> {
     padded: &'a [f32],
+    panel: &'a mut [f32],
     plan: &'a Plan,
-    taps: &'a [usize],
-    /// The block's weights of the first panel of outputs; the next panel's lie `panel` floats on.
+    /// Rows of the block's column matrix.
+    taps: usize,
+    /// The block's weights of the first tile's outputs; the next tile's lie `panel_weights` floats on.
     weights: &'a [f32],
-    panel: usize,
+    panel_weights: usize,
     outputs: usize,
     epilogue: Epilogue<'a>,
     out: &'a mut [f32],
@@ -178,33 +196,33 @@ impl Kernel for Block<'_> {
 impl Block<'_> {
     #[inline(always)]
     unsafe fn all_pixels<S: Shape, const M: usize, const N: usize>(mut self) {
-        let pixels = self.plan.planes.pixels();
-        if self.plan.planes.width.is_multiple_of(S::LANES) {
-            let mut pixel = 0;
-            while pixel + N * S::LANES <= pixels {
-                // SAFETY: we are below `Isa::run` of `S`, and `N` vectors of pixels remain.
-                unsafe { self.in_rows::<S, M, N>(pixel) };
-                pixel += N * S::LANES;
-            }
-            while pixel < pixels {
-                // SAFETY: as above; widths are multiples of a vector, so a whole one remains.
-                unsafe { self.in_rows::<S, M, 1>(pixel) };
-                pixel += S::LANES;
+        let (plan, pixels) = (self.plan, self.plan.planes.pixels());
+        if let Some(offsets) = &plan.panel_taps {
+            for pixel in (0..pixels).step_by(plan.panel_width) {
+                let count = plan.panel_width.min(pixels - pixel);
+                self.gather(pixel, count);
+                let mut starts = [self.panel.as_ptr(); N];
+                // SAFETY: we are below `Isa::run` of `S`; every row of the panel holds N vectors.
+                unsafe {
+                    for (v, start) in starts.iter_mut().enumerate() {
+                        *start = start.add(v * S::LANES);
+                    }
+                    self.all_outputs::<S, M, N>((pixel, count), starts, &offsets[..self.taps]);
+                }
             }
             return;
         }
-        let offsets: Vec<usize> = (0..self.taps.len()).map(|k| k * N * S::LANES).collect();
-        scratch::with(self.taps.len() * N * S::LANES, |panel| {
-            for pixel in (0..pixels).step_by(N * S::LANES) {
-                let count = (N * S::LANES).min(pixels - pixel);
-                self.gather(pixel, count, N * S::LANES, panel);
-                // SAFETY: as above; the panel holds N vectors for every offset.
-                unsafe {
-                    let starts = std::array::from_fn(|v| panel.as_ptr().add(v * S::LANES));
-                    self.all_outputs::<S, M, N>(pixel, count, starts, &offsets);
-                }
-            }
-        });
+        let mut pixel = 0;
+        while pixel + N * S::LANES <= pixels {
+            // SAFETY: we are below `Isa::run` of `S`, and `N` vectors of pixels remain.
+            unsafe { self.in_rows::<S, M, N>(pixel) };
+            pixel += N * S::LANES;
+        }
+        while pixel < pixels {
+            // SAFETY: as above; widths are multiples of a vector, so a whole one remains.
+            unsafe { self.in_rows::<S, M, 1>(pixel) };
+            pixel += S::LANES;
+        }
     }
 
     /// The outputs of `N` vectors of pixels, each inside one image row.
@@ -215,19 +233,21 @@ impl Block<'_> {
         // SAFETY: pixel (row, column) of the output reads from (row, column) of the padded plane on, and a padded plane
         // has `kernel - 1` rows and columns more than the output.
         unsafe {
-            let starts = std::array::from_fn(|v| {
+            let mut starts = [self.padded.as_ptr(); N];
+            for (v, start) in starts.iter_mut().enumerate() {
                 let at = pixel + v * S::LANES;
-                self.padded.as_ptr().add(at / width * wide + at % width)
-            });
-            self.all_outputs::<S, M, N>(pixel, N * S::LANES, starts, self.taps);
+                *start = start.add(at / width * wide + at % width);
+            }
+            self.all_outputs::<S, M, N>((pixel, N * S::LANES), starts, &self.plan.taps[..self.taps]);
         }
     }
 
-    /// Copies `count` columns from `pixel` on of the column matrix to `panel [taps, wide]`, zeros after them.
-    fn gather(&self, pixel: usize, count: usize, wide: usize, panel: &mut [f32]) {
+    /// Copies `count` columns from `pixel` on of the column matrix to the panel, zeros after them.
+    fn gather(&mut self, pixel: usize, count: usize) {
         let width = self.plan.planes.width;
         let padded_width = self.plan.planes.padded(self.plan.pad).width;
-        for (line, &tap) in panel.chunks_exact_mut(wide).zip(self.taps) {
+        let lines = self.panel.chunks_exact_mut(self.plan.panel_width);
+        for (line, &tap) in lines.zip(&self.plan.taps[..self.taps]) {
             let (mut done, mut at) = (0, pixel);
             while done < count {
                 let run = (width - at % width).min(count - done);
@@ -245,19 +265,18 @@ impl Block<'_> {
     #[inline(always)]
     unsafe fn all_outputs<S: Shape, const M: usize, const N: usize>(
         &mut self,
-        pixel: usize,
-        count: usize,
+        place: (usize, usize),
         starts: [*const f32; N],
         offsets: &[usize],
     ) {
         for first in (0..self.outputs).step_by(M) {
-            let a = self.weights[first / M * self.panel..].as_ptr();
+            let a = self.weights[first / M * self.panel_weights..].as_ptr();
             let rows = M.min(self.outputs - first);
             // SAFETY: a panel holds M weights for every row of the block; the rest is the caller's promise.
             unsafe {
                 match (M, rows) {
-                    (8, 1..=4) => self.one_tile::<S, 4, N>((first, rows), (pixel, count), (a, M), starts, offsets),
-                    _ => self.one_tile::<S, M, N>((first, rows), (pixel, count), (a, M), starts, offsets),
+                    (8, 1..=4) => self.one_tile::<S, 4, N>((first, rows), place, (a, M), starts, offsets),
+                    _ => self.one_tile::<S, M, N>((first, rows), place, (a, M), starts, offsets),
                 }
             }
         }
@@ -291,21 +310,21 @@ impl Block<'_> {
                 }
                 (edge.as_mut_ptr().cast::<f32>(), 64)
             };
-            let mut acc: [[S::V; N]; M] = std::array::from_fn(|m| {
-                if self.epilogue.accumulate {
-                    std::array::from_fn(|v| S::load(c.add(m * pitch + v * S::LANES)))
-                } else {
-                    let bias = self.epilogue.bias.and_then(|bias| bias.get(first + m));
-                    [S::splat(bias.copied().unwrap_or(0.0)); N]
-                }
-            });
-            multiply::<S, M, N>(&mut acc, a, stride, starts, offsets);
-            for (m, sums) in acc.iter().enumerate() {
-                for (v, &sum) in sums.iter().enumerate() {
-                    let sum = if self.epilogue.relu { S::max(sum, S::splat(0.0)) } else { sum };
-                    S::store(c.add(m * pitch + v * S::LANES), sum);
+            let mut acc = [[S::splat(0.0); N]; M];
+            if self.epilogue.accumulate {
+                acc = load::<S, M, N>(c, pitch);
+            } else if let Some(bias) = self.epilogue.bias {
+                for (row, &bias) in acc.iter_mut().zip(&bias[first..first + rows]) {
+                    *row = [S::splat(bias); N];
                 }
             }
+            multiply::<S, M, N>(&mut acc, a, stride, starts, offsets);
+            if self.epilogue.relu {
+                for sum in acc.iter_mut().flatten() {
+                    *sum = S::max(*sum, S::splat(0.0));
+                }
+            }
+            store::<S, M, N>(&acc, c, pitch);
             if !whole {
                 for (m, line) in edge.iter().enumerate().take(rows) {
                     out[m * pixels..][..count].copy_from_slice(&line[..count]);

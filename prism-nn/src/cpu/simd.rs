@@ -2,7 +2,7 @@
 //!
 //! A kernel is a struct that implements [`Kernel`]; [`Isa::run`] compiles it once for each instruction set and calls the
 //! chosen copy. Everything between the two must be `#[inline(always)]`, so that it lands inside the function whose
-//! target features are switched on.
+//! target features are switched on. For the same reason no closure may use a register: it is a function of its own.
 
 use std::sync::OnceLock;
 
@@ -118,15 +118,23 @@ impl Isa {
         self.shape().1
     }
 
-    fn shape(self) -> (usize, usize) {
+    /// Vectors in a row of a full tile.
+    pub fn vectors(self) -> usize {
+        self.shape().2
+    }
+
+    fn shape(self) -> (usize, usize, usize) {
+        fn of<S: Shape>() -> (usize, usize, usize) {
+            (S::LANES, S::ROWS, S::VECTORS)
+        }
         match self {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => (x86::Avx512::LANES, x86::Avx512::ROWS),
+            Isa::Avx512 => of::<x86::Avx512>(),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => (x86::Avx2::LANES, x86::Avx2::ROWS),
+            Isa::Avx2 => of::<x86::Avx2>(),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => (arm::Neon::LANES, arm::Neon::ROWS),
-            Isa::Portable => (Portable::LANES, Portable::ROWS),
+            Isa::Neon => of::<arm::Neon>(),
+            Isa::Portable => of::<Portable>(),
         }
     }
 

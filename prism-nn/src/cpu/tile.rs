@@ -1,5 +1,9 @@
 //! The innermost loops: a tile of accumulators that stays in registers while the shared dimension runs past.
 
+//!
+//! No closure here or in any caller may touch a register: closures are functions of their own, without the target features
+//! of the function they are in, and every operation inside would become a call.
+
 use super::simd::Simd;
 
 /// How a tile of outputs begins and ends.
@@ -29,11 +33,14 @@ pub unsafe fn multiply<S: Simd, const M: usize, const N: usize>(
     for &offset in offsets {
         // SAFETY: the caller promises readable rows of `a` and vectors of `b`.
         unsafe {
-            let b: [S::V; N] = std::array::from_fn(|v| S::load(b[v].add(offset)));
+            let mut columns = [S::splat(0.0); N];
+            for (column, start) in columns.iter_mut().zip(b) {
+                *column = S::load(start.add(offset));
+            }
             for (m, row) in acc.iter_mut().enumerate() {
                 let x = S::splat(*a.add(m));
-                for (sum, &b) in row.iter_mut().zip(&b) {
-                    *sum = S::mul_add(x, b, *sum);
+                for (sum, &column) in row.iter_mut().zip(&columns) {
+                    *sum = S::mul_add(x, column, *sum);
                 }
             }
             a = a.add(stride);
@@ -62,14 +69,49 @@ pub unsafe fn correlate<S: Simd, const M: usize, const N: usize>(
             // SAFETY: the caller promises readable planes of `a` and vectors of `b`.
             unsafe {
                 let at = b.add(row * b_row + column * S::LANES);
-                let b: [S::V; N] = std::array::from_fn(|v| S::load(at.add(offsets[v])));
+                let mut columns = [S::splat(0.0); N];
+                for (column, offset) in columns.iter_mut().zip(offsets) {
+                    *column = S::load(at.add(offset));
+                }
                 for (m, sums) in acc.iter_mut().enumerate() {
                     let x = S::splat(*a.add(m * plane + row * width + column));
-                    for (sum, &b) in sums.iter_mut().zip(&b) {
-                        *sum = S::mul_add(x, b, *sum);
+                    for (sum, &column) in sums.iter_mut().zip(&columns) {
+                        *sum = S::mul_add(x, column, *sum);
                     }
                 }
             }
+        }
+    }
+}
+
+/// A tile of the rows at `c`, `pitch` apart.
+///
+/// # Safety
+/// Below `Isa::run` of `S`; the rows must be readable for `N` vectors.
+#[inline(always)]
+pub unsafe fn load<S: Simd, const M: usize, const N: usize>(c: *const f32, pitch: usize) -> [[S::V; N]; M] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut acc = [[S::splat(0.0); N]; M];
+        for (m, row) in acc.iter_mut().enumerate() {
+            for (v, x) in row.iter_mut().enumerate() {
+                *x = S::load(c.add(m * pitch + v * S::LANES));
+            }
+        }
+        acc
+    }
+}
+
+/// Writes a tile to the rows at `c`, `pitch` apart.
+///
+/// # Safety
+/// Below `Isa::run` of `S`; the rows must be writable for `N` vectors.
+#[inline(always)]
+pub unsafe fn store<S: Simd, const M: usize, const N: usize>(acc: &[[S::V; N]; M], c: *mut f32, pitch: usize) {
+    for (m, row) in acc.iter().enumerate() {
+        for (v, &x) in row.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { S::store(c.add(m * pitch + v * S::LANES), x) };
         }
     }
 }

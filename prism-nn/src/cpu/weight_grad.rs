@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::planes::{self, Planes};
 use super::scratch;
 use super::simd::{Isa, Kernel, Shape};
-use super::tile::correlate;
+use super::tile::{correlate, load, store};
 
 /// Pieces of the sum over images.
 const CHUNKS: usize = 8;
@@ -187,21 +187,20 @@ impl OneImage<'_> {
         // columns beyond the output's pixels.
         unsafe {
             let c = sums.as_mut_ptr();
-            let mut acc: [[S::V; N]; M] =
-                std::array::from_fn(|m| std::array::from_fn(|v| S::load(c.add(m * row_len + v * S::LANES))));
+            let mut acc = load::<S, M, N>(c, row_len);
+            let mut offsets = [0; N];
+            for (v, offset) in offsets.iter_mut().enumerate() {
+                *offset = (dx + v) * S::LANES;
+            }
             correlate::<S, M, N>(
                 &mut acc,
                 gradient.as_ptr(),
                 shape.planes.pixels(),
                 last.as_ptr().add(dy * wide.width * S::LANES),
-                std::array::from_fn(|v| (dx + v) * S::LANES),
+                offsets,
                 (shape.planes.height, shape.planes.width, wide.width * S::LANES),
             );
-            for (m, row) in acc.iter().enumerate() {
-                for (v, &sum) in row.iter().enumerate() {
-                    S::store(c.add(m * row_len + v * S::LANES), sum);
-                }
-            }
+            store::<S, M, N>(&acc, c, row_len);
         }
         M
     }
