@@ -1,0 +1,188 @@
+//! VGG19 layer by layer against torchvision (golden file `tests/golden/vgg19.json`, made by the script beside it), and
+//! weight files that are not what they claim to be.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+use prism_nn::encoder::{Encoder, Layout, Step, vgg19};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Golden {
+    vgg19: Reference,
+    vgg19_bn: Reference,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    images: Vec<usize>,
+    layers: Vec<Summary>,
+}
+
+#[derive(Deserialize)]
+struct Summary {
+    shape: Vec<usize>,
+    mean: f64,
+    rms: f64,
+    values: Vec<f64>,
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("../../tests/golden/vgg19.json")).unwrap()
+}
+
+/// The formula of `noise` in vgg19.py.
+fn noise(stream: usize, count: usize, low: f64, high: f64) -> Vec<f32> {
+    let offset = (stream as u32).wrapping_mul(40503);
+    let value = |i: u32| {
+        let mut h = i.wrapping_mul(2_654_435_761).wrapping_add(offset);
+        h = (h ^ (h >> 16)).wrapping_mul(0x85EB_CA6B);
+        h = (h ^ (h >> 13)).wrapping_mul(0xC2B2_AE35);
+        h ^= h >> 16;
+        (low + (high - low) * (f64::from(h) / 4_294_967_296.0)) as f32
+    };
+    (0..count as u32).map(value).collect()
+}
+
+type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Weights in torchvision's naming, with the numbers of vgg19.py.
+fn weights(normed: bool) -> Tensors {
+    let layout: Layout = vgg19::LAYOUT.parse().unwrap();
+    let mut convs = layout.convs().into_iter();
+    let mut tensors = Tensors::new();
+    let mut index = 0;
+    for step in layout.steps() {
+        let Step::Conv(outputs) = *step else {
+            index += 1;
+            continue;
+        };
+        let (inputs, _) = convs.next().unwrap();
+        let mut add = |index: usize, name: &str, stream: usize, shape: &[usize], low: f64, high: f64| {
+            let values = noise(10 * index + stream, shape.iter().product(), low, high);
+            tensors.insert(format!("features.{index}.{name}"), (shape.to_vec(), values));
+        };
+        let bound = (6.0 / (inputs * 9) as f64).sqrt();
+        add(index, "weight", 0, &[outputs, inputs, 3, 3], -bound, bound);
+        add(index, "bias", 1, &[outputs], -0.1, 0.1);
+        if normed {
+            add(index + 1, "weight", 0, &[outputs], 0.5, 1.5);
+            add(index + 1, "bias", 1, &[outputs], -0.1, 0.1);
+            add(index + 1, "running_mean", 2, &[outputs], -0.1, 0.1);
+            add(index + 1, "running_var", 3, &[outputs], 0.5, 1.5);
+        }
+        index += if normed { 3 } else { 2 };
+    }
+    // timm's classifier; no encoder reads it.
+    tensors.insert("pre_logits.fc1.bias".into(), (vec![3], vec![0.0; 3]));
+    tensors
+}
+
+fn file(tensors: &Tensors) -> Vec<u8> {
+    let bytes: HashMap<&String, Vec<u8>> = tensors
+        .iter()
+        .map(|(name, (_, values))| (name, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+        .collect();
+    let views = tensors
+        .iter()
+        .map(|(name, (shape, _))| (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap()));
+    safetensors::serialize(views, None).unwrap()
+}
+
+fn assert_matches(encoder: &Encoder, reference: &Reference) {
+    let count = reference.images.iter().product();
+    let images = Tensor::from_vec(noise(9999, count, -1.0, 1.0), reference.images.as_slice(), &Device::Cpu).unwrap();
+    let features = encoder.forward(&images).unwrap();
+    assert_eq!(features.len(), reference.layers.len());
+    for (layer, (feature, expected)) in features.iter().zip(&reference.layers).enumerate() {
+        assert_eq!(feature.dims(), expected.shape, "layer {layer}");
+        let values: Vec<f64> =
+            feature.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect();
+        let tolerance = 1e-4 * expected.rms;
+        let close = |what: &str, ours: f64, theirs: f64| {
+            assert!((ours - theirs).abs() < tolerance, "layer {layer}, {what}: {ours} instead of {theirs}");
+        };
+        let length = values.len() as f64;
+        close("mean", values.iter().sum::<f64>() / length, expected.mean);
+        close("rms", (values.iter().map(|v| v * v).sum::<f64>() / length).sqrt(), expected.rms);
+        let kept = expected.values.len();
+        for (i, &value) in expected.values.iter().enumerate() {
+            close("a value", values[i * (values.len() / kept) + i], value);
+        }
+    }
+}
+
+#[test]
+fn every_layer_matches_torchvision() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vgg19.safetensors");
+    std::fs::write(&path, file(&weights(false))).unwrap();
+    let encoder = Encoder::open(&format!("vgg19:{}", path.display()), &Device::Cpu).unwrap();
+    assert_eq!(encoder.name(), "vgg19");
+    assert_matches(&encoder, &golden().vgg19);
+    let message = encoder.feature_shapes(8).unwrap_err().to_string();
+    assert!(message.contains("at least 16"), "{message}");
+}
+
+#[test]
+fn every_layer_of_the_normed_variant_matches_torchvision() {
+    let encoder = vgg19::from_bytes("weights", &file(&weights(true)), &Device::Cpu).unwrap();
+    assert_eq!(encoder.name(), "vgg19_bn");
+    assert_matches(&encoder, &golden().vgg19_bn);
+}
+
+/// Why a file with these few tensors is refused.
+fn refusal(tensors: &[(&str, Dtype, &[usize], Vec<u8>)]) -> String {
+    let views = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| (*name, TensorView::new(*dtype, shape.to_vec(), bytes).unwrap()));
+    let bytes = safetensors::serialize(views, None).unwrap();
+    let error = vgg19::from_bytes("weights w", &bytes, &Device::Cpu).unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    let message = error.to_string();
+    assert!(message.starts_with("weights w cannot be used: ") && !message.contains('\n'), "{message}");
+    message
+}
+
+#[test]
+fn files_that_are_not_vgg19_are_refused_in_one_sentence() {
+    let shape: &[usize] = &[64, 3, 3, 3];
+    let weight = |dtype, bytes: usize| ("features.0.weight", dtype, shape, vec![0u8; 1728 * bytes]);
+    assert!(refusal(&[]).contains("no tensor 'features.0.weight'"));
+    assert!(refusal(&[weight(Dtype::I64, 8)]).contains("has type I64; it must be F32, F16 or BF16"));
+    let resnet: &[usize] = &[64, 3, 7, 7];
+    let message = refusal(&[("features.0.weight", Dtype::F16, resnet, vec![0; 64 * 147 * 2])]);
+    assert!(message.contains("shape [64, 3, 7, 7] instead of [64, 3, 3, 3]"), "{message}");
+    for (dtype, bytes) in [(Dtype::F32, 4), (Dtype::F16, 2), (Dtype::BF16, 2)] {
+        assert!(refusal(&[weight(dtype, bytes)]).contains("no tensor 'features.0.bias'"));
+    }
+}
+
+#[test]
+fn negative_variances_and_numbers_that_are_none_are_refused() {
+    let mut normed = weights(true);
+    normed.get_mut("features.1.running_var").unwrap().1[5] = -0.5;
+    let refused = |tensors: &Tensors| vgg19::from_bytes("w", &file(tensors), &Device::Cpu).unwrap_err().to_string();
+    assert!(refused(&normed).contains("negative variance -0.5"));
+    let mut plain = weights(false);
+    plain.get_mut("features.34.weight").unwrap().1[7] = f32::NAN;
+    let message = refused(&plain);
+    assert!(message.contains("convolution 15") && message.contains("not a number"), "{message}");
+}
+
+#[test]
+fn truncated_and_hostile_headers_are_refused() {
+    let shape = vec![64, 3, 3, 3];
+    let data = vec![0; 1728 * 4];
+    let view = TensorView::new(Dtype::F32, shape, &data).unwrap();
+    let whole = safetensors::serialize([("features.0.weight", view)], None).unwrap();
+    let mut hostile: Vec<Vec<u8>> = [0, 4, 8, 20, whole.len() - 1].iter().map(|&n| whole[..n].to_vec()).collect();
+    hostile.push([u64::MAX.to_le_bytes().as_slice(), b"{}"].concat());
+    hostile.push([&whole, [0; 5].as_slice()].concat());
+    for bytes in hostile {
+        let message = vgg19::from_bytes("w", &bytes, &Device::Cpu).unwrap_err().to_string();
+        assert!(message.contains("no complete safetensors file"), "{message}");
+    }
+}
