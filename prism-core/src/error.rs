@@ -52,8 +52,25 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,
-            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 2,
+            Error::Io { source, .. } if names_a_wrong_path(source.kind()) => 2,
             Error::Corrupt { .. } | Error::Io { .. } => 1,
         }
     }
+}
+
+/// Whether the system refused because the user gave a path that cannot serve, rather than because something broke.
+fn names_a_wrong_path(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind::{
+        AlreadyExists, InvalidFilename, IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
+    };
+    matches!(
+        kind,
+        NotFound
+            | PermissionDenied
+            | AlreadyExists
+            | NotADirectory
+            | IsADirectory
+            | ReadOnlyFilesystem
+            | InvalidFilename
+    )
 }

@@ -11,13 +11,11 @@
 use candle_core::{Device, Tensor};
 use prism_core::artifact::{Artifact, MaskRule};
 use prism_core::mask::Mask;
-use prism_core::sampler::FoldedNorm;
 use prism_core::score;
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::{Architecture, Error};
 use prism_nn::Result;
 use prism_nn::generator::{Generator, NormStatistics, latents};
-use prism_nn::ops::composed::NORM_EPSILON;
 
 use crate::Checkpoint;
 
@@ -49,7 +47,6 @@ pub struct Frozen {
     pub artifact: Artifact,
     generator: Generator,
     weights: Vec<Tensor>,
-    statistics: Vec<NormStatistics>,
 }
 
 /// Fixes mask and batch norms of the generator in `checkpoint`. Always computes on the CPU, so that the same scores give
@@ -66,9 +63,9 @@ pub fn freeze(checkpoint: &Checkpoint, options: Options) -> Result<Frozen> {
     let weights = generator.fixed_weights(&mask)?;
     let batches = calibration_batches(arch, seed, options.calibration_images)?;
     let statistics = generator.norm_statistics(&batches, &weights)?;
-    let norms = statistics.iter().map(fold).collect();
+    let norms = statistics.iter().map(NormStatistics::fold).collect();
     let artifact = Artifact::new(description, mask, norms)?;
-    Ok(Frozen { artifact, generator, weights, statistics })
+    Ok(Frozen { artifact, generator, weights })
 }
 
 impl Frozen {
@@ -83,7 +80,7 @@ impl Frozen {
             return Err(Error::usage(format!("{} numbers are no rows of {width}", inputs.len())).into());
         }
         let z = Tensor::from_slice(inputs, (inputs.len() / width, width), &Device::Cpu)?;
-        let images = self.generator.forward_calibrated(&z, &self.weights, &self.statistics)?;
+        let images = self.generator.forward_folded(&z, &self.weights, self.artifact.norms())?;
         Ok(images.flatten_all()?.to_vec1()?)
     }
 }
@@ -105,23 +102,10 @@ fn calibration_batches(arch: &Architecture, seed: u64, images: usize) -> Result<
     (0..images.div_ceil(BATCH).max(1)).map(|batch| latents(arch, id(batch), &labels, &Device::Cpu)).collect()
 }
 
-fn fold(statistics: &NormStatistics) -> FoldedNorm {
-    let scale: Vec<f64> = statistics.variance.iter().map(|&v| 1.0 / (f64::from(v) + NORM_EPSILON).sqrt()).collect();
-    let shift = scale.iter().zip(&statistics.mean).map(|(scale, &mean)| (-f64::from(mean) * scale) as f32).collect();
-    FoldedNorm { scale: scale.into_iter().map(|s| s as f32).collect(), shift }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::checkpoint::tests::sample;
-
-    #[test]
-    fn folding_normalises() {
-        let norm = fold(&NormStatistics { mean: vec![3.0], variance: vec![4.0] });
-        let y = |x: f32| norm.scale[0] * x + norm.shift[0];
-        assert!((y(3.0)).abs() < 1e-6 && (y(5.0) - 1.0).abs() < 1e-5);
-    }
 
     #[test]
     fn the_rule_decides_the_mask() {

@@ -64,6 +64,9 @@ pub struct DrawFlags {
     /// Threads to draw with; the images do not depend on it [default: all cores]
     #[arg(long, value_name = "N", value_parser = at_least_one::<NonZero<usize>>)]
     pub threads: Option<NonZero<usize>>,
+    /// Where to draw: cpu, cuda:N or auto; GPUs need a build with the feature `cuda`
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: String,
     /// Write nothing to standard error but errors
     #[arg(long, short)]
     pub quiet: bool,

@@ -4,11 +4,11 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use prism_core::sampler::Sampler;
-use prism_core::{Error, Result};
+use prism_core::{Architecture, Error, Result};
 use serde::Serialize;
 
 use crate::cli::DrawFlags;
+use crate::device::Drawer;
 use crate::embedded;
 use crate::output::Outputs;
 use crate::plan::{Plan, Target};
@@ -40,9 +40,9 @@ pub fn draw(flags: &DrawFlags) -> Result<()> {
     let model = embedded::load(flags.model.as_deref())?;
     let description = &model.artifact.meta().description;
     let plan = Plan::new(&description.architecture, flags)?;
-    let sampler = Sampler::new(&model.artifact.model());
+    let drawer = Drawer::open(&flags.device, &model.artifact)?;
     let started = Instant::now();
-    let written = draw_all(&plan, &sampler)?;
+    let written = draw_all(&plan, &description.architecture, &drawer)?;
     let seconds = started.elapsed().as_secs_f64();
     if !plan.quiet {
         // Nothing is left to do where even standard error is closed.
@@ -54,7 +54,7 @@ pub fn draw(flags: &DrawFlags) -> Result<()> {
             description.dataset
         );
     }
-    let arch = sampler.arch();
+    let arch = &description.architecture;
     let report = Report {
         model: &model.name,
         dataset: &description.dataset,
@@ -67,15 +67,15 @@ pub fn draw(flags: &DrawFlags) -> Result<()> {
     print(&plan, &report)
 }
 
-fn draw_all(plan: &Plan, sampler: &Sampler) -> Result<Vec<PathBuf>> {
-    let mut outputs = Outputs::new(plan, sampler.arch())?;
+fn draw_all(plan: &Plan, arch: &Architecture, drawer: &Drawer) -> Result<Vec<PathBuf>> {
+    let mut outputs = Outputs::new(plan, arch)?;
     let chunk = CHUNK.saturating_mul(plan.threads.get() as u64).min(MAX_CHUNK);
     let mut progress = Progress::new(plan);
     let mut first = 0;
     while first < plan.count {
         let next = first.saturating_add(chunk).min(plan.count);
         let inputs = (first..next).map(|index| plan.inputs.get(index)).collect::<Result<Vec<_>>>()?.concat();
-        outputs.take(&sampler.images(&inputs, plan.threads))?;
+        outputs.take(&drawer.images(&inputs, plan.threads)?)?;
         progress.show(next);
         first = next;
     }

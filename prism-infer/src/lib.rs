@@ -1,13 +1,14 @@
 //! # prism-infer
 //!
 //! Holds the program that draws images from a finished model: flags become a [`Plan`], a plan becomes files.
-//! Reads artifacts only; must never import candle, a data set, or anything that trains.
+//! Reads artifacts only; must never import a data set or anything that trains, nor candle but under the feature `cuda`.
 //!
 //! ```text
 //! flags -> Plan (checked before anything is drawn) -> chunks of images -> grid, folder, array
 //! ```
 
 pub mod cli;
+mod device;
 mod draw;
 pub mod embedded;
 mod info;

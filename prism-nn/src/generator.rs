@@ -10,6 +10,7 @@
 
 use candle_core::{Device, Tensor, Var};
 use prism_core::arch::Layer;
+use prism_core::sampler::FoldedNorm;
 use prism_core::{Architecture, Mask, StreamId, frozen, score};
 
 use crate::error::{Error, Result};
@@ -35,6 +36,16 @@ pub struct NormStatistics {
     pub mean: Vec<f32>,
     /// Biased variance of each channel.
     pub variance: Vec<f32>,
+}
+
+impl NormStatistics {
+    /// The norm as one factor and one summand a channel: `scale = 1 / sqrt(variance + 1e-5)`, `shift = -mean * scale`.
+    pub fn fold(&self) -> FoldedNorm {
+        let scales = self.variance.iter().map(|&v| 1.0 / (f64::from(v) + ops::composed::NORM_EPSILON).sqrt());
+        let scales: Vec<f64> = scales.collect();
+        let shift = scales.iter().zip(&self.mean).map(|(scale, &mean)| (-f64::from(mean) * scale) as f32).collect();
+        FoldedNorm { scale: scales.into_iter().map(|scale| scale as f32).collect(), shift }
+    }
 }
 
 impl Generator {
@@ -141,21 +152,22 @@ impl Generator {
         self.forward_with(z, weights, |_, x| Ok(ops::batch_norm_relu(x)?))
     }
 
-    /// Images of the inputs `z`, with batch norms that use the given statistics, one entry a norm.
+    /// Images of the inputs `z` by the finished generator: its batch norms are folded to `scale * x + shift`, one entry a
+    /// norm.
     ///
     /// One image then does not depend on the others of its batch. Shapes as in [`Generator::forward`].
     ///
     /// # Errors
-    /// If a shape or the number of statistics does not fit, or the computation fails.
-    pub fn forward_calibrated(&self, z: &Tensor, weights: &[Tensor], norms: &[NormStatistics]) -> Result<Tensor> {
+    /// If a shape or the number of norms does not fit, or the computation fails.
+    pub fn forward_folded(&self, z: &Tensor, weights: &[Tensor], norms: &[FoldedNorm]) -> Result<Tensor> {
         let expected = self.arch.norms().len();
         if norms.len() != expected {
             return Err(Error::usage(format!(
-                "{} batch-norm statistics were given for {expected} batch norms; calibrate this very architecture",
+                "{} folded norms were given for {expected} batch norms; calibrate this very architecture",
                 norms.len()
             )));
         }
-        self.forward_with(z, weights, |index, x| apply_statistics(x, &norms[index]))
+        self.forward_with(z, weights, |index, x| apply_folded(x, &norms[index]))
     }
 
     /// Mean and biased variance of each batch norm's input, averaged over batches of inputs, from noise alone.
@@ -271,11 +283,9 @@ fn layer_tensor(values: Vec<f32>, layer: &Layer, device: &Device) -> Result<Tens
     Ok(Tensor::from_vec(values, &layer.shape(), device)?)
 }
 
-fn apply_statistics(x: &Tensor, norm: &NormStatistics) -> Result<Tensor> {
-    let scale: Vec<f32> = norm.variance.iter().map(|v| 1.0 / (v + ops::composed::NORM_EPSILON as f32).sqrt()).collect();
-    let shift: Vec<f32> = scale.iter().zip(&norm.mean).map(|(scale, mean)| -scale * mean).collect();
-    let per_channel = |values: Vec<f32>| Tensor::from_vec(values, (1, norm.mean.len(), 1, 1), x.device());
-    Ok(x.broadcast_mul(&per_channel(scale)?)?.broadcast_add(&per_channel(shift)?)?.relu()?)
+fn apply_folded(x: &Tensor, norm: &FoldedNorm) -> Result<Tensor> {
+    let per_channel = |values: &[f32]| Tensor::from_slice(values, (1, values.len(), 1, 1), x.device());
+    Ok(x.broadcast_mul(&per_channel(&norm.scale)?)?.broadcast_add(&per_channel(&norm.shift)?)?.relu()?)
 }
 
 /// Adds the mean and the biased variance of each channel of `x [B, C, H, W]` to `sums [C]`.
@@ -366,7 +376,8 @@ mod tests {
         let names: Vec<_> = generator.arch().norms().iter().map(|n| n.channels).collect();
         assert_eq!(norms.iter().map(|n| n.mean.len()).collect::<Vec<_>>(), names);
         let trained = generator.forward(&z, &weights).unwrap();
-        let calibrated = generator.forward_calibrated(&z, &weights, &norms).unwrap();
+        let folded: Vec<_> = norms.iter().map(NormStatistics::fold).collect();
+        let calibrated = generator.forward_folded(&z, &weights, &folded).unwrap();
         assert!(largest_difference(&trained, &calibrated) < 1e-4);
     }
 

@@ -294,6 +294,20 @@ mod tests {
     }
 
     #[test]
+    fn every_recipe_is_valid() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let recipes: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+        assert!(!recipes.is_empty());
+        for recipe in recipes {
+            let settings = Settings::resolve(&parse(&[]), Some(&recipe)).unwrap();
+            settings.validate().unwrap();
+            let named_after = recipe.file_stem().unwrap().to_str().unwrap();
+            assert!(named_after.starts_with(&settings.dataset), "{named_after} trains on {}", settings.dataset);
+        }
+    }
+
+    #[test]
     fn values_outside_their_limits_are_refused() {
         for flags in [
             ["--clients", "0"],

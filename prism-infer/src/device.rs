@@ -1,0 +1,101 @@
+//! Where images are drawn: by the sampler on the CPU, or by the differentiable generator on a GPU.
+
+use std::num::NonZeroUsize;
+
+use prism_core::artifact::Artifact;
+use prism_core::sampler::Sampler;
+use prism_core::{Error, Result};
+
+/// A generator on the device that draws it.
+pub enum Drawer {
+    /// The CPU sampler: the reference for what a model draws.
+    Cpu(Sampler),
+    /// A GPU, whose images differ from the CPU's by rounding.
+    #[cfg(feature = "cuda")]
+    Gpu(gpu::Generator),
+}
+
+impl Drawer {
+    /// Builds the generator of `artifact` on the device called `name`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the device is unknown, cannot be opened, or is a GPU and this build has no CUDA.
+    pub fn open(name: &str, artifact: &Artifact) -> Result<Self> {
+        match name {
+            "cpu" => Ok(Drawer::Cpu(Sampler::new(&artifact.model()))),
+            #[cfg(feature = "cuda")]
+            _ => gpu::open(name, artifact),
+            #[cfg(not(feature = "cuda"))]
+            "auto" => Ok(Drawer::Cpu(Sampler::new(&artifact.model()))),
+            #[cfg(not(feature = "cuda"))]
+            _ if name == "cuda" || name.starts_with("cuda:") => Err(Error::usage(format!(
+                "device '{name}' needs a build with --features cuda; build one, or leave --device out"
+            ))),
+            #[cfg(not(feature = "cuda"))]
+            _ => Err(Error::usage(format!("device '{name}' is unknown; choose cpu, cuda:N or auto"))),
+        }
+    }
+
+    /// The images of `inputs`, as `[n, channels, size, size]` in [-1, 1]; `threads` counts on the CPU only.
+    ///
+    /// # Errors
+    /// If a GPU fails.
+    pub fn images(&self, inputs: &[f32], threads: NonZeroUsize) -> Result<Vec<f32>> {
+        match self {
+            Drawer::Cpu(sampler) => Ok(sampler.images(inputs, threads)),
+            #[cfg(feature = "cuda")]
+            Drawer::Gpu(generator) => generator.images(inputs),
+        }
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod gpu {
+    use candle_core::{Device, Tensor};
+    use prism_core::sampler::FoldedNorm;
+    use prism_nn::device;
+
+    use super::{Artifact, Drawer, Error, Result, Sampler};
+
+    /// A finished generator in a GPU's memory.
+    pub struct Generator {
+        generator: prism_nn::generator::Generator,
+        weights: Vec<Tensor>,
+        norms: Vec<FoldedNorm>,
+    }
+
+    pub fn open(name: &str, artifact: &Artifact) -> Result<Drawer> {
+        match device::open(name).map_err(plain)? {
+            Device::Cpu => Ok(Drawer::Cpu(Sampler::new(&artifact.model()))),
+            device => Ok(Drawer::Gpu(Generator::new(artifact, &device).map_err(plain)?)),
+        }
+    }
+
+    impl Generator {
+        fn new(artifact: &Artifact, device: &Device) -> prism_nn::Result<Self> {
+            let description = &artifact.meta().description;
+            let generator = prism_nn::generator::Generator::new(&description.architecture, description.seed, device)?;
+            let weights = generator.fixed_weights(artifact.mask())?;
+            Ok(Generator { generator, weights, norms: artifact.norms().to_vec() })
+        }
+
+        pub fn images(&self, inputs: &[f32]) -> Result<Vec<f32>> {
+            self.draw(inputs).map_err(plain)
+        }
+
+        fn draw(&self, inputs: &[f32]) -> prism_nn::Result<Vec<f32>> {
+            let width = self.generator.arch().inputs();
+            let z = Tensor::from_slice(inputs, (inputs.len() / width, width), self.generator.device())?;
+            let images = self.generator.forward_folded(&z, &self.weights, &self.norms)?;
+            Ok(images.flatten_all()?.to_vec1()?)
+        }
+    }
+
+    /// An error in this program's terms; a GPU's failure is a failure of the device, not of the model.
+    fn plain(error: prism_nn::Error) -> Error {
+        match error {
+            prism_nn::Error::Core(error) => error,
+            other => Error::corrupt("the GPU", format!("{other}; draw with --device cpu")),
+        }
+    }
+}
