@@ -10,6 +10,7 @@
 //!
 //! | name | weights |
 //! |---|---|
+//! | `public` | trained on CIFAR-10 by this project, embedded ([`public`]) |
 //! | `file:PATH` | what the encoder training command wrote ([`file`]) |
 //! | `random:SEED` | none were learned: Kaiming normal numbers of the seed ([`random`]) |
 //! | `vgg19:PATH` | ImageNet's, from torchvision or timm ([`vgg19`]) |
@@ -28,6 +29,7 @@
 
 pub mod file;
 pub mod layout;
+pub mod public;
 pub mod random;
 mod tensors;
 pub mod vgg19;
@@ -64,7 +66,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Opens the encoder called `spec`: `file:PATH`, `random:SEED` or `vgg19:PATH`.
+    /// Opens the encoder called `spec`: `public`, `file:PATH`, `random:SEED` or `vgg19:PATH`.
     ///
     /// # Errors
     /// [`prism_core::Error::Usage`] if there is no such encoder or file, [`prism_core::Error::Corrupt`] if the file does
@@ -72,11 +74,12 @@ impl Encoder {
     pub fn open(spec: &str, device: &Device) -> Result<Self> {
         let (kind, argument) = spec.split_once(':').map_or((spec, None), |(kind, argument)| (kind, Some(argument)));
         match (kind, argument) {
+            ("public", None) => public::open(device),
             ("file", Some(path)) => file::open(path.as_ref(), device),
             ("random", Some(seed)) => random::open(seed, device),
             ("vgg19", Some(path)) => vgg19::open(path.as_ref(), device),
             ("vgg19", None) => vgg19::fetch(device),
-            _ => Err(Error::usage(format!("encoder '{spec}' is unknown; choose random:SEED, vgg19:PATH or file:PATH"))),
+            _ => Err(Error::usage(format!("encoder '{spec}' is unknown; choose public, vgg19:PATH, random:SEED or file:PATH"))),
         }
     }
 
@@ -264,7 +267,7 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused_with_the_known_ones() {
-        for spec in ["resnet", "random", "file", "", "vgg19x:a"] {
+        for spec in ["resnet", "random", "file", "", "vgg19x:a", "public:1"] {
             let error = Encoder::open(spec, &Device::Cpu).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains("random:SEED"), "{error}");

@@ -32,7 +32,7 @@ pub fn open(path: &Path, device: &Device) -> Result<Encoder> {
 pub fn fetch(_device: &Device) -> Result<Encoder> {
     Err(Error::usage(
         "encoder 'vgg19' needs a weights file; write vgg19:PATH with a safetensors file in torchvision's or timm's naming \
-         (such as model.safetensors of timm/vgg19.tv_in1k on the Hugging Face hub), or choose random:SEED",
+         (such as model.safetensors of timm/vgg19.tv_in1k on the Hugging Face hub), or choose public",
     ))
 }
 
