@@ -79,7 +79,9 @@ impl Encoder {
             ("random", Some(seed)) => random::open(seed, device),
             ("vgg19", Some(path)) => vgg19::open(path.as_ref(), device),
             ("vgg19", None) => vgg19::fetch(device),
-            _ => Err(Error::usage(format!("encoder '{spec}' is unknown; choose public, vgg19:PATH, random:SEED or file:PATH"))),
+            _ => Err(Error::usage(format!(
+                "encoder '{spec}' is unknown; choose public, vgg19:PATH, random:SEED or file:PATH"
+            ))),
         }
     }
 
