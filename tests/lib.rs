@@ -1,5 +1,8 @@
 //! Helpers of the whole-pipeline tests: they run the programs that users run.
 
+pub mod forge;
+pub mod model;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;

@@ -61,13 +61,18 @@ fn decompress(file: &[u8]) -> Result<Vec<u8>, String> {
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(MAX_BYTES as u64);
     let mut stream = StreamingDecoder::new_with_decoder(file, decoder).map_err(|e| refuse(&e))?;
-    if stream.decoder.content_size() > MAX_BYTES as u64 {
+    // 0 where the frame does not say.
+    let declared = stream.decoder.content_size();
+    if declared > MAX_BYTES as u64 {
         return Err(too_long());
     }
     let mut bytes = Vec::new();
     stream.by_ref().take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|e| refuse(&e))?;
     if bytes.len() > MAX_BYTES {
         return Err(too_long());
+    }
+    if declared != 0 && bytes.len() as u64 != declared {
+        return Err(format!("it unpacks to {} bytes and its frame declares {declared}", bytes.len()));
     }
     if !stream.get_ref().is_empty() {
         return Err(format!("{} bytes follow its zstd frame", stream.get_ref().len()));
