@@ -1,0 +1,129 @@
+//! The program itself, on the model that it embeds: what goes to which stream, and the exit codes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn run(folder: &Path, line: &str) -> Output {
+    let words = line.split(' ').filter(|word| !word.is_empty());
+    Command::new(env!("CARGO_BIN_EXE_prism-infer")).args(words).current_dir(folder).output().unwrap()
+}
+
+fn succeed(folder: &Path, line: &str) -> (String, String) {
+    let output = run(folder, line);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    assert!(output.status.success(), "`{line}`: {stderr}");
+    (stdout, stderr)
+}
+
+fn refuse(folder: &Path, line: &str, code: i32, word: &str) {
+    let output = run(folder, line);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "`{line}`: {stderr}");
+    assert!(
+        stderr.contains(word) && stderr.matches("error: ").count() == 1,
+        "`{line}` should mention '{word}': {stderr}"
+    );
+    assert!(output.stdout.is_empty(), "`{line}` has nothing to say on standard output");
+}
+
+fn is_png(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x89PNG\r\n\x1a\n")
+}
+
+#[test]
+fn without_flags_it_draws_the_embedded_model_into_samples_png() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stdout, stderr) = succeed(folder.path(), "");
+    assert_eq!(stdout, "samples.png\n");
+    assert!(stderr.contains("drew 64 images of the embedded model"), "{stderr}");
+    let first = fs::read(folder.path().join("samples.png")).unwrap();
+    assert!(is_png(&first));
+    let (_, stderr) = succeed(folder.path(), "--n 64 --seed 0 --threads 1 --quiet");
+    assert_eq!(stderr, "");
+    assert_eq!(fs::read(folder.path().join("samples.png")).unwrap(), first, "overwritten by the same picture");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "and by nothing else");
+}
+
+#[test]
+fn a_picture_on_standard_output_is_alone_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(folder.path(), "--n 4 --out - --npy images.npy");
+    assert!(output.status.success() && is_png(&output.stdout));
+    succeed(folder.path(), "--n 4 --out same.png");
+    assert_eq!(fs::read(folder.path().join("same.png")).unwrap(), output.stdout);
+    assert!(folder.path().join("images.npy").exists());
+}
+
+#[test]
+fn the_report_is_json_on_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let (stdout, _) = succeed(folder.path(), "--n 3 --out a.png --out-dir b --npy c.npy --json");
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(report["images"], 3);
+    assert_eq!(report["written"], serde_json::json!(["a.png", "b", "c.npy"]));
+    assert_eq!(fs::read_dir(folder.path().join("b")).unwrap().count(), 3);
+}
+
+#[test]
+fn info_shows_the_metadata_and_verifies_the_known_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, _) = succeed(folder.path(), "info --verify");
+    for word in ["data set", "privacy", "bits per weight", "blocks.0.conv1", "(found again)"] {
+        assert!(text.contains(word), "should show '{word}': {text}");
+    }
+    let (stdout, _) = succeed(folder.path(), "info --json");
+    let info: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(info["meta"]["version"], 1);
+    assert!(info["stats"]["bits_per_weight"].as_f64().unwrap() > 0.0);
+    assert_eq!(info.get("verified"), None);
+}
+
+#[test]
+fn the_users_mistakes_exit_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for (line, word) in [
+        ("--n 0", "from 1 upwards"),
+        ("--threads 0", "from 1 upwards"),
+        ("--columns x", "from 1 upwards"),
+        ("--label 1000", "label"),
+        ("--model missing.zst", "missing.zst"),
+        ("info --model missing.zst", "missing.zst"),
+        ("--seed=-1", "--seed"),
+        ("--seed 1 --latents z.npy", "cannot be used with"),
+        ("--nonsense", "--nonsense"),
+        ("draw", "draw"),
+    ] {
+        refuse(folder.path(), line, 2, word);
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a refused command leaves nothing behind");
+}
+
+#[test]
+fn damaged_models_exit_with_1_and_name_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/mnist.safetensors.zst")).unwrap();
+    fs::write(folder.path().join("cut.zst"), &model[..model.len() / 2]).unwrap();
+    refuse(folder.path(), "--model cut.zst", 1, "artifact cut.zst cannot be used");
+    refuse(folder.path(), "info --model cut.zst", 1, "artifact cut.zst cannot be used");
+    fs::write(folder.path().join("empty.zst"), b"").unwrap();
+    refuse(folder.path(), "--model empty.zst", 1, "artifact empty.zst cannot be used");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_a_failure_and_not_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for line in ["--n 1 --out -", "--n 1", "info", "info --json"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prism-infer"));
+        command.args(line.split(' ')).current_dir(folder.path()).stdout(full.try_clone().unwrap());
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "`{line}`: {stderr}");
+        assert!(stderr.contains("cannot write <stdout>") && !stderr.contains("panicked"), "`{line}`: {stderr}");
+    }
+}
