@@ -82,7 +82,9 @@ fn read_batch(path: &Path) -> Result<Vec<u8>> {
         return Err(corrupt(format!("its {} bytes are no multiple of {RECORD}, the length of a record", bytes.len())));
     }
     match bytes.iter().step_by(RECORD).position(|&label| label >= 10) {
-        Some(record) => Err(corrupt(format!("record {record} has label {}, but there are only 10 classes", bytes[record * RECORD]))),
+        Some(record) => {
+            Err(corrupt(format!("record {record} has label {}, but there are only 10 classes", bytes[record * RECORD])))
+        }
         None => Ok(bytes),
     }
 }

@@ -86,7 +86,9 @@ fn on_white(rgba: &[u8]) -> Vec<u8> {
     let mut rgb = Vec::with_capacity(rgba.len() / 4 * 3);
     for pixel in rgba.chunks_exact(4) {
         let alpha = u32::from(pixel[3]);
-        rgb.extend(pixel[..3].iter().map(|&value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8));
+        rgb.extend(
+            pixel[..3].iter().map(|&value| ((u32::from(value) * alpha + 255 * (255 - alpha) + 127) / 255) as u8),
+        );
     }
     rgb
 }
@@ -130,10 +132,17 @@ pub(super) mod tests {
     use super::*;
 
     /// `pixels` as a file of the given format.
-    pub(in super::super) fn encode(format: ImageFormat, colour: ExtendedColorType, side: (u32, u32), pixels: &[u8]) -> Vec<u8> {
+    pub(in super::super) fn encode(
+        format: ImageFormat,
+        colour: ExtendedColorType,
+        side: (u32, u32),
+        pixels: &[u8],
+    ) -> Vec<u8> {
         let mut bytes = Vec::new();
         match format {
-            ImageFormat::Png => image::codecs::png::PngEncoder::new(&mut bytes).write_image(pixels, side.0, side.1, colour),
+            ImageFormat::Png => {
+                image::codecs::png::PngEncoder::new(&mut bytes).write_image(pixels, side.0, side.1, colour)
+            }
             _ => image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 95)
                 .write_image(pixels, side.0, side.1, colour),
         }
@@ -183,7 +192,11 @@ pub(super) mod tests {
         assert_eq!(decoded(&bytes, 1, 16).len(), 256);
         let mut out = [0; 256];
         for length in 0..bytes.len() - 1 {
-            assert!(decode_into(&bytes[..length], 1, 16, &mut out).is_err(), "{length} of {} bytes passed", bytes.len());
+            assert!(
+                decode_into(&bytes[..length], 1, 16, &mut out).is_err(),
+                "{length} of {} bytes passed",
+                bytes.len()
+            );
         }
     }
 

@@ -29,7 +29,8 @@ const TRAIN_NAMES: &[&str] = &["train"];
 const TEST_NAMES: &[&str] = &["test", "val", "valid", "validation"];
 
 /// Endings of images that are known but not read. To pass over them in silence would train on a part of the data.
-const UNREADABLE: &[&str] = &["webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "ppm", "pgm", "dcm"];
+const UNREADABLE: &[&str] =
+    &["webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "ppm", "pgm", "dcm"];
 
 /// Loads the images under `folder` as a data set called `name`.
 ///
@@ -49,7 +50,10 @@ pub(super) fn load(name: &str, folder: &Path, options: &LoadOptions) -> Result<D
         let path = &listing.files[index];
         let bytes = file::read_bounded(path, MAX_FILE)?;
         decode::decode_into(&bytes, channels, options.image_size, image).map_err(|why| {
-            Error::corrupt(format!("image {}", path.display()), format!("{why}; repair or remove this file and start again"))
+            Error::corrupt(
+                format!("image {}", path.display()),
+                format!("{why}; repair or remove this file and start again"),
+            )
         })
     })
 }
@@ -100,7 +104,8 @@ fn list_split(folder: &Path, split: Split) -> Result<Listing> {
 
 /// The sub-folder that is called one of `names`, if all sub-folders are parts of a split and not classes.
 fn split_folder<'a>(content: &'a Content, names: &[&str]) -> Option<&'a Path> {
-    let is = |folder: &Path, names: &[&str]| names.iter().any(|name| folder.file_name().is_some_and(|own| own == *name));
+    let is =
+        |folder: &Path, names: &[&str]| names.iter().any(|name| folder.file_name().is_some_and(|own| own == *name));
     let split = content.folders.iter().all(|folder| is(folder, TRAIN_NAMES) || is(folder, TEST_NAMES));
     let mut found = names.iter().filter_map(|name| content.folders.iter().find(|folder| is(folder, &[name])));
     found.next().filter(|_| split && content.images.is_empty()).map(PathBuf::as_path)
@@ -244,7 +249,9 @@ mod tests {
     #[test]
     fn classes_take_turns_in_order_of_names() {
         let root = tempfile::tempdir().unwrap();
-        for (name, value) in [("dog/1.png", 11), ("cat/2.png", 2), ("cat/1.png", 1), ("cat/3.png", 3), ("dog/0.png", 10)] {
+        for (name, value) in
+            [("dog/1.png", 11), ("cat/2.png", 2), ("cat/1.png", 1), ("cat/3.png", 3), ("dog/0.png", 10)]
+        {
             put(root.path(), name, value);
         }
         let set = load_any(Source::Folder, &options(root.path())).unwrap();
@@ -257,7 +264,9 @@ mod tests {
     #[test]
     fn a_split_keeps_the_numbers_of_the_classes() {
         let root = tempfile::tempdir().unwrap();
-        for (name, value) in [("train/a/0.png", 1), ("train/b/0.png", 2), ("train/c/0.png", 3), ("test/a/0.png", 4), ("test/c/0.png", 5)] {
+        for (name, value) in
+            [("train/a/0.png", 1), ("train/b/0.png", 2), ("train/c/0.png", 3), ("test/a/0.png", 4), ("test/c/0.png", 5)]
+        {
             put(root.path(), name, value);
         }
         let train = load_any(Source::Folder, &options(root.path())).unwrap();
@@ -289,7 +298,8 @@ mod tests {
     #[test]
     fn unusable_folders_are_refused_in_words() {
         let root = tempfile::tempdir().unwrap();
-        let error = |split| load_any(Source::Folder, &LoadOptions { split, ..options(root.path()) }).unwrap_err().to_string();
+        let error =
+            |split| load_any(Source::Folder, &LoadOptions { split, ..options(root.path()) }).unwrap_err().to_string();
         assert!(error(Split::Train).contains("no PNG or JPEG"));
         put(root.path(), "a.png", 1);
         assert!(error(Split::Test).contains("held out"));
@@ -321,6 +331,9 @@ mod tests {
         assert!(error.to_string().contains("17.png") && error.to_string().contains("remove this file"), "{error}");
         assert_eq!(error.exit_code(), 1);
         // A limit before the broken file never reads it.
-        assert_eq!(load_any(Source::Folder, &LoadOptions { limit: Some(17), ..options(root.path()) }).unwrap().len(), 17);
+        assert_eq!(
+            load_any(Source::Folder, &LoadOptions { limit: Some(17), ..options(root.path()) }).unwrap().len(),
+            17
+        );
     }
 }

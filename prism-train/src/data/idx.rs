@@ -49,10 +49,7 @@ pub(super) fn labels(path: &Path, classes: usize) -> Result<Vec<u16>> {
 }
 
 /// The dimensions and values of a file of `D` dimensions, unless `refuse` objects to the dimensions.
-fn read<const D: usize>(
-    path: &Path,
-    refuse: impl Fn([u32; D]) -> Option<String>,
-) -> Result<([u32; D], Vec<u8>)> {
+fn read<const D: usize>(path: &Path, refuse: impl Fn([u32; D]) -> Option<String>) -> Result<([u32; D], Vec<u8>)> {
     let failed = |error: std::io::Error| match error.kind() {
         // What the decompressor has to say about bad data comes as one of these.
         std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData => {
@@ -87,7 +84,9 @@ fn read<const D: usize>(
         std::cmp::Ordering::Less => {
             Err(corrupt(path, format!("it announces {announced} values but ends after {}", values.len())))
         }
-        std::cmp::Ordering::Greater => Err(corrupt(path, format!("it goes on after the {announced} values it announces"))),
+        std::cmp::Ordering::Greater => {
+            Err(corrupt(path, format!("it goes on after the {announced} values it announces")))
+        }
         std::cmp::Ordering::Equal => Ok((dimensions, values)),
     }
 }

@@ -76,10 +76,7 @@ pub(super) fn load(source: Source, options: &LoadOptions) -> Result<Dataset> {
 
 /// The names under which a file is known: with a hyphen or a dot before `idx`, gzipped or not.
 fn names(stem: &str, dimensions: u8) -> Vec<String> {
-    ["-", "."]
-        .iter()
-        .flat_map(|dot| ["", ".gz"].map(|end| format!("{stem}{dot}idx{dimensions}-ubyte{end}")))
-        .collect()
+    ["-", "."].iter().flat_map(|dot| ["", ".gz"].map(|end| format!("{stem}{dot}idx{dimensions}-ubyte{end}"))).collect()
 }
 
 #[cfg(test)]
