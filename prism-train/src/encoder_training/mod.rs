@@ -157,6 +157,7 @@ pub fn fit(
 ) -> Result<TrainedEncoder> {
     let layout = settings.validate()?;
     check_sets(training, test)?;
+    let training = &by_class(training);
     let labels = training.labels().unwrap_or_default();
     let network = descend(settings, &layout, training, labels, progress)?;
 
@@ -217,6 +218,15 @@ fn descend(
         }
     }
     Ok(network)
+}
+
+/// The images class by class, so that the file does not depend on how a loader mixes the classes.
+fn by_class(set: &Dataset) -> Dataset {
+    let mut rows: Vec<usize> = (0..set.len()).collect();
+    if let Some(labels) = set.labels() {
+        rows.sort_by_key(|&row| labels[row]);
+    }
+    set.subset(&rows)
 }
 
 fn check_sets(training: &Dataset, test: Option<&Dataset>) -> Result<()> {

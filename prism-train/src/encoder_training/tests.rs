@@ -59,6 +59,15 @@ fn the_same_seed_gives_the_same_file_at_any_thread_count() {
 }
 
 #[test]
+fn the_order_of_the_classes_does_not_matter() {
+    let mixed = colours(64);
+    let sorted = mixed.subset(&(0..64).map(|i| i % 32 * 2 + i / 32).collect::<Vec<_>>());
+    assert_ne!(mixed.labels(), sorted.labels());
+    let train = |set: &Dataset| fit(&settings(), set, None, &mut |_| ()).unwrap();
+    assert_eq!(train(&mixed), train(&sorted));
+}
+
+#[test]
 fn settings_and_sets_outside_the_limits_are_refused() {
     let refused = |settings: EncoderTraining, set: &Dataset, why: &str| {
         let error = fit(&settings, set, None, &mut |_| ()).unwrap_err();
