@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use super::planes::{self, Planes};
 use super::scratch;
 use super::simd::{Isa, Kernel, Shape};
-use super::tile::{Epilogue, load, multiply, store};
+use super::tile::{Epilogue, load, multiply, relu, rows_of, store};
 
 /// Rows of the column matrix worked on at a time: a panel of them fits the first cache.
 const SHARED_BLOCK: usize = 288;
@@ -310,19 +310,18 @@ impl Block<'_> {
                 }
                 (edge.as_mut_ptr().cast::<f32>(), 64)
             };
-            let mut acc = [[S::splat(0.0); N]; M];
-            if self.epilogue.accumulate {
-                acc = load::<S, M, N>(c, pitch);
-            } else if let Some(bias) = self.epilogue.bias {
-                for (row, &bias) in acc.iter_mut().zip(&bias[first..first + rows]) {
-                    *row = [S::splat(bias); N];
+            let mut acc = if self.epilogue.accumulate {
+                load::<S, M, N>(c, pitch)
+            } else {
+                let mut biases = [0.0; M];
+                if let Some(bias) = self.epilogue.bias {
+                    biases[..rows].copy_from_slice(&bias[first..first + rows]);
                 }
-            }
-            multiply::<S, M, N>(&mut acc, a, stride, starts, offsets);
+                rows_of::<S, M, N>(biases)
+            };
+            acc = multiply::<S, M, N>(acc, a, stride, starts, offsets);
             if self.epilogue.relu {
-                for sum in acc.iter_mut().flatten() {
-                    *sum = S::max(*sum, S::splat(0.0));
-                }
+                acc = relu::<S, M, N>(acc);
             }
             store::<S, M, N>(&acc, c, pitch);
             if !whole {

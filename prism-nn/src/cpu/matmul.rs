@@ -113,9 +113,8 @@ impl Panel<'_> {
                 // is at most the 32 columns of `tile`.
                 unsafe {
                     let b = self.b.as_ptr().add(column);
-                    let mut acc = [[S::splat(0.0); 2]; M];
                     let a = self.a[row * shared..].as_ptr();
-                    multiply::<S, M, 2>(&mut acc, a, M, [b, b.add(S::LANES)], &offsets);
+                    let acc = multiply::<S, M, 2>([[S::splat(0.0); 2]; M], a, M, [b, b.add(S::LANES)], &offsets);
                     for (line, sums) in tile.iter_mut().zip(&acc) {
                         S::store(line.as_mut_ptr(), sums[0]);
                         S::store(line.as_mut_ptr().add(S::LANES), sums[1]);

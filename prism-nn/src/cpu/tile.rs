@@ -2,7 +2,8 @@
 
 //!
 //! No closure here or in any caller may touch a register: closures are functions of their own, without the target features
-//! of the function they are in, and every operation inside would become a call.
+//! of the function they are in, and every operation inside would become a call. And tiles are passed by value: the compiler
+//! keeps a tile in registers only where every index into it is a constant.
 
 use super::simd::Simd;
 
@@ -17,19 +18,19 @@ pub struct Epilogue<'a> {
     pub relu: bool,
 }
 
-/// `acc[m][v] += sum_k a[k * stride + m] * b[v][offsets[k]..][lanes]`.
+/// Returns `acc`, plus for each element `sum_k a[k * stride + m] * b[v][offsets[k]..][lanes]`.
 ///
 /// # Safety
 /// Below `Isa::run` of `S`. `a` must be readable for `offsets.len()` rows of `M` floats `stride` apart, and each `b[v]`
 /// for a vector at every offset.
 #[inline(always)]
 pub unsafe fn multiply<S: Simd, const M: usize, const N: usize>(
-    acc: &mut [[S::V; N]; M],
+    mut acc: [[S::V; N]; M],
     mut a: *const f32,
     stride: usize,
     b: [*const f32; N],
     offsets: &[usize],
-) {
+) -> [[S::V; N]; M] {
     for &offset in offsets {
         // SAFETY: the caller promises readable rows of `a` and vectors of `b`.
         unsafe {
@@ -46,9 +47,10 @@ pub unsafe fn multiply<S: Simd, const M: usize, const N: usize>(
             a = a.add(stride);
         }
     }
+    acc
 }
 
-/// `acc[m][v] += sum over pixels of a[m * plane + pixel] * b[offsets[v] + pixel's place][lanes]`.
+/// Returns `acc`, plus for each element the sum over pixels of a[m * plane + pixel] * b[offsets[v] + pixel's place][lanes]`.
 ///
 /// The pixels are `height` rows of `width`; consecutive ones lie `1` apart in `a` and `LANES` apart in `b`,
 /// consecutive rows `width` apart in `a` and `b_row` apart in `b`.
@@ -57,13 +59,13 @@ pub unsafe fn multiply<S: Simd, const M: usize, const N: usize>(
 /// Below `Isa::run` of `S`. `a` must be readable for `M` planes, `b` for a vector at every pixel and offset.
 #[inline(always)]
 pub unsafe fn correlate<S: Simd, const M: usize, const N: usize>(
-    acc: &mut [[S::V; N]; M],
+    mut acc: [[S::V; N]; M],
     a: *const f32,
     plane: usize,
     b: *const f32,
     offsets: [usize; N],
     (height, width, b_row): (usize, usize, usize),
-) {
+) -> [[S::V; N]; M] {
     for row in 0..height {
         for column in 0..width {
             // SAFETY: the caller promises readable planes of `a` and vectors of `b`.
@@ -82,6 +84,38 @@ pub unsafe fn correlate<S: Simd, const M: usize, const N: usize>(
             }
         }
     }
+    acc
+}
+
+/// A tile whose rows are filled with one value each.
+///
+/// # Safety
+/// Below `Isa::run` of `S`.
+#[inline(always)]
+pub unsafe fn rows_of<S: Simd, const M: usize, const N: usize>(values: [f32; M]) -> [[S::V; N]; M] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut acc = [[S::splat(0.0); N]; M];
+        for (row, x) in acc.iter_mut().zip(values) {
+            *row = [S::splat(x); N];
+        }
+        acc
+    }
+}
+
+/// A tile with its negative elements replaced by 0.
+///
+/// # Safety
+/// Below `Isa::run` of `S`.
+#[inline(always)]
+pub unsafe fn relu<S: Simd, const M: usize, const N: usize>(mut acc: [[S::V; N]; M]) -> [[S::V; N]; M] {
+    for row in &mut acc {
+        for x in row {
+            // SAFETY: the caller's promise.
+            *x = unsafe { S::max(*x, S::splat(0.0)) };
+        }
+    }
+    acc
 }
 
 /// A tile of the rows at `c`, `pitch` apart.

@@ -187,13 +187,13 @@ impl OneImage<'_> {
         // columns beyond the output's pixels.
         unsafe {
             let c = sums.as_mut_ptr();
-            let mut acc = load::<S, M, N>(c, row_len);
+            let acc = load::<S, M, N>(c, row_len);
             let mut offsets = [0; N];
             for (v, offset) in offsets.iter_mut().enumerate() {
                 *offset = (dx + v) * S::LANES;
             }
-            correlate::<S, M, N>(
-                &mut acc,
+            let acc = correlate::<S, M, N>(
+                acc,
                 gradient.as_ptr(),
                 shape.planes.pixels(),
                 last.as_ptr().add(dy * wide.width * S::LANES),
