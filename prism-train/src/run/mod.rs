@@ -4,6 +4,7 @@ pub mod client_files;
 pub mod folder;
 pub mod interrupt;
 pub mod metrics;
+mod prepare;
 pub mod progress;
 mod samples;
 mod train;

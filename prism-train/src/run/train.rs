@@ -1,26 +1,18 @@
-//! One training run from beginning to end: prepare, rounds, checkpoints, grids, export.
+//! One training run from beginning to end: rounds, checkpoints, grids, export.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use candle_core::Device;
-use prism_core::artifact::{self, Training};
-use prism_core::wire::Session;
-use prism_core::{Architecture, file, score};
 use prism_export::Checkpoint;
 use prism_export::checkpoint::Description;
-use prism_nn::adam::Adam;
-use prism_nn::encoder::Encoder;
-use prism_nn::generator::Generator;
-use prism_nn::{Error, Result, device};
+use prism_nn::Result;
 use serde::Serialize;
 
 use super::metrics::{self, RoundMetrics};
+use super::prepare::{self, Prepared};
 use super::progress::Progress;
 use super::{RunFolder, client_files, interrupt};
-use crate::data::{self, Dataset, LoadOptions, Source, Split};
-use crate::federation::{LocalTraining, Round, Server, Simulation, Workers, divergence};
-use crate::partition::Table;
+use crate::federation::{Round, Simulation, divergence};
 use crate::settings::Settings;
 
 /// Whether a run begins or goes on.
@@ -59,7 +51,7 @@ pub struct Outcome {
 pub fn train(settings: &Settings, start: &Start, quiet: bool) -> Result<Outcome> {
     settings.validate()?;
     let progress = Progress::new(settings.rounds, quiet);
-    let mut run = Run::prepare(settings, start, &progress)?;
+    let mut run = Run::new(settings, prepare::prepare(settings, start, &progress)?);
     let steps_per_round = run.expected_steps();
     progress.begin(u64::from(run.round()) * steps_per_round, u64::from(settings.rounds) * steps_per_round);
     while run.round() < settings.rounds && !interrupt::asked() {
@@ -79,45 +71,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn prepare(settings: &'a Settings, start: &Start, progress: &Progress) -> Result<Self> {
-        let device = device::open(&settings.device)?;
-        let data = load_data(settings)?;
-        let arch = settings.architecture(data.channels(), data.classes());
-        arch.validate()?;
-        let encoder = Encoder::open(&settings.encoder, &device)?;
-        progress.say(format!(
-            "{}: {} images of {2}x{2}, {3}; generator of {4} weights; encoder {encoder}; {5}",
-            data.name(),
-            data.len(),
-            data.image_size(),
-            if arch.classes > 0 { format!("{} classes", arch.classes) } else { "unconditional".into() },
-            arch.weights(),
-            device::name(&device),
-        ));
-        let members = settings.partition.split(
-            data.labels(),
-            data.len(),
-            data.classes(),
-            settings.clients as usize,
-            settings.seed,
-        )?;
-        let table = Table::new(data.labels(), data.class_names(), &members);
-        progress.say(table.to_string());
-
-        let folder = open_folder(settings, start)?;
-        let checkpoint = match start {
-            Start::New => first_checkpoint(settings, &arch, &data, &encoder),
-            Start::Resume(_) => load_checkpoint(&folder, settings, &arch, &data, &encoder)?,
-        };
-        save_setup(&folder, settings, &table)?;
-        metrics::rewind(&folder.metrics(), checkpoint.description.model.training.rounds)?;
-        let simulation = simulation(settings, &checkpoint, encoder, data, members, &folder, &device)?;
-        let at = match checkpoint.description.model.training.rounds {
-            0 => String::new(),
-            round => format!(", resumed after round {round}"),
-        };
-        progress.say(format!("run folder {}{at}", folder.path().display()));
-        Ok(Run { settings, folder, simulation, description: checkpoint.description })
+    fn new(settings: &'a Settings, prepared: Prepared) -> Self {
+        Run {
+            settings,
+            folder: prepared.folder,
+            simulation: prepared.simulation,
+            description: prepared.checkpoint.description,
+        }
     }
 
     fn round(&self) -> u32 {
@@ -202,131 +162,4 @@ impl<'a> Run<'a> {
         }
         Ok(outcome)
     }
-}
-
-fn load_data(settings: &Settings) -> Result<Dataset> {
-    let source: Source = settings.dataset.parse()?;
-    let options = LoadOptions {
-        data_dir: settings.data_dir.clone(),
-        image_size: settings.image_size,
-        channels: settings.channels,
-        limit: settings.limit,
-        split: Split::Train,
-        seed: settings.seed,
-    };
-    Ok(data::load(source, &options)?)
-}
-
-fn open_folder(settings: &Settings, start: &Start) -> Result<RunFolder> {
-    Ok(match start {
-        Start::New => RunFolder::create(settings.out.as_deref(), &settings.dataset)?,
-        Start::Resume(path) => RunFolder::resume(path)?,
-    })
-}
-
-fn save_setup(folder: &RunFolder, settings: &Settings, table: &Table) -> Result<()> {
-    let text = settings.to_toml()?;
-    file::write_atomic(&folder.settings(), |out| out.write_all(text.as_bytes()))?;
-    file::write_atomic(&folder.partition(), |out| Ok(serde_json::to_writer_pretty(out, table)?))?;
-    Ok(())
-}
-
-/// The state before the first round.
-fn first_checkpoint(settings: &Settings, arch: &Architecture, data: &Dataset, encoder: &Encoder) -> Checkpoint {
-    let initial = |(index, layer)| score::initial_scores(settings.seed, index, layer);
-    Checkpoint {
-        scores: arch.layers().iter().enumerate().map(initial).collect(),
-        description: Description {
-            model: artifact::Description {
-                architecture: arch.clone(),
-                seed: settings.seed,
-                encoder: format!("{} sha256:{}", encoder.name(), &encoder.digest()[..16]),
-                dataset: data.name().to_string(),
-                class_names: if arch.classes > 0 { data.class_names().to_vec() } else { Vec::new() },
-                training: Training {
-                    rounds: 0,
-                    clients: settings.clients,
-                    local_steps: settings.local_steps,
-                    partition: settings.partition.to_string(),
-                    uplink_bytes: 0,
-                    downlink_bytes: 0,
-                },
-                mask_rule: settings.mask,
-                privacy: "none: the moments of clients' images are used as they are".into(),
-            },
-            client_rounds: vec![0; settings.clients as usize],
-        },
-    }
-}
-
-/// The checkpoint of the run being resumed, or its beginning if no round was finished.
-///
-/// # Errors
-/// If it does not belong to these settings and this data.
-fn load_checkpoint(
-    folder: &RunFolder,
-    settings: &Settings,
-    arch: &Architecture,
-    data: &Dataset,
-    encoder: &Encoder,
-) -> Result<Checkpoint> {
-    let first = first_checkpoint(settings, arch, data, encoder);
-    if !folder.checkpoint().exists() {
-        return Ok(first);
-    }
-    let found = Checkpoint::read(&folder.checkpoint())?;
-    let (a, b) = (&found.description.model, &first.description.model);
-    for (what, found, expected) in [
-        ("architecture", format!("{:?}", a.architecture), format!("{:?}", b.architecture)),
-        ("seed", a.seed.to_string(), b.seed.to_string()),
-        ("data set", a.dataset.clone(), b.dataset.clone()),
-        ("encoder", a.encoder.clone(), b.encoder.clone()),
-        ("number of clients", found.description.client_rounds.len().to_string(), settings.clients.to_string()),
-    ] {
-        if found != expected {
-            return Err(Error::usage(format!(
-                "{} was made with {what} {found}, but the run's settings and data give {expected}; \
-                 restore settings.toml and the data, or start a new run",
-                folder.checkpoint().display()
-            )));
-        }
-    }
-    Ok(found)
-}
-
-fn simulation(
-    settings: &Settings,
-    checkpoint: &Checkpoint,
-    encoder: Encoder,
-    data: Dataset,
-    members: Vec<Vec<usize>>,
-    folder: &RunFolder,
-    device: &Device,
-) -> Result<Simulation> {
-    let arch = &checkpoint.description.model.architecture;
-    let score_layers = (settings.alpha * arch.layers().len() as f64).round() as usize;
-    let session = Session::new(arch, settings.seed, score_layers)?;
-    // A GPU is kept busy by one client; on the CPU several share the cores.
-    let side_by_side = if device.is_cpu() { settings.clients as usize } else { 1 };
-    Ok(Simulation {
-        server: Server::new(session.clone(), settings.seed, settings.mada, checkpoint.scores.clone()),
-        training: LocalTraining {
-            generator: Generator::new(arch, settings.seed, device)?,
-            encoder,
-            adam: Adam::new(settings.lr),
-            seed: settings.seed,
-            local_steps: settings.local_steps,
-            batch_size: settings.batch_size,
-            classes_per_step: settings.classes_per_step,
-            session,
-        },
-        folders: (0..settings.clients).map(|client| folder.client(client)).collect(),
-        client_rounds: checkpoint.description.client_rounds.clone(),
-        conditional: arch.classes > 0,
-        fraction: settings.fraction,
-        dropout: settings.dropout,
-        workers: Workers::new(settings.threads, side_by_side)?,
-        members,
-        data,
-    })
 }
