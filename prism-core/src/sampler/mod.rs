@@ -6,7 +6,7 @@
 //!
 //! [`Sampler`] works in `f32` and shares the images among threads; an image's bits do not depend on the number of threads,
 //! on the other images, or on the machine, because each is computed alone, in a fixed order, without fused
-//! multiplications. [`reference`] is the same generator in plain `f64` loops.
+//! multiplications. [`mod@reference`] is the same generator in plain `f64` loops.
 
 mod maps;
 pub(crate) mod model;
