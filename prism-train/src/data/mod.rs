@@ -221,3 +221,35 @@ fn blank_images(name: &str, images: usize, channels: usize, image_size: usize) -
     pixels.resize(bytes, 0);
     Ok(pixels)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_through_text_and_settings_alike() {
+        for source in Source::ALL {
+            assert_eq!(source.to_string().parse::<Source>().unwrap(), source);
+            assert_eq!(serde_json::to_string(&source).unwrap(), format!("\"{source}\""));
+        }
+        let error = "mnits".parse::<Source>().unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("fashion-mnist, cifar10, folder"), "{error}");
+    }
+
+    #[test]
+    fn options_outside_their_limits_are_refused() {
+        let options = LoadOptions { limit: Some(3), ..LoadOptions::default() };
+        assert_eq!(load(Source::Strokes, &options).unwrap().len(), 3);
+        for (broken, part) in [
+            (LoadOptions { image_size: 24, ..options.clone() }, "image size is 24"),
+            (LoadOptions { image_size: 4, ..options.clone() }, "image size is 4"),
+            (LoadOptions { image_size: 512, ..options.clone() }, "image size is 512"),
+            (LoadOptions { channels: Some(2), ..options.clone() }, "channels is 2"),
+            (LoadOptions { limit: Some(0), ..options.clone() }, "limit on images is 0"),
+        ] {
+            let error = load(Source::Strokes, &broken).unwrap_err();
+            assert!(error.to_string().contains(part) && error.exit_code() == 2, "{error}");
+        }
+    }
+}

@@ -188,6 +188,13 @@ mod tests {
         assert_eq!(set.digest(), one_thread.digest());
     }
 
+    /// Every machine must draw the same pixels, or runs would not be reproducible.
+    #[test]
+    fn the_drawings_are_these() {
+        let set = load_with(|o| (o.image_size, o.seed, o.limit) = (32, 7, Some(100)));
+        assert_eq!(set.digest(), "1a29155aa5d7b9699a290e1bd977bb2b2bef8037512f5a62528eb9cc1ca0e6d2");
+    }
+
     #[test]
     fn labels_take_turns_and_no_two_drawings_of_a_digit_agree() {
         let set = load_with(|_| ());
