@@ -5,27 +5,27 @@ pub mod model;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
-/// The program `name` of this workspace, built if it is not there yet.
+/// The program `name` of this workspace. `cargo test --workspace` builds it before any test runs; where only these tests
+/// were asked for and it is not there yet, it is built now.
 ///
 /// # Panics
 /// If it cannot be built.
 pub fn program(name: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let folder = BUILT.get_or_init(|| {
+    // This test is target/PROFILE/deps/NAME; the programs are one folder up.
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let folder = test.parent().and_then(Path::parent).expect("a test lies in target/PROFILE/deps");
+    let program = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    static MISSING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MISSING.lock().unwrap_or_else(PoisonError::into_inner);
+    if !program.exists() {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo)
-            .args(["build", "--quiet", "-p", "prism-train", "-p", "prism-export", "-p", "prism-infer", "--bins"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo runs");
-        assert!(status.success(), "the programs do not build");
-        // This test is target/PROFILE/deps/NAME; the programs are one folder up.
-        let test = std::env::current_exe().expect("a test knows its own path");
-        test.parent().and_then(Path::parent).expect("a test lies in target/PROFILE/deps").to_path_buf()
-    });
-    folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+        let build = ["build", "--quiet", "-p", name, "--bin", name];
+        let status = Command::new(cargo).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).status();
+        assert!(status.expect("cargo runs").success(), "{name} does not build");
+    }
+    program
 }
 
 /// A command that runs the program `name` in `folder`.
