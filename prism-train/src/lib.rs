@@ -11,6 +11,7 @@
 
 pub mod cli;
 pub mod data;
+pub mod encoder_training;
 pub mod federation;
 mod hash;
 pub mod moments;
