@@ -110,7 +110,8 @@ impl Network {
     /// The convolutions with their batch norms folded in, by the running statistics.
     pub fn folded(&self) -> Result<Vec<ConvWeights>> {
         let layers = self.parameters.chunks_exact(PER_CONV).zip(&self.running).zip(self.layout.convs());
-        let fold = |((layer, running), (inputs, outputs)): ((&[Var], &Vec<ChannelStatistics>), (usize, usize))| {
+        let mut folded = Vec::new();
+        for ((layer, running), (inputs, outputs)) in layers {
             let weight = layer[0].flatten_all()?.to_vec1::<f32>()?;
             let norm = BatchNorm {
                 scale: layer[1].to_vec1::<f32>()?,
@@ -119,9 +120,9 @@ impl Network {
                 variance: running.iter().map(|s| s.variance).collect(),
                 epsilon: norm::EPSILON,
             };
-            Ok(ConvWeights { inputs, outputs, weight, bias: vec![0.0; outputs] }.folded(&norm))
-        };
-        layers.map(fold).collect()
+            folded.push(ConvWeights { inputs, outputs, weight, bias: vec![0.0; outputs] }.folded(&norm));
+        }
+        Ok(folded)
     }
 }
 
