@@ -123,8 +123,8 @@ mod tests {
 
     #[test]
     fn hostile_layouts_are_refused() {
-        let deep = vec!["8"; 65].join(",");
-        let pools = vec!["M"; 9].join(",") + ",8";
+        let deep = ["8"; 65].join(",");
+        let pools = ["M"; 9].join(",") + ",8";
         for text in ["", "M", "0", "-3", "32,,M", "99999999999999999999", "1025", &deep, &pools, "32,m"] {
             assert!(text.parse::<Layout>().is_err(), "{text}");
         }
