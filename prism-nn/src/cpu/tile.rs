@@ -50,7 +50,7 @@ pub unsafe fn multiply<S: Simd, const M: usize, const N: usize>(
     acc
 }
 
-/// Returns `acc`, plus for each element the sum over pixels of a[m * plane + pixel] * b[offsets[v] + pixel's place][lanes]`.
+/// Returns `acc`, plus for each element the sum over pixels of `a[m * plane + pixel] * b[offsets[v] + the pixel's place][lanes]`.
 ///
 /// The pixels are `height` rows of `width`; consecutive ones lie `1` apart in `a` and `LANES` apart in `b`,
 /// consecutive rows `width` apart in `a` and `b_row` apart in `b`.

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Images are first laid out channels last, so that a vector holds one pixel of several inputs. The sum over images is cut
-//! into [`CHUNKS`] pieces, whose number and order do not depend on threads, so the result does not either.
+//! into `CHUNKS` pieces, whose number and order do not depend on threads, so the result does not either.
 
 use rayon::prelude::*;
 

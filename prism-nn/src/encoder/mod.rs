@@ -11,7 +11,7 @@
 //! | name | weights |
 //! |---|---|
 //! | `public` | trained on CIFAR-10 by this project, embedded ([`public`]) |
-//! | `file:PATH` | what the encoder training command wrote ([`file`]) |
+//! | `file:PATH` | what the encoder training command wrote ([`mod@file`]) |
 //! | `random:SEED` | none were learned: Kaiming normal numbers of the seed ([`random`]) |
 //! | `vgg19:PATH` | ImageNet's, from torchvision or timm ([`vgg19`]) |
 //!
