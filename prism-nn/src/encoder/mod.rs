@@ -13,7 +13,7 @@
 //! | `public` | trained on CIFAR-10 by this project, embedded ([`public`]) |
 //! | `file:PATH` | what the encoder training command wrote ([`mod@file`]) |
 //! | `random:SEED` | none were learned: Kaiming normal numbers of the seed ([`random`]) |
-//! | `vgg19:PATH` | ImageNet's, from torchvision or timm ([`vgg19`]) |
+//! | `vgg19:PATH` | ImageNet's, from torchvision or timm ([`vgg19`]); without a path, from the Hugging Face hub (feature `hub`) |
 //!
 //! ```
 //! # fn main() -> prism_nn::Result<()> {
@@ -28,6 +28,8 @@
 //! ```
 
 pub mod file;
+#[cfg(feature = "hub")]
+mod hub;
 pub mod layout;
 pub mod public;
 pub mod random;
@@ -117,6 +119,16 @@ impl Encoder {
     /// The order of convolutions and pools.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// The convolutions, in order.
+    pub(crate) fn convs(&self) -> &[FrozenConv] {
+        &self.convs
+    }
+
+    /// Scale and shift of each colour, if the encoder normalises its images.
+    pub(crate) fn normalisation(&self) -> Option<&(Tensor, Tensor)> {
+        self.normalisation.as_ref()
     }
 
     /// Channels, height and width of each feature map of an image of `image_size` pixels a side.

@@ -9,7 +9,7 @@ use candle_core::Device;
 
 use super::tensors::{self, Tensors};
 use super::{ConvWeights, Encoder, Layout, Normalisation};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The convolutions and pools up to the last convolution; the pool after it has no features to compare.
 pub const LAYOUT: &str = "64,64,M,128,128,M,256,256,256,256,M,512,512,512,512,M,512,512,512,512";
@@ -25,14 +25,24 @@ pub fn open(path: &Path, device: &Device) -> Result<Encoder> {
     from_bytes(&format!("VGG19 weights {}", path.display()), &tensors::read(path)?, device)
 }
 
+/// Opens `vgg19` without a path: timm's copy of torchvision's weights, from the Hugging Face hub.
+///
+/// # Errors
+/// [`prism_core::Error::Io`] if the hub cannot be reached; without the feature `hub`, [`prism_core::Error::Usage`].
+#[cfg(feature = "hub")]
+pub fn fetch(device: &Device) -> Result<Encoder> {
+    open(&super::hub::fetch("timm/vgg19.tv_in1k", "model.safetensors")?, device)
+}
+
 /// Opens `vgg19` without a path.
 ///
 /// # Errors
 /// [`prism_core::Error::Usage`], since this build has no way to fetch the weights.
+#[cfg(not(feature = "hub"))]
 pub fn fetch(_device: &Device) -> Result<Encoder> {
-    Err(Error::usage(
+    Err(crate::Error::usage(
         "encoder 'vgg19' needs a weights file; write vgg19:PATH with a safetensors file in torchvision's or timm's naming \
-         (such as model.safetensors of timm/vgg19.tv_in1k on the Hugging Face hub), or choose public",
+         (such as model.safetensors of timm/vgg19.tv_in1k), build with --features hub to have it fetched, or choose public",
     ))
 }
 
@@ -88,8 +98,11 @@ mod tests {
 
     #[test]
     fn a_missing_path_or_file_says_what_to_give() {
-        for spec in ["vgg19", "vgg19:/no/such/file"] {
-            let error = Encoder::open(spec, &Device::Cpu).unwrap_err();
+        let mut refused = vec![Encoder::open("vgg19:/no/such/file", &Device::Cpu).unwrap_err()];
+        if cfg!(not(feature = "hub")) {
+            refused.push(Encoder::open("vgg19", &Device::Cpu).unwrap_err());
+        }
+        for error in refused {
             assert_eq!(error.exit_code(), 2);
             assert!(error.to_string().contains("safetensors file"), "{error}");
         }
