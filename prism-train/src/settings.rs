@@ -324,8 +324,8 @@ mod tests {
             ["--channels", "2"],
             ["--seed", "18446744073709551615"],
         ] {
-            let Ok(settings) = Settings::resolve(&parse(&flags), None) else { continue };
-            assert!(settings.validate().is_err(), "{flags:?} should be refused");
+            let refused = Settings::resolve(&parse(&[&flags.join("=")]), None).and_then(|settings| settings.validate());
+            assert_eq!(refused.expect_err(&format!("{flags:?}")).exit_code(), 2);
         }
     }
 }
