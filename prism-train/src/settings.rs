@@ -46,7 +46,7 @@ pub struct Settings {
     #[arg(long, value_name = "RULE", default_value = "iid", help_heading = "Federation")]
     pub partition: Partition,
     /// Number of rounds
-    #[arg(long, value_name = "N", default_value_t = 12, help_heading = "Federation")]
+    #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Federation")]
     pub rounds: u32,
     /// Steps that a client takes in a round
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Federation")]
@@ -264,7 +264,7 @@ mod tests {
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let config = file("clients = 5\nngf = 8\ndata-dir = \"a\"");
         let settings = Settings::resolve(&parse(&["--clients", "10"]), Some(config.path())).unwrap();
-        assert_eq!((settings.clients, settings.ngf, settings.rounds), (10, 8, 12));
+        assert_eq!((settings.clients, settings.ngf, settings.rounds), (10, 8, 8));
         assert_eq!(settings.data_dir, Some("a".into()));
     }
 
