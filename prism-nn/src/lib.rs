@@ -12,6 +12,5 @@ pub mod encoder;
 pub mod error;
 pub mod generator;
 pub mod ops;
-pub mod step;
 
 pub use error::{Error, Result};

@@ -6,7 +6,6 @@ use prism_core::stream::StreamId;
 use super::composed;
 use super::storage::{floats, on_cpu};
 use crate::cpu::masking::{masked, masked_gradient};
-use crate::cpu::simd::Isa;
 
 /// `frozen * M` with M drawn from `Bernoulli(sigmoid(scores))`; the gradient passes straight through M to the probability.
 ///
@@ -38,7 +37,7 @@ impl CustomOp2 for Masked {
         }
         let scores = floats(s, s_at)?;
         let mut out = vec![0.0; scores.len()];
-        masked(Isa::detect(), scores, floats(w, w_at)?, self.stream, &mut out);
+        masked(scores, floats(w, w_at)?, self.stream, &mut out);
         Ok((CpuStorage::F32(out), s_at.shape().clone()))
     }
 
@@ -67,7 +66,7 @@ impl CustomOp3 for MaskedGradient {
     ) -> Result<(CpuStorage, Shape)> {
         let arguments = [floats(s, s_at)?, floats(w, w_at)?, floats(g, g_at)?];
         let mut out = vec![0.0; arguments[0].len()];
-        masked_gradient(Isa::detect(), arguments, &mut out);
+        masked_gradient(arguments, &mut out);
         Ok((CpuStorage::F32(out), s_at.shape().clone()))
     }
 }
