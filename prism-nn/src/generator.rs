@@ -8,6 +8,8 @@
 //! No convolution has a bias, and no batch norm has parameters. Weights are `±sigma` of the seed, kept or dropped by a mask;
 //! they are passed in as tensors, so that one forward pass serves training (masks drawn from scores) and a finished mask.
 
+mod inputs;
+
 use candle_core::{Device, Tensor, Var};
 use prism_core::arch::Layer;
 use prism_core::sampler::FoldedNorm;
@@ -15,6 +17,8 @@ use prism_core::{Architecture, Mask, StreamId, frozen, score};
 
 use crate::error::{Error, Result};
 use crate::ops;
+
+pub use inputs::{latents, with_labels};
 
 /// Weights of layer `first`, then of each block (`conv1`, `conv2`, `skip`), then of `last`.
 const WEIGHTS_PER_BLOCK: usize = 3;
@@ -229,48 +233,6 @@ impl Generator {
     }
 }
 
-/// A batch of generator inputs: standard normals of `stream`, then the one-hot label times the label scale.
-///
-/// Image i takes the normals `i * latent..(i + 1) * latent` of the stream. `labels` holds one class an image; for an
-/// unconditional architecture only its length counts.
-///
-/// Result: `[labels.len(), latent + classes]`.
-///
-/// # Errors
-/// If a label is no class of `arch`, or the device has no room.
-pub fn latents(arch: &Architecture, stream: StreamId, labels: &[usize], device: &Device) -> Result<Tensor> {
-    let mut normals = vec![0f32; labels.len() * arch.latent];
-    stream.open().fill_normal(&mut normals);
-    with_labels(arch, &normals, labels, device)
-}
-
-/// The rows of `normals [labels.len(), latent]`, each followed by its one-hot label times the label scale.
-///
-/// # Errors
-/// If the normals are not `latent` for each label, if a label is no class of `arch`, or if the device has no room.
-pub fn with_labels(arch: &Architecture, normals: &[f32], labels: &[usize], device: &Device) -> Result<Tensor> {
-    if normals.len() != labels.len() * arch.latent {
-        return Err(Error::usage(format!(
-            "{} latent values were given for {} images; {} are needed for each",
-            normals.len(),
-            labels.len(),
-            arch.latent
-        )));
-    }
-    let width = arch.inputs();
-    let mut rows = vec![0f32; labels.len() * width];
-    for (row, (latent, &label)) in rows.chunks_exact_mut(width).zip(normals.chunks_exact(arch.latent).zip(labels)) {
-        row[..arch.latent].copy_from_slice(latent);
-        if arch.classes > 0 {
-            let entry = row[arch.latent..].get_mut(label).ok_or_else(|| {
-                Error::usage(format!("label {label} does not exist; choose one from 0 to {}", arch.classes - 1))
-            })?;
-            *entry = arch.label_scale;
-        }
-    }
-    Ok(Tensor::from_vec(rows, (labels.len(), width), device)?)
-}
-
 fn layer_tensor(values: Vec<f32>, layer: &Layer, device: &Device) -> Result<Tensor> {
     if values.len() != layer.weights() {
         return Err(Error::usage(format!(
@@ -304,117 +266,4 @@ fn add_statistics(sums: &mut [(f64, f64)], x: &Tensor) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use prism_core::Purpose;
-    use prism_core::mask::pack;
-
-    fn tiny() -> Generator {
-        let arch = Architecture { image_size: 16, channels: 1, ngf: 4, latent: 6, classes: 2, label_scale: 3.0 };
-        Generator::new(&arch, 7, &Device::Cpu).unwrap()
-    }
-
-    fn inputs(generator: &Generator, index: u64) -> Tensor {
-        let stream = StreamId::new(1, Purpose::Test).index(index);
-        latents(generator.arch(), stream, &[0, 1, 0, 1], generator.device()).unwrap()
-    }
-
-    fn half_mask(generator: &Generator) -> Mask {
-        let bits = |layer: &Layer| pack((0..layer.weights()).map(|i| i % 3 != 0));
-        Mask::new(generator.arch().layers().iter().map(bits).collect())
-    }
-
-    fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
-        (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()
-    }
-
-    #[test]
-    fn images_have_the_shape_and_range_of_the_architecture() {
-        let generator = tiny();
-        let weights = generator.fixed_weights(&half_mask(&generator)).unwrap();
-        let images = generator.forward(&inputs(&generator, 0), &weights).unwrap();
-        assert_eq!(images.dims(), [4, 1, 16, 16]);
-        let values = images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert!(values.iter().all(|v| v.abs() <= 1.0));
-        assert!(values.iter().any(|v| v.abs() > 0.1), "the images are empty");
-    }
-
-    #[test]
-    fn a_mask_keeps_the_frozen_weights_and_zeroes_the_rest() {
-        let generator = tiny();
-        let mask = half_mask(&generator);
-        for ((weight, frozen), bits) in
-            generator.fixed_weights(&mask).unwrap().iter().zip(generator.frozen()).zip(mask.layers())
-        {
-            let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            for ((w, f), kept) in flat(weight).into_iter().zip(flat(frozen)).zip(bits.iter()) {
-                assert_eq!(w, if *kept { f } else { 0.0 });
-            }
-        }
-    }
-
-    #[test]
-    fn every_score_of_every_layer_receives_a_gradient() {
-        let generator = tiny();
-        let scores = generator.initial_scores().unwrap();
-        let weights = generator.masked_weights(&scores, StreamId::new(2, Purpose::Test)).unwrap();
-        let images = generator.forward(&inputs(&generator, 0), &weights).unwrap();
-        let gradients = images.sqr().unwrap().mean_all().unwrap().backward().unwrap();
-        for (score, layer) in scores.iter().zip(generator.arch().layers()) {
-            let gradient = gradients.get(score).expect(&layer.name);
-            let norm = gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
-            assert!(norm > 0.0 && norm.is_finite(), "{}: {norm}", layer.name);
-        }
-    }
-
-    #[test]
-    fn statistics_of_one_batch_reproduce_that_batch() {
-        let generator = tiny();
-        let weights = generator.fixed_weights(&half_mask(&generator)).unwrap();
-        let z = inputs(&generator, 0);
-        let norms = generator.norm_statistics(std::slice::from_ref(&z), &weights).unwrap();
-        let names: Vec<_> = generator.arch().norms().iter().map(|n| n.channels).collect();
-        assert_eq!(norms.iter().map(|n| n.mean.len()).collect::<Vec<_>>(), names);
-        let trained = generator.forward(&z, &weights).unwrap();
-        let folded: Vec<_> = norms.iter().map(NormStatistics::fold).collect();
-        let calibrated = generator.forward_folded(&z, &weights, &folded).unwrap();
-        assert!(largest_difference(&trained, &calibrated) < 1e-4);
-    }
-
-    #[test]
-    fn statistics_are_averaged_over_batches() {
-        let generator = tiny();
-        let weights = generator.fixed_weights(&half_mask(&generator)).unwrap();
-        let batches = [inputs(&generator, 0), inputs(&generator, 1)];
-        let both = generator.norm_statistics(&batches, &weights).unwrap();
-        let each: Vec<_> =
-            batches.iter().map(|z| generator.norm_statistics(std::slice::from_ref(z), &weights).unwrap()).collect();
-        for (norm, both) in both.iter().enumerate() {
-            let expected = (each[0][norm].variance[0] + each[1][norm].variance[0]) / 2.0;
-            assert!((both.variance[0] - expected).abs() <= 1e-6 * expected.abs());
-            assert_ne!(each[0][norm].mean, each[1][norm].mean);
-        }
-    }
-
-    #[test]
-    fn latents_end_in_the_scaled_label() {
-        let generator = tiny();
-        let rows = inputs(&generator, 0).to_vec2::<f32>().unwrap();
-        assert_eq!(rows[0][6..], [3.0, 0.0]);
-        assert_eq!(rows[1][6..], [0.0, 3.0]);
-        assert_ne!(rows[0][..6], rows[2][..6]);
-        let stream = StreamId::new(1, Purpose::Test);
-        assert!(latents(generator.arch(), stream, &[2], &Device::Cpu).unwrap_err().to_string().contains("label 2"));
-    }
-
-    #[test]
-    fn tensors_of_another_architecture_are_refused() {
-        let generator = tiny();
-        let other = Architecture { image_size: 8, ..generator.arch().clone() };
-        let other = Generator::new(&other, 7, &Device::Cpu).unwrap();
-        assert!(generator.fixed_weights(&half_mask(&other)).is_err());
-        assert!(generator.masked_weights(&other.initial_scores().unwrap(), StreamId::new(2, Purpose::Test)).is_err());
-        assert!(generator.scores_from([vec![0.0; 3]]).is_err());
-        assert!(generator.norm_statistics(&[], generator.frozen()).is_err());
-    }
-}
+mod tests;

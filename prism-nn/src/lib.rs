@@ -12,5 +12,6 @@ pub mod encoder;
 pub mod error;
 pub mod generator;
 pub mod ops;
+pub mod step;
 
 pub use error::{Error, Result};

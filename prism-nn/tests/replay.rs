@@ -2,13 +2,14 @@
 //! beside it): same seeds, so same weights, masks and latents; then images, features, loss, score gradients and the scores
 //! that Adam leaves must agree within 1e-4 of their size.
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use prism_core::Architecture;
 use prism_core::stream::{Purpose, StreamId};
 use prism_nn::adam::{Adam, Moments};
 use prism_nn::encoder::{Encoder, Layout, random};
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::{self, MomentTargets};
+use prism_nn::step::TrainingStep;
 use safetensors::SafeTensors;
 
 const SEED: u64 = 11;
@@ -59,39 +60,87 @@ fn assert_close(golden: &SafeTensors<'_>, name: &str, ours: &Tensor) {
     }
 }
 
+/// The golden file, and everything that both programs start from.
+struct Replay {
+    golden: SafeTensors<'static>,
+    generator: Generator,
+    encoder: Encoder,
+    targets: Vec<MomentTargets>,
+    scores: Vec<Var>,
+    moments: Vec<Moments>,
+}
+
+impl Replay {
+    fn new() -> Self {
+        let golden = SafeTensors::deserialize(include_bytes!("../../tests/golden/replay.safetensors")).unwrap();
+        let generator = Generator::new(&arch(), SEED, &Device::Cpu).unwrap();
+        let encoder = encoder();
+        let targets = targets(&encoder);
+        let scores = generator.initial_scores().unwrap();
+        let moments = scores.iter().map(|s| Moments::zeros_like(s).unwrap()).collect();
+        Replay { golden, generator, encoder, targets, scores, moments }
+    }
+
+    fn latents(&self, step: u64) -> Tensor {
+        let labels: Vec<usize> = (0..arch().classes).flat_map(|class| [class; PER_CLASS]).collect();
+        latents(&arch(), stream(Purpose::TrainLatent, step), &labels, &Device::Cpu).unwrap()
+    }
+
+    fn assert_close(&self, name: &str, ours: &Tensor) {
+        assert_close(&self.golden, name, ours);
+    }
+
+    /// Compares one step's gradients and lets Adam use them.
+    fn descend(&mut self, step: u64, gradients: &[Tensor]) {
+        for (i, gradient) in gradients.iter().enumerate() {
+            self.assert_close(&format!("{step}.gradients.{i}"), gradient);
+            Adam::new(0.1).update(&self.scores[i], gradient, &mut self.moments[i], step + 1).unwrap();
+        }
+    }
+
+    fn assert_final_scores(&self) {
+        for (i, score) in self.scores.iter().enumerate() {
+            self.assert_close(&format!("scores.{i}"), score);
+        }
+    }
+}
+
+fn stream(purpose: Purpose, step: u64) -> StreamId {
+    StreamId::new(SEED, purpose).round(3).client(2).index(step)
+}
+
 #[test]
 fn three_steps_are_those_of_pytorch() {
-    let golden = SafeTensors::deserialize(include_bytes!("../../tests/golden/replay.safetensors")).unwrap();
-    let generator = Generator::new(&arch(), SEED, &Device::Cpu).unwrap();
-    let scores = generator.initial_scores().unwrap();
-    let encoder = encoder();
-    let targets = targets(&encoder);
-    let adam = Adam::new(0.1);
-    let mut moments: Vec<Moments> = scores.iter().map(|s| Moments::zeros_like(s).unwrap()).collect();
-    let labels: Vec<usize> = (0..arch().classes).flat_map(|class| [class; PER_CLASS]).collect();
-    let stream = |purpose, step| StreamId::new(SEED, purpose).round(3).client(2).index(step);
-
+    let mut replay = Replay::new();
     for step in 0..STEPS {
-        let z = latents(&arch(), stream(Purpose::TrainLatent, step), &labels, &Device::Cpu).unwrap();
-        let weights = generator.masked_weights(&scores, stream(Purpose::TrainMask, step)).unwrap();
-        let images = generator.forward(&z, &weights).unwrap();
-        let features = encoder.forward(&images).unwrap();
-        let terms = features.iter().zip(&targets).map(|(f, t)| ops::moment_loss(f, t).unwrap());
+        let masks = stream(Purpose::TrainMask, step);
+        let weights = replay.generator.masked_weights(&replay.scores, masks).unwrap();
+        let images = replay.generator.forward(&replay.latents(step), &weights).unwrap();
+        let features = replay.encoder.forward(&images).unwrap();
+        let terms = features.iter().zip(&replay.targets).map(|(f, t)| ops::moment_loss(f, t).unwrap());
         let loss = terms.reduce(|a, b| (a + b).unwrap()).unwrap();
-        let gradients = loss.backward().unwrap();
 
-        assert_close(&golden, &format!("{step}.images"), &images);
+        replay.assert_close(&format!("{step}.images"), &images);
         for (i, feature) in features.iter().enumerate() {
-            assert_close(&golden, &format!("{step}.features.{i}"), feature);
+            replay.assert_close(&format!("{step}.features.{i}"), feature);
         }
-        assert_close(&golden, &format!("{step}.loss"), &loss);
-        for (i, (score, moments)) in scores.iter().zip(&mut moments).enumerate() {
-            let gradient = gradients.get(score).unwrap();
-            assert_close(&golden, &format!("{step}.gradients.{i}"), gradient);
-            adam.update(score, gradient, moments, step + 1).unwrap();
-        }
+        replay.assert_close(&format!("{step}.loss"), &loss);
+        let store = loss.backward().unwrap();
+        let gradients: Vec<Tensor> = replay.scores.iter().map(|score| store.get(score).unwrap().clone()).collect();
+        replay.descend(step, &gradients);
     }
-    for (i, score) in scores.iter().enumerate() {
-        assert_close(&golden, &format!("scores.{i}"), score);
+    replay.assert_final_scores();
+}
+
+#[test]
+fn three_fused_steps_are_those_of_pytorch() {
+    let mut replay = Replay::new();
+    let training = TrainingStep::new(replay.generator.clone(), replay.encoder.clone()).unwrap();
+    for step in 0..STEPS {
+        let (z, masks) = (replay.latents(step), stream(Purpose::TrainMask, step));
+        let found = training.run(&replay.scores, &z, masks, &replay.targets).unwrap();
+        replay.assert_close(&format!("{step}.loss"), &Tensor::new(&[found.loss as f32], &Device::Cpu).unwrap());
+        replay.descend(step, &found.gradients);
     }
+    replay.assert_final_scores();
 }

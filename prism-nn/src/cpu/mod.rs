@@ -9,14 +9,23 @@
 //! Convolutions are implicit matrix products: no column matrix is ever stored.
 
 pub mod conv;
+pub mod gemm;
+pub mod layer;
+pub mod map;
+pub mod map_norm;
+pub mod map_pool;
 pub mod masking;
+pub mod math;
 pub mod matmul;
 pub mod moments;
 pub mod norm;
+pub mod packed;
 pub mod planes;
 pub mod resample;
+pub mod scheme;
 pub mod scratch;
 pub mod share;
 pub mod simd;
+pub mod source;
 pub mod tile;
 pub mod weight_grad;

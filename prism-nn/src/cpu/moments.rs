@@ -29,45 +29,60 @@ pub struct Targets<'a> {
 }
 
 /// The gradient, as a linear function of each feature.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gradient {
-    /// `(shift, slope)`, `[G, D]`.
-    coefficients: Vec<[f32; 2]>,
+    /// `[G, D]`.
+    pub shift: Vec<f32>,
+    /// `[G, D]`.
+    pub slope: Vec<f32>,
 }
 
-/// The loss and what its gradient needs. `images` is n.
+/// Returns the loss and writes what its gradient needs. `images` is n.
+///
+/// Where some of the D features are only there to fill registers, `counted` is the number of those that are not; the others
+/// must be 0, and so must their targets. Otherwise it is D.
 ///
 /// # Panics
 /// If the lengths of the slices disagree with the shapes.
-pub fn moment_loss(isa: Isa, features: &[f32], images: usize, targets: Targets<'_>) -> (f64, Gradient) {
+pub fn moment_loss(
+    isa: Isa,
+    features: &[f32],
+    images: usize,
+    targets: Targets<'_>,
+    counted: usize,
+    gradient: &mut Gradient,
+) -> f64 {
     let groups = targets.scale.len();
     let width = targets.mean.len() / groups.max(1);
     assert_eq!(targets.variance.len(), targets.mean.len(), "a variance for every mean");
     assert_eq!(features.len(), groups * images * width, "n features for every target");
-    let mut coefficients = vec![[0.0; 2]; groups * width];
+    gradient.shift.resize(groups * width, 0.0);
+    gradient.slope.resize(groups * width, 0.0);
     let mut loss = 0.0;
     for group in 0..groups {
         let rows = &features[group * images * width..][..images * width];
         let at = group * width;
-        let terms: Vec<f64> = coefficients[at..at + width]
-            .par_chunks_mut(BLOCK)
+        let shifts = gradient.shift[at..at + width].par_chunks_mut(BLOCK);
+        let slopes = gradient.slope[at..at + width].par_chunks_mut(BLOCK);
+        let terms: Vec<f64> = shifts
+            .zip(slopes)
             .enumerate()
-            .map(|(block, coefficients)| {
+            .map(|(block, (shift, slope))| {
                 let first = block * BLOCK;
-                let range = at + first..at + first + coefficients.len();
+                let range = at + first..at + first + shift.len();
                 let targets = Targets {
                     mean: &targets.mean[range.clone()],
                     variance: &targets.variance[range],
                     scale: &targets.scale[group..=group],
                 };
-                let count = (groups * width) as f64;
+                let count = (groups * counted) as f64;
                 // SAFETY: `isa` is one of this machine's.
-                unsafe { isa.run(Block { rows, first, width, images, targets, count, coefficients }) }
+                unsafe { isa.run(Block { rows, first, width, images, targets, count, shift, slope }) }
             })
             .collect();
         loss += terms.iter().sum::<f64>();
     }
-    (loss, Gradient { coefficients })
+    loss
 }
 
 impl Gradient {
@@ -80,12 +95,13 @@ impl Gradient {
         if features.is_empty() {
             return;
         }
-        let width = self.coefficients.len() / groups;
-        let images = features.len() / self.coefficients.len();
+        let width = self.shift.len() / groups;
+        let images = features.len() / self.shift.len();
         out.par_chunks_exact_mut(width).zip(features.par_chunks_exact(width)).enumerate().for_each(
             |(row, (out, features))| {
-                let coefficients = &self.coefficients[row / images * width..][..width];
-                for ((out, &f), &[shift, slope]) in out.iter_mut().zip(features).zip(coefficients) {
+                let at = row / images * width;
+                let (shift, slope) = (&self.shift[at..at + width], &self.slope[at..at + width]);
+                for (((out, &f), &shift), &slope) in out.iter_mut().zip(features).zip(shift).zip(slope) {
                     *out = scale * (shift + slope * f);
                 }
             },
@@ -93,7 +109,7 @@ impl Gradient {
     }
 }
 
-/// Features `first..first + coefficients.len()` of one group.
+/// Features `first..first + shift.len()` of one group.
 struct Block<'a> {
     rows: &'a [f32],
     first: usize,
@@ -102,7 +118,8 @@ struct Block<'a> {
     targets: Targets<'a>,
     /// G D.
     count: f64,
-    coefficients: &'a mut [[f32; 2]],
+    shift: &'a mut [f32],
+    slope: &'a mut [f32],
 }
 
 impl Kernel for Block<'_> {
@@ -110,7 +127,7 @@ impl Kernel for Block<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Shape>(self) -> f64 {
-        let (len, n) = (self.coefficients.len(), self.images as f64);
+        let (len, n) = (self.shift.len(), self.images as f64);
         let row = |i: usize| &self.rows[i * self.width + self.first..][..len];
         let (mut sums, mut squares) = ([0f32; BLOCK], [0f32; BLOCK]);
         for i in 0..self.images {
@@ -136,7 +153,7 @@ impl Kernel for Block<'_> {
             loss += (mean_gap * mean_gap / scale + variance_gap * variance_gap / (scale * scale)) / self.count;
             let slope = 4.0 * variance_gap / (scale * scale * self.count * (n - 1.0));
             let shift = 2.0 * mean_gap / (scale * self.count * n) - slope * mean;
-            self.coefficients[d] = [shift as f32, slope as f32];
+            (self.shift[d], self.slope[d]) = (shift as f32, slope as f32);
         }
         loss
     }

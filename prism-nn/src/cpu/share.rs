@@ -33,4 +33,10 @@ impl<'a, T> Disjoint<'a, T> {
         // SAFETY: the range lies in the slice, and nobody else uses it by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
     }
+
+    /// The address of element `at`, or beyond the slice's end.
+    #[inline(always)]
+    pub fn at(&self, at: usize) -> *mut T {
+        self.start.wrapping_add(at)
+    }
 }

@@ -41,6 +41,21 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// See [`Simd`].
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`.
+    ///
+    /// # Safety
+    /// See [`Simd`].
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`.
+    ///
+    /// # Safety
+    /// See [`Simd`].
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// `a` where `open` is positive, 0 elsewhere.
+    ///
+    /// # Safety
+    /// See [`Simd`].
+    unsafe fn gate(a: Self::V, open: Self::V) -> Self::V;
     /// The larger of `a` and `b`, lane by lane.
     ///
     /// # Safety
@@ -197,6 +212,18 @@ impl Simd for Portable {
         std::array::from_fn(|i| a[i] + b[i])
     }
     #[inline(always)]
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] - b[i])
+    }
+    #[inline(always)]
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    unsafe fn gate(a: Self::V, open: Self::V) -> Self::V {
+        std::array::from_fn(|i| if open[i] > 0.0 { a[i] } else { 0.0 })
+    }
+    #[inline(always)]
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }
@@ -235,9 +262,30 @@ mod x86 {
         const VECTORS: usize = 2;
     }
 
-    /// Implements `Simd` by intrinsics that share one signature per operation.
+    /// Where `open` is positive.
+    ///
+    /// # Safety
+    /// The machine must have AVX-512F.
+    #[inline(always)]
+    unsafe fn gate_512(a: __m512, open: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(open, _mm512_setzero_ps()), a) }
+    }
+
+    /// Where `open` is positive.
+    ///
+    /// # Safety
+    /// The machine must have AVX2.
+    #[inline(always)]
+    unsafe fn gate_256(a: __m256, open: __m256) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(open, _mm256_setzero_ps()), a) }
+    }
+
+    /// Implements `Simd` by functions of one vector type.
     macro_rules! simd {
-        ($set:ty, $v:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $max:ident) => {
+        ($set:ty, $v:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident,
+            [$($op:ident: $intrinsic:ident),*]) => {
             impl Simd for $set {
                 type V = $v;
                 const LANES: usize = $lanes;
@@ -262,41 +310,22 @@ mod x86 {
                     // SAFETY: as in `splat`.
                     unsafe { $fma(a, b, c) }
                 }
-                #[inline(always)]
-                unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+                $(#[inline(always)]
+                unsafe fn $op(a: Self::V, b: Self::V) -> Self::V {
                     // SAFETY: as in `splat`.
-                    unsafe { $add(a, b) }
-                }
-                #[inline(always)]
-                unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
-                    // SAFETY: as in `splat`.
-                    unsafe { $max(a, b) }
-                }
+                    unsafe { $intrinsic(a, b) }
+                })*
             }
         };
     }
 
     simd!(
-        Avx512,
-        __m512,
-        16,
-        _mm512_set1_ps,
-        _mm512_loadu_ps,
-        _mm512_storeu_ps,
-        _mm512_fmadd_ps,
-        _mm512_add_ps,
-        _mm512_max_ps
+        Avx512, __m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
+        [add: _mm512_add_ps, sub: _mm512_sub_ps, mul: _mm512_mul_ps, max: _mm512_max_ps, gate: gate_512]
     );
     simd!(
-        Avx2,
-        __m256,
-        8,
-        _mm256_set1_ps,
-        _mm256_loadu_ps,
-        _mm256_storeu_ps,
-        _mm256_fmadd_ps,
-        _mm256_add_ps,
-        _mm256_max_ps
+        Avx2, __m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
+        [add: _mm256_add_ps, sub: _mm256_sub_ps, mul: _mm256_mul_ps, max: _mm256_max_ps, gate: gate_256]
     );
 }
 
@@ -342,6 +371,21 @@ mod arm {
         unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
             // SAFETY: NEON is always there.
             unsafe { vaddq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: NEON is always there.
+            unsafe { vsubq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
+            // SAFETY: NEON is always there.
+            unsafe { vmulq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn gate(a: Self::V, open: Self::V) -> Self::V {
+            // SAFETY: NEON is always there.
+            unsafe { vbslq_f32(vcgtzq_f32(open), a, vdupq_n_f32(0.0)) }
         }
         #[inline(always)]
         unsafe fn max(a: Self::V, b: Self::V) -> Self::V {

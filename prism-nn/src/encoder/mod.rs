@@ -121,6 +121,16 @@ impl Encoder {
         &self.layout
     }
 
+    /// The convolutions, in order.
+    pub(crate) fn convs(&self) -> &[FrozenConv] {
+        &self.convs
+    }
+
+    /// Scale and shift of each colour, if the encoder normalises its images.
+    pub(crate) fn normalisation(&self) -> Option<&(Tensor, Tensor)> {
+        self.normalisation.as_ref()
+    }
+
     /// Channels, height and width of each feature map of an image of `image_size` pixels a side.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use prism_core::stream::StreamId;
 use super::composed;
 use super::storage::{floats, on_cpu};
 use crate::cpu::masking::{masked, masked_gradient};
+use crate::cpu::simd::Isa;
 
 /// `frozen * M` with M drawn from `Bernoulli(sigmoid(scores))`; the gradient passes straight through M to the probability.
 ///
@@ -37,7 +38,7 @@ impl CustomOp2 for Masked {
         }
         let scores = floats(s, s_at)?;
         let mut out = vec![0.0; scores.len()];
-        masked(scores, floats(w, w_at)?, self.stream, &mut out);
+        masked(Isa::detect(), scores, floats(w, w_at)?, self.stream, &mut out);
         Ok((CpuStorage::F32(out), s_at.shape().clone()))
     }
 
@@ -66,7 +67,7 @@ impl CustomOp3 for MaskedGradient {
     ) -> Result<(CpuStorage, Shape)> {
         let arguments = [floats(s, s_at)?, floats(w, w_at)?, floats(g, g_at)?];
         let mut out = vec![0.0; arguments[0].len()];
-        masked_gradient(arguments, &mut out);
+        masked_gradient(Isa::detect(), arguments, &mut out);
         Ok((CpuStorage::F32(out), s_at.shape().clone()))
     }
 }

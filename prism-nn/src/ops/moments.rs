@@ -55,8 +55,11 @@ impl CustomOp1 for MomentLoss {
     fn cpu_fwd(&self, features: &CpuStorage, at: &Layout) -> Result<(CpuStorage, Shape)> {
         let features = floats(features, at)?;
         let MomentTargets { mean, variance, scale } = &self.targets;
-        let (loss, gradient) = with_floats([mean, variance, scale], |[mean, variance, scale]| {
-            moments::moment_loss(Isa::detect(), features, self.images, Targets { mean, variance, scale })
+        let width = mean.dims2()?.1;
+        let mut gradient = Gradient::default();
+        let loss = with_floats([mean, variance, scale], |[mean, variance, scale]| {
+            let targets = Targets { mean, variance, scale };
+            moments::moment_loss(Isa::detect(), features, self.images, targets, width, &mut gradient)
         })?;
         // The operation is applied once, so there is nothing to overwrite.
         let _ = self.gradient.set(gradient);

@@ -1,6 +1,6 @@
 //! Between candle's storages and the kernels' slices.
 
-use candle_core::{CpuStorage, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor};
 
 use crate::cpu::planes::Planes;
 
@@ -30,12 +30,17 @@ pub fn with_floats<const N: usize, R>(tensors: [&Tensor; N], work: impl FnOnce([
     let held = tensors.map(Tensor::storage_and_layout);
     let mut slices = [&[][..]; N];
     for (slice, (storage, layout)) in slices.iter_mut().zip(&held) {
-        let candle_core::Storage::Cpu(storage) = &**storage else {
-            candle_core::bail!("a CPU kernel needs its arguments in main memory");
-        };
-        *slice = floats(storage, layout)?;
+        *slice = floats_of(storage, layout)?;
     }
     Ok(work(slices))
+}
+
+/// The floats of a contiguous f32 tensor in main memory, while its storage is held.
+pub fn floats_of<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
+    match storage {
+        Storage::Cpu(storage) => floats(storage, layout),
+        _ => candle_core::bail!("a CPU kernel needs its arguments in main memory"),
+    }
 }
 
 /// The shape of one image of a `[B, C, H, W]` tensor.

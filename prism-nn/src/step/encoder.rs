@@ -1,0 +1,204 @@
+//! A frozen encoder and the moment loss on channels-last maps: features forward, gradient of the images backward.
+//!
+//! A feature map is stored once, after its ReLU; it is the next layer's input, the loss's feature and the ReLU's gate.
+
+use std::sync::Arc;
+
+use candle_core::Result;
+use rayon::prelude::*;
+
+use crate::cpu::layer::Layer;
+use crate::cpu::map::Map;
+use crate::cpu::map_pool::{halved, max_pool, max_pool_gradient};
+use crate::cpu::moments::{Gradient, Targets, moment_loss};
+use crate::cpu::packed::{Packed, WeightShape};
+use crate::cpu::scheme::Winograd;
+use crate::cpu::share::Disjoint;
+use crate::cpu::simd::Isa;
+use crate::cpu::source::{BiasRelu, FeatureGradient, Plain, Store};
+use crate::encoder::Step;
+use crate::ops::FrozenConv;
+use crate::ops::storage::with_floats;
+
+/// An encoder's weights, packed once for all steps.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    isa: Isa,
+    convs: Arc<Vec<Conv>>,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug)]
+struct Conv {
+    packed: Packed,
+    /// One number a stored channel.
+    bias: Vec<f32>,
+    shape: WeightShape,
+}
+
+/// The shapes of an encoder for one batch and image size.
+#[derive(Clone, Debug)]
+pub struct Net {
+    weights: Weights,
+    layers: Vec<Planned>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Planned {
+    /// A convolution, and its number.
+    Conv(Layer<Winograd>, usize),
+    Pool(Map),
+}
+
+/// The memory of one pass, kept from step to step.
+#[derive(Default)]
+pub struct Memory {
+    /// Output of every step of the layout.
+    outputs: Vec<Vec<f32>>,
+    losses: Vec<Gradient>,
+    /// Gradient of the step's output, and of its input.
+    gradients: [Vec<f32>; 2],
+    targets: [Vec<f32>; 2],
+}
+
+/// What one layer's features should be: `[G, D]`, `[G, D]` and `[G]`, features ordered as channels, rows, columns.
+pub type LayerTargets<'a> = [&'a [f32]; 3];
+
+impl Weights {
+    /// Packs `convs`, applied as `steps` say.
+    ///
+    /// # Errors
+    /// If a convolution is not 3x3, or not in main memory.
+    pub fn new(isa: Isa, steps: &[Step], convs: &[FrozenConv]) -> Result<Self> {
+        let pack = |conv: &FrozenConv| {
+            let (outputs, inputs, height, width) = conv.weight().dims4()?;
+            if (height, width) != (3, 3) {
+                candle_core::bail!("an encoder's convolutions are 3x3, not {height}x{width}");
+            }
+            let shape = WeightShape { outputs, inputs, taps: 9 };
+            with_floats([conv.weight(), conv.bias()], |[weight, bias]| {
+                let mut packed = Packed::default();
+                packed.pack::<Winograd>(isa, weight, shape);
+                let mut bias = bias.to_vec();
+                bias.resize(outputs.next_multiple_of(isa.lanes()), 0.0);
+                Conv { packed, bias, shape }
+            })
+        };
+        let convs = convs.iter().map(pack).collect::<Result<Vec<_>>>()?;
+        Ok(Weights { isa, convs: Arc::new(convs), steps: steps.to_vec() })
+    }
+}
+
+impl Net {
+    /// The encoder for images of shape `input`.
+    pub fn new(weights: &Weights, input: Map) -> Self {
+        let (mut map, mut convs) = (input, weights.convs.iter().enumerate());
+        let mut layers = Vec::with_capacity(weights.steps.len());
+        for step in &weights.steps {
+            match step {
+                Step::Pool => {
+                    layers.push(Planned::Pool(map));
+                    map = halved(map);
+                }
+                Step::Conv(_) => {
+                    let Some((number, conv)) = convs.next() else { break };
+                    let layer = Layer::new(weights.isa, map, conv.shape.outputs);
+                    layers.push(Planned::Conv(layer, number));
+                    map = layer.output;
+                }
+            }
+        }
+        Net { weights: weights.clone(), layers }
+    }
+
+    /// The memory that passes need.
+    pub fn memory(&self) -> Memory {
+        let outputs = self.layers.iter().map(|layer| match layer {
+            Planned::Conv(layer, _) => vec![0.0; layer.output.len()],
+            Planned::Pool(map) => vec![0.0; halved(*map).len()],
+        });
+        let losses = vec![Gradient::default(); self.weights.convs.len()];
+        Memory { outputs: outputs.collect(), losses, ..Memory::default() }
+    }
+
+    /// Computes the features of `images`, a map of the net's input shape.
+    pub fn forward(&self, memory: &mut Memory, images: &[f32]) {
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (before, rest) = memory.outputs.split_at_mut(index);
+            let (x, y) = (before.last().map_or(images, Vec::as_slice), &mut rest[0]);
+            match *layer {
+                Planned::Pool(map) => max_pool(self.weights.isa, x, map, y),
+                Planned::Conv(layer, number) => {
+                    let conv = &self.weights.convs[number];
+                    let store = Store { values: Disjoint::new(y), map: layer.output };
+                    let sink = BiasRelu { store, bias: &conv.bias };
+                    layer.forward(Plain { values: x, map: layer.input }, &conv.packed, sink, |_| ());
+                }
+            }
+        }
+    }
+
+    /// The moment loss of the features, `images` of each group; `targets` has an entry a convolution.
+    pub fn loss(&self, memory: &mut Memory, images: usize, targets: &[LayerTargets<'_>]) -> f64 {
+        let mut loss = 0.0;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let Planned::Conv(layer, number) = *layer else { continue };
+            let [mean, variance, scale] = targets[number];
+            let map = layer.output;
+            let [mean_last, variance_last] = &mut memory.targets;
+            channels_last(mean, map, mean_last);
+            channels_last(variance, map, variance_last);
+            let targets = Targets { mean: mean_last, variance: variance_last, scale };
+            let counted = map.channels * map.pixels();
+            let gradient = &mut memory.losses[number];
+            loss += moment_loss(self.weights.isa, &memory.outputs[index], images, targets, counted, gradient);
+        }
+        loss
+    }
+
+    /// The gradient of the loss with respect to `images`; `groups` is each image's group.
+    pub fn backward<'m>(&self, memory: &'m mut Memory, images: &[f32], groups: &[usize]) -> &'m [f32] {
+        let Memory { outputs, losses, gradients, .. } = memory;
+        let [upstream, dx] = gradients;
+        // Above the last convolution nothing has a gradient.
+        let mut begun = false;
+        for (index, layer) in self.layers.iter().enumerate().rev() {
+            match *layer {
+                Planned::Pool(_) if !begun => continue,
+                Planned::Pool(map) => {
+                    dx.resize(map.len(), 0.0);
+                    let x = if index == 0 { images } else { &outputs[index - 1] };
+                    max_pool_gradient(self.weights.isa, [x, &outputs[index], upstream], map, dx);
+                }
+                Planned::Conv(layer, number) => {
+                    dx.resize(layer.input.len(), 0.0);
+                    let y = Plain { values: &outputs[index], map: layer.output };
+                    let Gradient { shift, slope } = &losses[number];
+                    let upstream = begun.then_some(upstream.as_slice());
+                    let dy = FeatureGradient { y, upstream, shift, slope, groups };
+                    layer.backward((y, dy), &self.weights.convs[number].packed, dx, None, |_, _| ());
+                    begun = true;
+                }
+            }
+            std::mem::swap(upstream, dx);
+        }
+        if !begun {
+            upstream.clear();
+            upstream.resize(images.len(), 0.0);
+        }
+        upstream
+    }
+}
+
+/// Reorders `[G, C, H, W]` as `[G, H, W, stride]`.
+fn channels_last(values: &[f32], map: Map, out: &mut Vec<f32>) {
+    let width = map.channels * map.pixels();
+    let groups = values.len() / width;
+    out.resize(groups * map.image_len(), 0.0);
+    out.par_chunks_exact_mut(map.stride).enumerate().for_each(|(place, pixel)| {
+        let (group, place) = (place / map.pixels(), place % map.pixels());
+        for (channel, out) in pixel.iter_mut().enumerate() {
+            *out = if channel < map.channels { values[group * width + channel * map.pixels() + place] } else { 0.0 };
+        }
+    });
+}

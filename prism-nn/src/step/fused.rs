@@ -1,0 +1,160 @@
+//! The training step on the CPU, written out.
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{Tensor, Var};
+use prism_core::arch::Architecture;
+use prism_core::stream::StreamId;
+
+use super::images::Images;
+use super::{LossAndGradients, encoder, generator};
+use crate::cpu::masking::{masked, masked_gradient};
+use crate::cpu::simd::Isa;
+use crate::encoder::Encoder;
+use crate::encoder::layout::INPUTS;
+use crate::error::Result;
+use crate::generator::Generator;
+use crate::ops::MomentTargets;
+use crate::ops::storage::with_floats;
+
+/// The encoder's packed weights, and the memory of steps that have ended.
+pub struct Fused {
+    encoder: encoder::Weights,
+    /// The encoder's normalisation of each colour.
+    scale: [f32; INPUTS],
+    shift: [f32; INPUTS],
+    spare: Mutex<Vec<Pass>>,
+}
+
+/// Shapes and memory of a step of one batch size.
+struct Pass {
+    batch: usize,
+    generator: generator::Net,
+    images: Images,
+    encoder: encoder::Net,
+    generator_memory: generator::Memory,
+    encoder_memory: encoder::Memory,
+    /// `tanh(u)`, the encoder's input, the gradient of u.
+    tanh: Vec<f32>,
+    input: Vec<f32>,
+    du: Vec<f32>,
+}
+
+impl Fused {
+    /// Packs `encoder`.
+    ///
+    /// # Errors
+    /// If it is not in main memory.
+    pub fn new(encoder: &Encoder) -> Result<Self> {
+        let weights = encoder::Weights::new(Isa::detect(), encoder.layout().steps(), encoder.convs())?;
+        let (mut scale, mut shift) = ([1.0; INPUTS], [0.0; INPUTS]);
+        if let Some((scales, shifts)) = encoder.normalisation() {
+            with_floats([scales, shifts], |[scales, shifts]| {
+                scale.copy_from_slice(scales);
+                shift.copy_from_slice(shifts);
+            })?;
+        }
+        Ok(Fused { encoder: weights, scale, shift, spare: Mutex::default() })
+    }
+
+    /// See [`super::TrainingStep::run`], which has checked the shapes.
+    pub fn run(
+        &self,
+        generator: &Generator,
+        scores: &[Var],
+        z: &Tensor,
+        masks: StreamId,
+        targets: &[MomentTargets],
+    ) -> Result<LossAndGradients> {
+        let mut pass = self.take(generator.arch(), z.dim(0)?);
+        let z = z.contiguous()?;
+        let result = with_floats([&z], |[z]| pass.run(generator, scores, z, masks, targets))?;
+        self.spare().push(pass);
+        result
+    }
+
+    fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Pass>> {
+        // A pass is only in the list while nobody uses it, so a panic elsewhere cannot have left it half written.
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The memory of an earlier step of this batch size, or new memory.
+    fn take(&self, arch: &Architecture, batch: usize) -> Pass {
+        let mut spare = self.spare();
+        let found = spare.iter().position(|pass| pass.batch == batch);
+        if let Some(index) = found {
+            return spare.swap_remove(index);
+        }
+        drop(spare);
+        let isa = Isa::detect();
+        let generator = generator::Net::new(isa, arch, batch);
+        let input = generator.output();
+        let output = input.with((input.height, input.width), INPUTS, isa.lanes());
+        let encoder = encoder::Net::new(&self.encoder, output);
+        Pass {
+            batch,
+            generator_memory: generator.memory(),
+            encoder_memory: encoder.memory(),
+            generator,
+            images: Images { isa, input, output, scale: self.scale, shift: self.shift },
+            encoder,
+            tanh: Vec::new(),
+            input: Vec::new(),
+            du: Vec::new(),
+        }
+    }
+}
+
+impl Pass {
+    fn run(
+        &mut self,
+        generator: &Generator,
+        scores: &[Var],
+        z: &[f32],
+        masks: StreamId,
+        targets: &[MomentTargets],
+    ) -> Result<LossAndGradients> {
+        let isa = Isa::detect();
+        let frozen = generator.frozen();
+        self.generator.load_weights(&mut self.generator_memory, |index, weight| {
+            let stream = masks.layer(index as u64);
+            with_floats([&scores[index], &frozen[index]], |[scores, frozen]| {
+                masked(isa, scores, frozen, stream, weight);
+            })
+        })?;
+        let u = self.generator.forward(&mut self.generator_memory, z);
+        self.images.forward(u, &mut self.tanh, &mut self.input);
+        self.encoder.forward(&mut self.encoder_memory, &self.input);
+
+        let groups = targets.first().map_or(1, |t| t.scale.elem_count());
+        let images = self.batch / groups;
+        let loss = self.loss(images, targets)?;
+
+        let groups: Vec<usize> = (0..self.batch).map(|image| image / images).collect();
+        let de = self.encoder.backward(&mut self.encoder_memory, &self.input, &groups);
+        self.images.backward(de, &self.tanh, &mut self.du);
+        let mut gradients: Vec<Option<Tensor>> = vec![None; scores.len()];
+        self.generator.backward(&mut self.generator_memory, z, &self.du, |index, gradient| {
+            let mut out = vec![0.0; gradient.len()];
+            with_floats([&scores[index], &frozen[index]], |[scores, frozen]| {
+                masked_gradient(isa, [scores, frozen, gradient], &mut out);
+            })?;
+            gradients[index] = Some(Tensor::from_vec(out, scores[index].shape(), scores[index].device())?);
+            Ok::<_, candle_core::Error>(())
+        })?;
+        Ok(LossAndGradients { loss, gradients: gradients.into_iter().flatten().collect() })
+    }
+
+    fn loss(&mut self, images: usize, targets: &[MomentTargets]) -> Result<f64> {
+        let mut tensors = Vec::with_capacity(3 * targets.len());
+        for MomentTargets { mean, variance, scale } in targets {
+            tensors.extend([mean.contiguous()?, variance.contiguous()?, scale.contiguous()?]);
+        }
+        let held: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
+        let floats = held.iter().map(|(storage, layout)| crate::ops::storage::floats_of(storage, layout));
+        let floats = floats.collect::<candle_core::Result<Vec<_>>>()?;
+        let targets: Vec<encoder::LayerTargets<'_>> =
+            floats.chunks_exact(3).map(|layer| [layer[0], layer[1], layer[2]]).collect();
+        Ok(self.encoder.loss(&mut self.encoder_memory, images, &targets))
+    }
+}

@@ -1,0 +1,145 @@
+//! One training step: the loss of a batch of generated images, and its gradient with respect to every layer's scores.
+//!
+//! ```text
+//! M ~ Bernoulli(sigmoid(s));   loss = sum over encoder layers of moment_loss(encoder(generator(z; w * M)));   dloss/ds
+//! ```
+//!
+//! On a GPU the step is a composition of [`crate::ops`], differentiated by candle. On the CPU it is written out: maps lie
+//! channels last ([`crate::cpu::map`]), convolutions take few products ([`crate::cpu::scheme`]), everything else happens
+//! while they read and write, and memory is kept from step to step. Both compute the same numbers up to rounding, and draw
+//! the same masks to the bit.
+
+mod encoder;
+mod first;
+mod fused;
+mod generator;
+mod images;
+
+use candle_core::{Tensor, Var};
+use prism_core::stream::StreamId;
+
+use crate::encoder::Encoder;
+use crate::error::{Error, Result};
+use crate::generator::Generator;
+use crate::ops::{self, MomentTargets};
+use fused::Fused;
+
+/// A generator and an encoder, ready to train. Steps may run at the same time on several threads.
+pub struct TrainingStep {
+    generator: Generator,
+    encoder: Encoder,
+    fused: Option<Fused>,
+}
+
+/// What a step found.
+#[derive(Clone, Debug)]
+pub struct LossAndGradients {
+    /// The loss.
+    pub loss: f64,
+    /// Its gradient with respect to each layer's scores, in the order and shape of the scores.
+    pub gradients: Vec<Tensor>,
+}
+
+impl TrainingStep {
+    /// Makes the frozen parts ready; both must be on one device.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn new(generator: Generator, encoder: Encoder) -> Result<Self> {
+        let fused = if generator.device().is_cpu() { Some(Fused::new(&encoder)?) } else { None };
+        Ok(TrainingStep { generator, encoder, fused })
+    }
+
+    /// The generator.
+    pub fn generator(&self) -> &Generator {
+        &self.generator
+    }
+
+    /// The encoder.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// Draws masks from `masks.layer(i)` for layer i, generates images of the inputs `z`, and compares their features'
+    /// moments with `targets`.
+    ///
+    /// # Shapes
+    /// * `scores`: one variable a layer, in [`prism_core::arch::Layer::shape`]
+    /// * `z`: `[G * n, latent + classes]`, n images of group 0, then n of group 1, and so on
+    /// * `targets`: one entry an encoder convolution, each of G groups
+    ///
+    /// # Errors
+    /// If a shape does not fit, or the computation fails.
+    pub fn run(
+        &self,
+        scores: &[Var],
+        z: &Tensor,
+        masks: StreamId,
+        targets: &[MomentTargets],
+    ) -> Result<LossAndGradients> {
+        self.check(scores, z, targets)?;
+        match &self.fused {
+            Some(fused) => fused.run(&self.generator, scores, z, masks, targets),
+            None => self.composed(scores, z, masks, targets),
+        }
+    }
+
+    /// The step as a composition of [`crate::ops`], on any device: what runs on a GPU, and the fused step's reference.
+    ///
+    /// # Errors
+    /// As for [`TrainingStep::run`].
+    pub fn composed(
+        &self,
+        scores: &[Var],
+        z: &Tensor,
+        masks: StreamId,
+        targets: &[MomentTargets],
+    ) -> Result<LossAndGradients> {
+        self.check(scores, z, targets)?;
+        let weights = self.generator.masked_weights(scores, masks)?;
+        let features = self.encoder.forward(&self.generator.forward(z, &weights)?)?;
+        let losses = features.iter().zip(targets).map(|(features, targets)| ops::moment_loss(features, targets));
+        let losses = losses.collect::<candle_core::Result<Vec<_>>>()?;
+        let loss = Tensor::stack(&losses, 0)?.sum_all()?;
+        let store = loss.backward()?;
+        let gradient = |score: &Var| match store.get(score) {
+            Some(gradient) => Ok(gradient.clone()),
+            None => score.zeros_like(),
+        };
+        let gradients = scores.iter().map(gradient).collect::<candle_core::Result<_>>()?;
+        Ok(LossAndGradients { loss: f64::from(loss.to_scalar::<f32>()?), gradients })
+    }
+
+    fn check(&self, scores: &[Var], z: &Tensor, targets: &[MomentTargets]) -> Result<()> {
+        let arch = self.generator.arch();
+        let layers = arch.layers();
+        let fits = scores.len() == layers.len() && scores.iter().zip(&layers).all(|(s, l)| s.dims() == l.shape());
+        if !fits {
+            return Err(Error::usage("the scores are of another architecture; use those of this generator"));
+        }
+        let (batch, inputs) = z.dims2()?;
+        let groups = targets.first().map_or(0, |t| t.scale.elem_count());
+        if inputs != arch.inputs() || groups == 0 || batch < 2 * groups || batch % groups != 0 {
+            return Err(Error::usage(format!(
+                "a batch of {batch} inputs of length {inputs} does not fit; give the same number of images, at least 2, for \
+                 each of {groups} groups, and {} numbers for each image",
+                arch.inputs()
+            )));
+        }
+        let shapes = self.encoder.feature_shapes(arch.image_size)?;
+        let widths = shapes.iter().map(|shape| shape.iter().product::<usize>());
+        let fits = targets.len() == shapes.len()
+            && targets.iter().zip(widths).all(|(t, width)| {
+                t.mean.dims() == [groups, width]
+                    && t.variance.dims() == [groups, width]
+                    && t.scale.elem_count() == groups
+            });
+        match fits {
+            true => Ok(()),
+            false => Err(Error::usage(format!(
+                "the moments to match are not those of encoder {} at {} pixels a side; measure them with this encoder",
+                self.encoder, arch.image_size
+            ))),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The fused training step against its composition of candle's operations; the same bits at any thread count and whatever
+//! ran before.
+
+mod support;
+
+use candle_core::{Device, Tensor, Var};
+use prism_core::Architecture;
+use prism_core::stream::{Purpose, StreamId};
+use prism_nn::encoder::Encoder;
+use prism_nn::generator::{Generator, latents};
+use prism_nn::ops::MomentTargets;
+use prism_nn::step::{LossAndGradients, TrainingStep};
+use support::{check_threads, distance, random, values};
+
+const MASKS: StreamId = StreamId::new(5, Purpose::TrainMask);
+
+fn arch(image_size: usize, channels: usize, ngf: usize, classes: usize) -> Architecture {
+    Architecture { image_size, channels, ngf, latent: 9, classes, label_scale: 3.0 }
+}
+
+fn training_step(arch: &Architecture) -> TrainingStep {
+    let device = Device::Cpu;
+    TrainingStep::new(Generator::new(arch, 3, &device).unwrap(), Encoder::open("random:1", &device).unwrap()).unwrap()
+}
+
+/// Moments of random images, a group each of `groups`.
+fn targets(step: &TrainingStep, groups: usize) -> Vec<MomentTargets> {
+    let side = step.generator().arch().image_size;
+    let real = random(&[groups * 5, 3, side, side], 8).tanh().unwrap();
+    let measure = |features: &Tensor| {
+        let features = features.reshape((groups, 5, ())).unwrap();
+        let variance = features.var(1).unwrap();
+        let scale = (variance.mean_keepdim(1).unwrap() + 1e-8).unwrap();
+        MomentTargets { mean: features.mean(1).unwrap(), variance, scale }
+    };
+    step.encoder().forward(&real).unwrap().iter().map(measure).collect()
+}
+
+fn inputs(step: &TrainingStep, groups: usize, images: usize) -> Tensor {
+    let arch = step.generator().arch();
+    let labels: Vec<usize> = (0..groups * images).map(|i| (i / images) % arch.classes.max(1)).collect();
+    latents(arch, StreamId::new(6, Purpose::Test), &labels, &Device::Cpu).unwrap()
+}
+
+fn run(step: &TrainingStep, scores: &[Var], groups: usize, images: usize) -> LossAndGradients {
+    step.run(scores, &inputs(step, groups, images), MASKS, &targets(step, groups)).unwrap()
+}
+
+/// The largest difference of any layer's gradient, in units of its largest element.
+fn error(arch: &Architecture, groups: usize, images: usize) -> f32 {
+    let step = training_step(arch);
+    let scores = step.generator().initial_scores().unwrap();
+    let found = run(&step, &scores, groups, images);
+    let (z, targets) = (inputs(&step, groups, images), targets(&step, groups));
+    let reference = step.composed(&scores, &z, MASKS, &targets).unwrap();
+    let difference = (found.loss - reference.loss).abs() / reference.loss;
+    assert!(difference < 1e-5, "{arch:?}: loss {} against {}", found.loss, reference.loss);
+    assert_eq!(found.gradients.len(), scores.len());
+    found.gradients.iter().zip(&reference.gradients).map(|(a, b)| distance(a, b)).fold(0.0, f32::max)
+}
+
+/// Where an activation lies within rounding of 0, or two of a square within rounding of each other, the gradient jumps. One
+/// such place among the hundreds of thousands moves a gradient by up to a percent, so of a few batches some must agree to
+/// rounding, and all must to that.
+fn check(arch: Architecture, groups: usize, batches: [usize; 3]) {
+    let errors = batches.map(|images| error(&arch, groups, images));
+    let (least, most) = errors.iter().fold((f32::MAX, 0f32), |(l, m), &e| (l.min(e), m.max(e)));
+    assert!(least < 5e-5 && most < 5e-2, "{arch:?}: gradients differ by {errors:?}");
+}
+
+#[test]
+fn the_fused_step_is_the_composed_one() {
+    check(arch(8, 1, 16, 0), 1, [2, 3, 9]);
+    check(arch(16, 3, 8, 2), 2, [2, 3, 4]);
+    check(arch(16, 3, 5, 0), 1, [2, 3, 7]);
+    check(arch(32, 1, 4, 3), 2, [2, 3, 4]);
+}
+
+#[test]
+fn memory_of_earlier_steps_leaves_no_trace() {
+    let step = training_step(&arch(16, 1, 6, 2));
+    let scores = step.generator().initial_scores().unwrap();
+    let once = run(&step, &scores, 2, 4);
+    run(&step, &scores, 2, 3);
+    run(&step, &scores, 1, 8);
+    let again = run(&step, &scores, 2, 4);
+    assert_eq!(once.loss.to_bits(), again.loss.to_bits());
+    for (once, again) in once.gradients.iter().zip(&again.gradients) {
+        assert_eq!(values(once), values(again));
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let step = training_step(&arch(16, 3, 8, 2));
+    let scores = step.generator().initial_scores().unwrap();
+    check_threads(|| run(&step, &scores, 2, 9).gradients);
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let step = training_step(&arch(16, 3, 8, 0));
+    let scores = step.generator().initial_scores().unwrap();
+    let (z, moments) = (inputs(&step, 1, 4), targets(&step, 1));
+    let refused = |scores: &[Var], z: &Tensor, targets: &[MomentTargets]| step.run(scores, z, MASKS, targets).is_err();
+    assert!(!refused(&scores, &z, &moments));
+    assert!(refused(&scores[1..], &z, &moments));
+    assert!(refused(&scores, &random(&[4, 3], 0), &moments));
+    assert!(refused(&scores, &inputs(&step, 1, 1), &moments));
+    assert!(refused(&scores, &z, &moments[1..]));
+    assert!(refused(&scores, &inputs(&step, 1, 5), &targets(&step, 2)));
+    assert!(refused(&scores, &z, &targets(&training_step(&arch(8, 3, 8, 0)), 1)));
+}
