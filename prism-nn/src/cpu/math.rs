@@ -83,7 +83,7 @@ mod tests {
         });
         each(-2..3, 1e9, |x, [_, s, t]| {
             assert_eq!(t, if x == 0.0 { 0.0 } else { x.signum() });
-            assert!(s >= 0.0 && s <= 1.0);
+            assert!((0.0..=1.0).contains(&s));
         });
     }
 }

@@ -7,13 +7,13 @@
 //!
 //! Source: PRISM, section 3.2 and algorithm 1. A client's images enter through its feature moments only.
 
-use candle_core::{Tensor, Var};
+use candle_core::Var;
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::{Broadcast, LayerUpdate, Session, Update};
+use prism_nn::Result;
 use prism_nn::adam::Adam;
-use prism_nn::encoder::Encoder;
-use prism_nn::generator::{Generator, latents};
-use prism_nn::{Result, ops};
+use prism_nn::generator::latents;
+use prism_nn::step::{LossAndGradients, TrainingStep};
 
 use super::divergence::kl_bits;
 use super::optimiser::OptimiserState;
@@ -22,10 +22,8 @@ use crate::moments::ClientMoments;
 
 /// What all clients share: the frozen networks and the settings of local training.
 pub struct LocalTraining {
-    /// The frozen generator.
-    pub generator: Generator,
-    /// The frozen encoder.
-    pub encoder: Encoder,
+    /// The frozen generator and encoder, and the step that trains through them.
+    pub step: TrainingStep,
     /// The optimiser of the scores.
     pub adam: Adam,
     /// Root of every draw.
@@ -79,7 +77,7 @@ impl LocalTraining {
         on_step: &(dyn Fn() + Sync),
     ) -> Result<Answer> {
         let start = Broadcast::decode(broadcast, &self.session, turn.round)?.scores;
-        let scores = self.generator.scores_from(start.iter().cloned())?;
+        let scores = self.step.generator().scores_from(start.iter().cloned())?;
         let mut loss = 0.0;
         for step in 0..self.local_steps {
             loss += self.local_step(turn, step, moments, state, &scores)?;
@@ -107,15 +105,11 @@ impl LocalTraining {
         let stream = |purpose| turn.stream(self.seed, purpose).index(step);
         let groups = moments.choose_groups(self.classes_per_step, &mut stream(Purpose::TrainClass).open());
         let labels = moments.labels(&groups, self.batch_size);
-        let z = latents(self.generator.arch(), stream(Purpose::TrainLatent), &labels, self.generator.device())?;
+        let generator = self.step.generator();
+        let z = latents(generator.arch(), stream(Purpose::TrainLatent), &labels, generator.device())?;
 
-        let weights = self.generator.masked_weights(scores, stream(Purpose::TrainMask))?;
-        let images = self.generator.forward(&z, &weights)?;
-        let loss = self.loss(&images, moments, &groups)?;
-        let gradients = loss.backward()?;
-        state.step(&self.adam, scores, &gradients)?;
-
-        let loss = f64::from(loss.to_scalar::<f32>()?);
+        let masks = stream(Purpose::TrainMask);
+        let LossAndGradients { loss, gradients } = self.step.run(scores, &z, masks, &moments.targets(&groups)?)?;
         if !loss.is_finite() {
             return Err(prism_core::Error::Usage(format!(
                 "the loss of client {} in round {} is {loss}; choose a smaller --lr than {}",
@@ -123,18 +117,8 @@ impl LocalTraining {
             ))
             .into());
         }
+        state.step(&self.adam, scores, &gradients)?;
         Ok(loss)
-    }
-
-    /// Distance between the moments of generated images and the client's, summed over the encoder's layers.
-    fn loss(&self, images: &Tensor, moments: &ClientMoments, groups: &[u32]) -> Result<Tensor> {
-        let features = self.encoder.forward(images)?;
-        let targets = moments.targets(groups)?;
-        let mut total = ops::moment_loss(&features[0], &targets[0])?;
-        for (features, targets) in features.iter().zip(&targets).skip(1) {
-            total = (total + ops::moment_loss(features, targets)?)?;
-        }
-        Ok(total)
     }
 
     fn answer_layers(&self, turn: Turn, learned: &[Vec<f32>]) -> Vec<LayerUpdate> {

@@ -1,10 +1,9 @@
 //! A client's optimiser state: Adam's moments of every layer, which stay with the client from round to round.
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use prism_core::Architecture;
+use prism_nn::Result;
 use prism_nn::adam::{Adam, Moments};
-use prism_nn::{Error, Result};
 
 /// Adam's moments of every layer, and how many steps they have seen.
 pub struct OptimiserState {
@@ -42,13 +41,10 @@ impl OptimiserState {
     /// One step of `adam` on every layer's scores.
     ///
     /// # Errors
-    /// If a layer has no gradient or the computation fails.
-    pub fn step(&mut self, adam: &Adam, scores: &[Var], gradients: &GradStore) -> Result<()> {
+    /// If a gradient is not of its layer's shape or the computation fails.
+    pub fn step(&mut self, adam: &Adam, scores: &[Var], gradients: &[Tensor]) -> Result<()> {
         self.steps += 1;
-        for (score, moments) in scores.iter().zip(&mut self.layers) {
-            let gradient = gradients.get(score).ok_or_else(|| {
-                Error::Tensor(candle_core::Error::Msg("a layer of the generator received no gradient".into()).bt())
-            })?;
+        for ((score, gradient), moments) in scores.iter().zip(gradients).zip(&mut self.layers) {
             adam.update(score, gradient, moments, self.steps)?;
         }
         Ok(())

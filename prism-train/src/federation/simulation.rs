@@ -88,7 +88,8 @@ impl Simulation {
     /// One client's turn, in its own folder.
     fn visit(&self, turn: Turn, broadcast: &[u8], on_step: &(dyn Fn() + Sync)) -> Result<Answer> {
         let client = turn.client as usize;
-        let (arch, device) = (self.training.generator.arch(), self.training.generator.device());
+        let generator = self.training.step.generator();
+        let (arch, device) = (generator.arch(), generator.device());
         let folder = &self.folders[client];
         let moments = self.moments(client, device)?;
         let mut state: OptimiserState =
@@ -104,13 +105,14 @@ impl Simulation {
         let key = MomentsKey {
             data: self.data.digest().to_string(),
             members: crate::hash::of_numbers(members),
-            encoder: self.training.encoder.digest().to_string(),
+            encoder: self.training.step.encoder().digest().to_string(),
             conditional: self.conditional,
         };
         if let Some(moments) = client_files::load_moments(&self.folders[client], &key, device)? {
             return Ok(moments);
         }
-        let moments = ClientMoments::measure(&self.training.encoder, &self.data, members, self.conditional, device)?;
+        let moments =
+            ClientMoments::measure(self.training.step.encoder(), &self.data, members, self.conditional, device)?;
         client_files::save_moments(&self.folders[client], &key, &moments)?;
         Ok(moments)
     }

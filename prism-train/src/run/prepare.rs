@@ -9,6 +9,7 @@ use prism_export::checkpoint::Description;
 use prism_nn::adam::Adam;
 use prism_nn::encoder::Encoder;
 use prism_nn::generator::Generator;
+use prism_nn::step::TrainingStep;
 use prism_nn::{Error, Result, device};
 
 use super::progress::Progress;
@@ -181,8 +182,7 @@ fn simulation(
     Ok(Simulation {
         server: Server::new(session.clone(), settings.seed, settings.mada, checkpoint.scores.clone()),
         training: LocalTraining {
-            generator: Generator::new(arch, settings.seed, device)?,
-            encoder,
+            step: TrainingStep::new(Generator::new(arch, settings.seed, device)?, encoder)?,
             adam: Adam::new(settings.lr),
             seed: settings.seed,
             local_steps: settings.local_steps,
