@@ -9,6 +9,7 @@
 //!
 //! Nothing imports this crate but its own program and the tests.
 
+pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod encoder_training;

@@ -58,7 +58,8 @@ impl<C: Scheme> Layer<C> {
         (self.output.height.div_ceil(C::OUT), self.output.width.div_ceil(C::OUT))
     }
 
-    fn tiles_per_image(&self) -> usize {
+    /// Tiles of one image.
+    pub fn tiles_per_image(&self) -> usize {
         self.tiles().0 * self.tiles().1
     }
 

@@ -20,6 +20,7 @@ pub mod matmul;
 pub mod moments;
 pub mod norm;
 pub mod packed;
+pub mod peak;
 pub mod planes;
 pub mod resample;
 pub mod scheme;

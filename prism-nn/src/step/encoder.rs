@@ -7,6 +7,7 @@ use std::sync::Arc;
 use candle_core::Result;
 use rayon::prelude::*;
 
+use super::Work;
 use crate::cpu::layer::Layer;
 use crate::cpu::map::Map;
 use crate::cpu::map_pool::{halved, max_pool, max_pool_gradient};
@@ -188,6 +189,23 @@ impl Net {
         }
         upstream
     }
+}
+
+/// The arithmetic of an encoder's forward pass and of its images' gradient.
+pub fn work(isa: Isa, steps: &[Step], input: Map) -> Work {
+    let mut map = input;
+    let mut work = Work::default();
+    for step in steps {
+        match *step {
+            Step::Pool => map = halved(map),
+            Step::Conv(outputs) => {
+                let layer = Layer::<Winograd>::new(isa, map, outputs);
+                work = work + Work::of_layer(&layer, false);
+                map = layer.output;
+            }
+        }
+    }
+    work
 }
 
 /// Reorders `[G, C, H, W]` as `[G, H, W, stride]`.

@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use super::Work;
 use crate::cpu::gemm::{add_transposed_product, panel_width, product};
 use crate::cpu::map::Map;
 use crate::cpu::packed::WeightShape;
@@ -29,6 +30,11 @@ impl FirstLayer {
     /// From `inputs` numbers to a 4x4 map of `outputs` channels.
     pub fn new(isa: Isa, batch: usize, inputs: usize, outputs: usize) -> Self {
         FirstLayer { isa, inputs, output: Map::new(batch, (SIDE, SIDE), outputs, isa.lanes()) }
+    }
+
+    /// Its arithmetic: outputs and the gradient of the weight.
+    pub fn work(&self) -> Work {
+        Work::of_product(self.output.batch * PIXELS, self.inputs, self.output.channels, self.output.stride)
     }
 
     /// Of the weight `[I, O, 4, 4]`.

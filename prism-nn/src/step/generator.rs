@@ -9,6 +9,7 @@
 
 use prism_core::arch::Architecture;
 
+use super::Work;
 use super::first::FirstLayer;
 use crate::cpu::layer::Layer;
 use crate::cpu::map::Map;
@@ -85,6 +86,15 @@ impl Net {
     /// The shape of `u`, the image before its tanh.
     pub fn output(&self) -> Map {
         self.last.output
+    }
+
+    /// Its arithmetic, forward and backward.
+    pub fn work(&self) -> Work {
+        let blocks = self.blocks.iter().map(|block| {
+            let Block { conv1, conv2, skip } = block;
+            Work::of_layer(conv1, true) + Work::of_layer(conv2, true) + Work::of_layer(skip, true)
+        });
+        blocks.fold(self.first.work() + Work::of_layer(&self.last, true), |sum, block| sum + block)
     }
 
     /// The memory that passes need.

@@ -14,6 +14,7 @@ mod first;
 mod fused;
 mod generator;
 mod images;
+mod work;
 
 use candle_core::{Tensor, Var};
 use prism_core::stream::StreamId;
@@ -23,6 +24,8 @@ use crate::error::{Error, Result};
 use crate::generator::Generator;
 use crate::ops::{self, MomentTargets};
 use fused::Fused;
+
+pub use work::Work;
 
 /// A generator and an encoder, ready to train. Steps may run at the same time on several threads.
 pub struct TrainingStep {
@@ -58,6 +61,11 @@ impl TrainingStep {
     /// The encoder.
     pub fn encoder(&self) -> &Encoder {
         &self.encoder
+    }
+
+    /// The arithmetic of a step of `batch` images.
+    pub fn work(&self, batch: usize) -> Work {
+        Work::of_step(self.generator.arch(), self.encoder.layout(), batch)
     }
 
     /// Draws masks from `masks.layer(i)` for layer i, generates images of the inputs `z`, and compares their features'

@@ -1,5 +1,6 @@
 //! The command line: what the flags mean, which command runs, and how its end is reported.
 
+mod bench;
 mod encoder;
 mod train;
 
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Train the public encoder on a labelled folder of public images
     Encoder(encoder::EncoderArgs),
+    /// Time one local training step on random data
+    Bench(bench::BenchArgs),
 }
 
 /// Parses the process's arguments, runs the command and returns the exit code: 0, 2 for the user's mistake, 1 for a
@@ -32,10 +35,21 @@ pub fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let result = match Cli::from_arg_matches(&matches) {
         Ok(Cli { command: Some(Command::Encoder(args)), .. }) => encoder::run(&args),
+        Ok(Cli { command: Some(Command::Bench(args)), .. }) => bench::run(&args),
         Ok(Cli { command: None, train }) => train::run(&train, &matches),
         Err(error) => error.exit(),
     };
     report(result)
+}
+
+/// candle shares element-wise operations among threads of its own, which would spin against the kernels that already
+/// occupy every core. Its results do not depend on it.
+fn leave_parallelism_to_kernels() {
+    const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+    if std::env::var_os(CANDLE_THREADS).is_none() {
+        // SAFETY: this runs before the program's first thread starts, so nobody reads the environment meanwhile.
+        unsafe { std::env::set_var(CANDLE_THREADS, "1") };
+    }
 }
 
 fn report(result: Result<ExitCode>) -> ExitCode {

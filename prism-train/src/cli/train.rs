@@ -38,23 +38,13 @@ pub fn run(args: &TrainArgs, matches: &ArgMatches) -> Result<ExitCode> {
             (Settings::resume(matches, &saved)?, Start::Resume(folder.clone()))
         }
     };
-    leave_parallelism_to_clients();
+    super::leave_parallelism_to_kernels();
     // Export and pictures compute on the global pool; it may have been set up already where this runs as a library.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build_global();
     interrupt::listen()?;
     let outcome = run::train(&settings, &start, args.quiet)?;
     print(&outcome, args)?;
     Ok(ExitCode::from(if outcome.interrupted { interrupt::EXIT_CODE } else { 0 }))
-}
-
-/// candle shares element-wise operations among threads of its own, which would spin against the clients that already
-/// occupy every core. Its results do not depend on it.
-fn leave_parallelism_to_clients() {
-    const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
-    if std::env::var_os(CANDLE_THREADS).is_none() {
-        // SAFETY: this runs before the program's first thread starts, so nobody reads the environment meanwhile.
-        unsafe { std::env::set_var(CANDLE_THREADS, "1") };
-    }
 }
 
 fn print(outcome: &Outcome, args: &TrainArgs) -> Result<()> {

@@ -1,0 +1,230 @@
+//! Times a local training step on random data: latents, masks, generator, encoder, moment loss, gradients, Adam.
+
+mod memory;
+
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Tensor};
+use clap::Args;
+use prism_core::Architecture;
+use prism_core::stream::{Purpose, StreamId};
+use prism_nn::adam::Adam;
+use prism_nn::cpu::{peak, simd::Isa};
+use prism_nn::encoder::{Encoder, Layout, random, vgg19};
+use prism_nn::generator::{Generator, latents};
+use prism_nn::ops::MomentTargets;
+use prism_nn::step::{LossAndGradients, TrainingStep};
+use prism_nn::{Error, Result, device};
+use serde::Serialize;
+
+use crate::federation::OptimiserState;
+
+/// Steps before the first that is timed: they make the memory that later ones reuse.
+const WARM_UP: u64 = 2;
+/// How long the peak is measured, before and after the steps.
+const PEAK_TIME: Duration = Duration::from_millis(150);
+
+/// What to time.
+#[derive(Args, Clone, Debug)]
+pub struct Bench {
+    /// Base width of the generator
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub ngf: usize,
+    /// Images of a step
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub batch: usize,
+    /// Side of the images in pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = 32)]
+    pub image_size: usize,
+    /// 1 for grey, 3 for colour
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub channels: usize,
+    /// Length of the latent vector
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub latent: usize,
+    /// Steps to time
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub steps: u64,
+    /// public, random:SEED, file:PATH; vgg19 or a layout such as 32,M,64 for random weights of that shape
+    #[arg(long, value_name = "NAME", default_value = "public")]
+    pub encoder: String,
+    /// Threads to use; 0 for one per core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: String,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    /// `cpu` or `cuda`.
+    pub device: &'static str,
+    /// The CPU's instruction set that kernels run on.
+    pub instructions: String,
+    /// Threads on the CPU.
+    pub threads: usize,
+    /// Base width of the generator.
+    pub ngf: usize,
+    /// Images of a step.
+    pub batch: usize,
+    /// The encoder.
+    pub encoder: String,
+    /// Median seconds of a step.
+    pub s_per_step: f64,
+    /// Images a second at that median.
+    pub images_per_s: f64,
+    /// Billions of floating-point operations a second, of convolutions as they are defined.
+    pub direct_gflops: f64,
+    /// The same of the products that are really computed; `null` on a GPU.
+    pub done_gflops: Option<f64>,
+    /// The CPU's measured peak on as many threads; `null` on a GPU.
+    pub peak_gflops: Option<f64>,
+    /// The most memory that this process has held, in MiB; `null` where the system does not say.
+    pub peak_mib: Option<f64>,
+}
+
+impl Bench {
+    /// Times the step.
+    ///
+    /// # Errors
+    /// If a size, the encoder or the device is refused, or the computation fails.
+    pub fn run(&self) -> Result<Measured> {
+        let device = device::open(&self.device)?;
+        let arch = Architecture {
+            image_size: self.image_size,
+            channels: self.channels,
+            ngf: self.ngf,
+            latent: self.latent,
+            classes: 0,
+            label_scale: 1.0,
+        };
+        if self.batch < 2 {
+            return Err(Error::usage(format!("a batch of {} has no variance; choose --batch 2 or more", self.batch)));
+        }
+        let step = TrainingStep::new(Generator::new(&arch, 0, &device)?, self.encoder(&device)?)?;
+        let before = peak_of(&device);
+        let seconds = self.time(&step, &device)?;
+        let peak_gflops = before.zip(peak_of(&device)).map(|(before, after)| before.max(after));
+        let work = step.work(self.batch);
+        let rate = |operations: u64| operations as f64 / seconds / 1e9;
+        Ok(Measured {
+            device: device::name(&device),
+            instructions: format!("{:?}", Isa::detect()).to_lowercase(),
+            threads: rayon::current_num_threads(),
+            ngf: self.ngf,
+            batch: self.batch,
+            encoder: self.encoder.clone(),
+            s_per_step: seconds,
+            images_per_s: self.batch as f64 / seconds,
+            direct_gflops: rate(work.direct),
+            done_gflops: device.is_cpu().then(|| rate(work.products)),
+            peak_gflops,
+            peak_mib: memory::peak_mib(),
+        })
+    }
+
+    /// The encoder asked for; by layout alone, one of random weights.
+    fn encoder(&self, device: &Device) -> Result<Encoder> {
+        let (name, layout) = match self.encoder.as_str() {
+            "vgg19" => ("vgg19", vgg19::LAYOUT.parse::<Layout>()?),
+            text => match text.parse() {
+                Ok(layout) => (text, layout),
+                Err(_) => return Encoder::open(text, device),
+            },
+        };
+        Encoder::from_weights(name, layout.clone(), &random::kaiming(&layout, 0), None, device)
+    }
+
+    /// Median seconds of a step.
+    fn time(&self, step: &TrainingStep, device: &Device) -> Result<f64> {
+        let arch = step.generator().arch();
+        let targets = self.targets(step, device)?;
+        let scores = step.generator().initial_scores()?;
+        let (adam, mut state) = (Adam::new(0.1), OptimiserState::new(arch, device)?);
+        let labels = vec![0; self.batch];
+        let mut seconds = Vec::new();
+        for number in 0..WARM_UP + self.steps {
+            let begun = Instant::now();
+            let stream = |purpose| StreamId::new(0, purpose).index(number);
+            let z = latents(arch, stream(Purpose::TrainLatent), &labels, device)?;
+            let LossAndGradients { gradients, .. } = step.run(&scores, &z, stream(Purpose::TrainMask), &targets)?;
+            state.step(&adam, &scores, &gradients)?;
+            device.synchronize()?;
+            drop(gradients);
+            seconds.push(begun.elapsed().as_secs_f64());
+        }
+        Ok(median(seconds.split_off(WARM_UP as usize)))
+    }
+
+    /// The feature moments of random images.
+    fn targets(&self, step: &TrainingStep, device: &Device) -> Result<Vec<MomentTargets>> {
+        let (channels, side) = (self.channels, self.image_size);
+        let mut images = vec![0.0; self.batch * channels * side * side];
+        StreamId::new(0, Purpose::Test).open().fill_normal(&mut images);
+        let images = Tensor::from_vec(images, (self.batch, channels, side, side), device)?.tanh()?;
+        let measure = |features: &Tensor| -> candle_core::Result<MomentTargets> {
+            let features = features.flatten_from(1)?;
+            let variance = features.var(0)?.unsqueeze(0)?;
+            let scale = (variance.mean_keepdim(1)? + 1e-8)?;
+            Ok(MomentTargets { mean: features.mean(0)?.unsqueeze(0)?, variance, scale })
+        };
+        Ok(step.encoder().forward(&images)?.iter().map(measure).collect::<candle_core::Result<_>>()?)
+    }
+}
+
+/// The CPU's peak; of a GPU, nothing.
+fn peak_of(device: &Device) -> Option<f64> {
+    device.is_cpu().then(|| peak::gflops(Isa::detect(), PEAK_TIME))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() % 2 {
+        1 => values[middle],
+        _ => (values[middle - 1] + values[middle]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bench(encoder: &str) -> Bench {
+        Bench {
+            ngf: 4,
+            batch: 2,
+            image_size: 16,
+            channels: 1,
+            latent: 8,
+            steps: 1,
+            encoder: encoder.into(),
+            threads: 0,
+            device: "cpu".into(),
+        }
+    }
+
+    #[test]
+    fn every_kind_of_encoder_is_timed() {
+        for encoder in ["public", "random:3", "8,M,8"] {
+            let measured = bench(encoder).run().unwrap();
+            assert!(measured.s_per_step > 0.0 && measured.direct_gflops > 0.0, "{measured:?}");
+            assert!(measured.peak_gflops.is_some());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_timed_is_the_users_mistake() {
+        assert_eq!(bench("resnet").run().unwrap_err().exit_code(), 2);
+        assert_eq!(Bench { batch: 1, ..bench("public") }.run().unwrap_err().exit_code(), 2);
+        assert_eq!(Bench { image_size: 17, ..bench("public") }.run().unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+}

@@ -1,0 +1,48 @@
+//! `prism-train bench`: times one local training step.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use prism_nn::{Error, Result};
+
+use crate::bench::{Bench, Measured};
+
+/// Flags of `prism-train bench`.
+#[derive(Args)]
+pub struct BenchArgs {
+    #[command(flatten)]
+    bench: Bench,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Times the step and prints what was measured.
+pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    super::leave_parallelism_to_kernels();
+    let threads = args.bench.threads;
+    // Where this runs as a library, the pool may have been set up already.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    let measured = args.bench.run()?;
+    match args.json {
+        true => println!("{}", json(&measured)?),
+        false => println!("{}", line(&measured)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn json(measured: &Measured) -> Result<String> {
+    serde_json::to_string(measured).map_err(|e| Error::usage(format!("no JSON can be written: {e}")))
+}
+
+fn line(m: &Measured) -> String {
+    let of_peak = match (m.done_gflops, m.peak_gflops) {
+        (Some(done), Some(peak)) => format!(", {done:.0} done of a peak of {peak:.0} ({})", m.instructions),
+        _ => String::new(),
+    };
+    let memory = m.peak_mib.map_or(String::new(), |mib| format!(", peak memory {mib:.0} MiB"));
+    format!(
+        "{:.4} s a step, {:.1} images/s; {:.0} GFLOP/s of direct convolution{of_peak}{memory}",
+        m.s_per_step, m.images_per_s, m.direct_gflops
+    )
+}
