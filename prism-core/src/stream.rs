@@ -58,6 +58,8 @@ pub enum Purpose {
     CalibrationLatent,
     /// The final mask, where it is sampled rather than thresholded (`layer`).
     FinalMask,
+    /// Which real images a model is compared with, where there are more than asked for.
+    Evaluation,
     /// Anything drawn by a test.
     Test,
 }
@@ -83,6 +85,7 @@ impl Purpose {
             Purpose::EncoderTraining => "encoder-training",
             Purpose::CalibrationLatent => "calibration-latent",
             Purpose::FinalMask => "final-mask",
+            Purpose::Evaluation => "evaluation",
             Purpose::Test => "test",
         }
     }

@@ -11,6 +11,7 @@ pub mod device;
 pub mod encoder;
 pub mod error;
 pub mod generator;
+pub mod inception;
 pub mod ops;
 pub mod step;
 

@@ -15,6 +15,7 @@ pub mod data;
 pub mod encoder_training;
 pub mod federation;
 mod hash;
+pub mod metrics;
 pub mod moments;
 pub mod partition;
 pub mod run;

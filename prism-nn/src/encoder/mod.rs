@@ -33,7 +33,7 @@ mod hub;
 pub mod layout;
 pub mod public;
 pub mod random;
-mod tensors;
+pub(crate) mod tensors;
 pub mod vgg19;
 pub mod weights;
 

@@ -11,7 +11,7 @@ use super::weights::{BatchNorm, KERNEL};
 use crate::error::{Error, Result};
 
 /// Bytes that a weights file may have: VGG19 with its classifier takes 575 MB.
-const MAX_FILE: u64 = 1 << 30;
+pub const MAX_FILE: u64 = 1 << 30;
 
 /// The bytes of the weights file at `path`.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
@@ -55,6 +55,11 @@ impl<'a> Tensors<'a> {
     /// Whether there is a tensor called `name`.
     pub fn has(&self, name: &str) -> bool {
         self.tensors.tensor(name).is_ok()
+    }
+
+    /// The name and shape of every tensor.
+    pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
+        self.tensors.iter().map(|(name, view)| (name.to_string(), view.shape().to_vec())).collect()
     }
 
     /// The values of tensor `name`, which must have `shape` and be f32, f16 or bf16.

@@ -41,11 +41,11 @@ pub struct BatchNorm {
 }
 
 impl ConvWeights {
-    /// The convolution that computes `norm(self(x))`, computed in `f64`.
+    /// The convolution that computes `norm(self(x))`, computed in `f64`; its kernel may have any shape.
     #[must_use]
     pub fn folded(&self, norm: &BatchNorm) -> Self {
         let mut folded = self.clone();
-        let filters = folded.weight.chunks_exact_mut(self.inputs * KERNEL * KERNEL);
+        let filters = folded.weight.chunks_exact_mut(self.weight.len() / self.outputs);
         for (channel, (filter, bias)) in filters.zip(&mut folded.bias).enumerate() {
             let root = libm::sqrt(f64::from(norm.variance[channel]) + norm.epsilon);
             let factor = f64::from(norm.scale[channel]) / root;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod encoder;
+mod eval;
 mod train;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Command {
     Encoder(encoder::EncoderArgs),
     /// Time one local training step on random data
     Bench(bench::BenchArgs),
+    /// Measure how good a model's images are, against real ones
+    Eval(eval::EvalArgs),
 }
 
 /// Parses the process's arguments, runs the command and returns the exit code: 0, 2 for the user's mistake, 1 for a
@@ -36,6 +39,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::from_arg_matches(&matches) {
         Ok(Cli { command: Some(Command::Encoder(args)), .. }) => encoder::run(&args),
         Ok(Cli { command: Some(Command::Bench(args)), .. }) => bench::run(&args),
+        Ok(Cli { command: Some(Command::Eval(args)), .. }) => eval::run(&args),
         Ok(Cli { command: None, train }) => train::run(&train, &matches),
         Err(error) => error.exit(),
     };

@@ -4,8 +4,25 @@ use prism_core::stream::Stream;
 
 use crate::data::Dataset;
 
-/// Share of the images that are shown in grey, so that the features serve grey data too.
-const GREY: f64 = 0.2;
+/// Which views there are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Views {
+    /// Whether half of the images are mirrored.
+    pub flips: bool,
+    /// An image is moved by up to its side over this, in rows and in columns.
+    pub reach: usize,
+    /// What a shift brings in from outside: the image's edge again, or else mid-grey, 0.
+    pub edge: bool,
+    /// Share of the colour images that are shown in grey.
+    pub grey: f64,
+}
+
+impl Views {
+    /// For photographs; a fifth in grey, so that the features serve grey data too.
+    pub const PHOTOGRAPHS: Views = Views { flips: true, reach: 8, edge: false, grey: 0.2 };
+    /// For what must not be mirrored, such as digits.
+    pub const UPRIGHT: Views = Views { flips: false, reach: 16, edge: true, grey: 0.0 };
+}
 
 /// Weights of red, green and blue in grey (ITU-R BT.601).
 const LUMA: [f32; 3] = [0.299, 0.587, 0.114];
@@ -17,13 +34,15 @@ pub struct Augmentation {
     pub channels: usize,
     /// Side in pixels.
     pub side: usize,
+    /// How they may be shown.
+    pub views: Views,
 }
 
 /// One image's draw.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct View {
     flip: bool,
-    /// Rows and columns by which the content moves; what enters from outside is mid-grey, 0.
+    /// Rows and columns by which the content moves.
     shift: (isize, isize),
     grey: bool,
 }
@@ -39,15 +58,20 @@ impl Augmentation {
     }
 
     fn draw(&self, stream: &mut Stream) -> View {
-        let reach = self.side / 8;
+        let reach = self.side / self.views.reach;
         let mut shift = || stream.below(2 * reach + 1) as isize - reach as isize;
         let shift = (shift(), shift());
-        View { flip: stream.below(2) == 1, shift, grey: stream.uniform() < GREY }
+        let flip = self.views.flips && stream.below(2) == 1;
+        View { flip, shift, grey: stream.uniform() < self.views.grey }
     }
 
     fn show(&self, image: &[u8], view: View, out: &mut [f32]) {
         let side = self.side;
-        let source = |at: usize, shift: isize| at.checked_add_signed(-shift).filter(|from| *from < side);
+        let source = |at: usize, shift: isize| match at.checked_add_signed(-shift) {
+            Some(from) if from < side => Some(from),
+            outside if self.views.edge => Some(if outside.is_some() { side - 1 } else { 0 }),
+            _ => None,
+        };
         for (map, pixels) in out.chunks_exact_mut(side * side).zip(image.chunks_exact(side * side)) {
             for (y, line) in map.chunks_exact_mut(side).enumerate() {
                 let Some(from_y) = source(y, view.shift.0) else { continue };
@@ -73,7 +97,7 @@ mod tests {
     use super::*;
     use prism_core::stream::{Purpose, StreamId};
 
-    const SHAPE: Augmentation = Augmentation { channels: 3, side: 8 };
+    const SHAPE: Augmentation = Augmentation { channels: 3, side: 8, views: Views::PHOTOGRAPHS };
 
     fn image() -> Vec<u8> {
         (0..192).map(|i| (i * 83 % 256) as u8).collect()
@@ -102,6 +126,16 @@ mod tests {
         let (plain, moved) = (shown(PLAIN), shown(View { shift: (1, -1), ..PLAIN }));
         assert_eq!(at(&moved, 1, 3, 4), at(&plain, 1, 2, 5));
         assert!((0..8).all(|i| at(&moved, 2, 0, i) == 0.0 && at(&moved, 2, i, 7) == 0.0));
+    }
+
+    #[test]
+    fn a_shift_may_repeat_the_edge_instead() {
+        let mut moved = vec![0f32; 192];
+        let upright = Augmentation { views: Views::UPRIGHT, ..SHAPE };
+        upright.show(&image(), View { shift: (1, -1), ..PLAIN }, &mut moved);
+        let plain = shown(PLAIN);
+        assert_eq!(at(&moved, 0, 0, 3), at(&plain, 0, 0, 4));
+        assert_eq!(at(&moved, 2, 5, 7), at(&plain, 2, 4, 7));
     }
 
     #[test]

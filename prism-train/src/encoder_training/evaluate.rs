@@ -1,30 +1,45 @@
-//! How many test images the finished encoder tells right.
+//! What a finished classifier, encoder and head, says of a set of images.
 
-use candle_core::Tensor;
-use prism_nn::Result;
+use candle_core::{Device, Tensor};
 use prism_nn::encoder::Encoder;
+use prism_nn::{Error, Result};
 
-use super::network::Network;
+use super::network::Head;
 use crate::data::Dataset;
 
-/// Images that are encoded at once.
+/// Images that are classified at once.
 const BATCH: usize = 250;
 
-/// Share of `test` that `encoder` with the classifier of `network` tells right.
-pub fn accuracy(encoder: &Encoder, network: &Network, test: &Dataset) -> Result<f64> {
-    let side = test.image_size();
-    let labels = test.labels().unwrap_or_default();
-    let rows: Vec<usize> = (0..test.len()).collect();
-    let mut right = 0usize;
+/// The class scores of every image of `set`, one row an image.
+///
+/// # Errors
+/// If the images do not fit the encoder, or the computation fails.
+pub fn logits(encoder: &Encoder, head: &Head, set: &Dataset) -> Result<Vec<Vec<f32>>> {
+    let side = set.image_size();
+    let rows: Vec<usize> = (0..set.len()).collect();
+    let mut all = Vec::with_capacity(set.len());
     for rows in rows.chunks(BATCH) {
-        let images = Tensor::from_vec(test.batch(rows), (rows.len(), 3, side, side), network.device())?;
-        let Some(last) = encoder.forward(&images)?.pop() else { continue };
-        let chosen = network.classify(&last)?.argmax(1)?.to_vec1::<u32>()?;
-        right += rows
-            .iter()
-            .zip(chosen)
-            .filter(|(row, class)| labels.get(**row).map(|&l| u32::from(l)) == Some(*class))
-            .count();
+        let images = Tensor::from_vec(set.batch(rows), (rows.len(), set.channels(), side, side), &Device::Cpu)?;
+        let Some(last) = encoder.forward(&images)?.pop() else {
+            return Err(Error::usage("a classifier without a convolution tells nothing; train it anew"));
+        };
+        all.extend(head.classify(&last)?.to_vec2::<f32>()?);
     }
+    Ok(all)
+}
+
+/// Share of `test` that `encoder` with `head` tells right.
+///
+/// # Errors
+/// If the images do not fit the encoder, or the computation fails.
+pub fn accuracy(encoder: &Encoder, head: &Head, test: &Dataset) -> Result<f64> {
+    let labels = test.labels().unwrap_or_default();
+    let rows = logits(encoder, head, test)?;
+    let right = rows.iter().zip(labels).filter(|(row, label)| highest(row) == usize::from(**label)).count();
     Ok(right as f64 / test.len() as f64)
+}
+
+/// The class of the highest score, the first of several.
+pub fn highest(row: &[f32]) -> usize {
+    (1..row.len()).fold(0, |best, class| if row[class] > row[best] { class } else { best })
 }

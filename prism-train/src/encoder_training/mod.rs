@@ -10,6 +10,7 @@
 //! threads, so the same settings give the same file. It computes on the CPU.
 
 mod augment;
+mod descent;
 mod evaluate;
 mod network;
 mod norm;
@@ -18,14 +19,14 @@ mod sgd;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use prism_core::stream::{Purpose, StreamId};
 use prism_nn::encoder::{Layout, file, random};
 use prism_nn::{Error, Result};
 
 use crate::data::{self, Dataset, LoadOptions, Source};
-use augment::Augmentation;
-use network::Network;
-use sgd::{OneCycle, Sgd};
+pub use augment::Views;
+pub use descent::{Descent, Progress};
+pub use evaluate::{accuracy, highest, logits};
+pub use network::{Head, Network};
 
 /// How an encoder is trained.
 #[derive(Clone, Debug, PartialEq, Args)]
@@ -62,21 +63,6 @@ pub struct EncoderTraining {
     pub limit: Option<usize>,
 }
 
-/// How far training is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Progress {
-    /// Steps done.
-    pub step: usize,
-    /// Steps in all.
-    pub steps: usize,
-    /// Steps in one epoch.
-    pub steps_per_epoch: usize,
-    /// Mean cross-entropy of the last step.
-    pub loss: f64,
-    /// Share of the last step's images that were told right.
-    pub accuracy: f64,
-}
-
 /// What training gave.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainedEncoder {
@@ -108,6 +94,16 @@ impl EncoderTraining {
             return refuse("image-size", self.image_size.to_string(), &limit);
         }
         Ok(layout)
+    }
+
+    fn descent(&self) -> Descent {
+        Descent {
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            lr: self.lr,
+            seed: self.seed,
+            views: Views::PHOTOGRAPHS,
+        }
     }
 
     /// Loads `split`, a sub-folder of the data folder.
@@ -158,8 +154,7 @@ pub fn fit(
     let layout = settings.validate()?;
     check_sets(training, test)?;
     let training = &by_class(training);
-    let labels = training.labels().unwrap_or_default();
-    let network = descend(settings, &layout, training, labels, progress)?;
+    let network = settings.descent().run(&layout, training, progress)?;
 
     let convs = network.folded()?;
     let mut card = file::Card {
@@ -176,48 +171,9 @@ pub fn fit(
     let draft = file::to_bytes(&card, &convs)?;
     let (encoder, _) = file::from_bytes("file", "the trained encoder", &draft, network.device())?;
     if let Some(test) = test {
-        card.test_accuracy = Some(evaluate::accuracy(&encoder, &network, test)?);
+        card.test_accuracy = Some(accuracy(&encoder, &network.head(), test)?);
     }
     Ok(TrainedEncoder { bytes: file::to_bytes(&card, &convs)?, digest: encoder.digest().to_owned(), card })
-}
-
-fn descend(
-    settings: &EncoderTraining,
-    layout: &Layout,
-    training: &Dataset,
-    labels: &[u16],
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Network> {
-    let batch = settings.batch_size.min(training.len());
-    let steps_per_epoch = training.len() / batch;
-    let steps = steps_per_epoch * settings.epochs;
-    let mut network = Network::new(layout, training.classes(), settings.seed)?;
-    let mut sgd = Sgd::new(network.parameters())?;
-    let rates = OneCycle { highest: settings.lr, steps };
-    let augmentation = Augmentation { channels: training.channels(), side: training.image_size() };
-    for epoch in 0..settings.epochs {
-        let stream = StreamId::new(settings.seed, Purpose::EncoderTraining).round(epoch as u64);
-        let mut order: Vec<usize> = (0..training.len()).collect();
-        stream.open().shuffle(&mut order);
-        // The last images that do not fill a batch wait for another epoch's order.
-        for (index, rows) in order.chunks_exact(batch).enumerate() {
-            let images = augmentation.batch(training, rows, &mut stream.index(index as u64 + 1).open());
-            let targets: Vec<u16> = rows.iter().map(|&row| labels[row]).collect();
-            let step = epoch * steps_per_epoch + index;
-            let outcome = network.step(&images, &targets)?;
-            sgd.update(network.parameters(), &outcome.gradients, rates.at(step))?;
-            let (loss, accuracy) = (outcome.loss, outcome.accuracy);
-            if !loss.is_finite() {
-                return Err(Error::usage(format!(
-                    "the loss is no longer finite at step {} of {steps}; choose a smaller --lr than {}",
-                    step + 1,
-                    settings.lr
-                )));
-            }
-            progress(Progress { step: step + 1, steps, steps_per_epoch, loss, accuracy });
-        }
-    }
-    Ok(network)
 }
 
 /// The images class by class, so that the file does not depend on how a loader mixes the classes.

@@ -26,6 +26,25 @@ pub struct Network {
     classes: usize,
 }
 
+/// A linear classifier of features that are averaged over their pixels.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// `[features, classes]`.
+    pub weight: Tensor,
+    /// `[classes]`.
+    pub bias: Tensor,
+}
+
+impl Head {
+    /// Class scores `[B, classes]` of the last convolution's output `[B, features, H, W]`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn classify(&self, features: &Tensor) -> Result<Tensor> {
+        Ok(features.mean((2, 3))?.matmul(&self.weight)?.broadcast_add(&self.bias)?)
+    }
+}
+
 /// What one step gave.
 pub struct Outcome {
     /// In the order of [`Network::parameters`].
@@ -64,12 +83,14 @@ impl Network {
         &Device::Cpu
     }
 
-    /// Gradients of the smoothed cross-entropy for a batch `[B, 3, S, S]`, and the running statistics brought up to date.
-    pub fn step(&mut self, images: &[f32], labels: &[u16]) -> Result<Outcome> {
-        let side = (images.len() / labels.len() / 3).isqrt();
-        let x = Tensor::from_slice(images, (labels.len(), 3, side, side), self.device())?;
+    /// Gradients of the smoothed cross-entropy for a batch `[B, channels, S, S]`, and the running statistics brought up to
+    /// date. Grey images are shown as three equal colours.
+    pub fn step(&mut self, images: &[f32], channels: usize, labels: &[u16]) -> Result<Outcome> {
+        let side = (images.len() / labels.len() / channels).isqrt();
+        let x = Tensor::from_slice(images, (labels.len(), channels, side, side), self.device())?;
+        let x = if channels == 1 { x.repeat((1, 3, 1, 1))? } else { x };
         let features = self.features(&x)?;
-        let logits = self.classify(&features)?;
+        let logits = self.head().classify(&features)?;
         let rows = logits.to_vec2::<f32>()?;
         let (loss, accuracy, slopes) = cross_entropy(&rows, labels);
         // The gradient at the logits is known, so a linear function with that slope has the loss's gradient.
@@ -80,10 +101,10 @@ impl Network {
         Ok(Outcome { gradients, loss, accuracy })
     }
 
-    /// Class scores `[B, classes]` of the last convolution's output `[B, C, H, W]`.
-    pub fn classify(&self, features: &Tensor) -> Result<Tensor> {
+    /// The classifier on top of the convolutions, as it is now.
+    pub fn head(&self) -> Head {
         let head = &self.parameters[self.parameters.len() - 2..];
-        Ok(features.mean((2, 3))?.matmul(&head[0])?.broadcast_add(&head[1])?)
+        Head { weight: head[0].as_tensor().clone(), bias: head[1].as_tensor().clone() }
     }
 
     fn features(&mut self, x: &Tensor) -> Result<Tensor> {

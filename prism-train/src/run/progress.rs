@@ -17,10 +17,16 @@ enum Mode {
 
 /// A bar of steps on stderr, hidden if `quiet` or where stderr is no terminal.
 pub fn steps(quiet: bool) -> ProgressBar {
+    bar(quiet, "steps")
+}
+
+/// A bar of `what` on stderr, hidden if `quiet` or where stderr is no terminal.
+pub fn bar(quiet: bool, what: &str) -> ProgressBar {
     let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(0), target);
-    // The template is a constant, so it cannot fail to parse; a plain bar would do if it did.
-    if let Ok(style) = ProgressStyle::with_template("{msg} [{bar:32}] {pos}/{len} steps, {per_sec}, {eta} left") {
+    // The template is ours, so it cannot fail to parse; a plain bar would do if it did.
+    let template = format!("{{msg}} [{{bar:32}}] {{pos}}/{{len}} {what}, {{per_sec}}, {{eta}} left");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style.progress_chars("=> "));
     }
     bar

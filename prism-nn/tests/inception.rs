@@ -1,0 +1,175 @@
+//! Inception-v3 layer by layer against pytorch-fid (golden file `tests/golden/inception.json`, made by the script beside
+//! it), and weight files that are not what they claim to be.
+
+use std::collections::HashMap;
+
+use candle_core::{Device, Tensor};
+use prism_nn::inception::{Inception, WIDTH};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Golden {
+    layers: Vec<Summary>,
+    features: Summary,
+}
+
+#[derive(Deserialize)]
+struct Summary {
+    name: String,
+    shape: Vec<usize>,
+    mean: f64,
+    rms: f64,
+    values: Vec<f64>,
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("../../tests/golden/inception.json")).unwrap()
+}
+
+/// The formula of `noise` in inception.py.
+fn noise(stream: u32, count: usize, low: f64, high: f64) -> Vec<f32> {
+    let offset = stream.wrapping_mul(40503);
+    let value = |i: u32| {
+        let mut h = i.wrapping_mul(2_654_435_761).wrapping_add(offset);
+        h = (h ^ (h >> 16)).wrapping_mul(0x85EB_CA6B);
+        h = (h ^ (h >> 13)).wrapping_mul(0xC2B2_AE35);
+        h ^= h >> 16;
+        (low + (high - low) * (f64::from(h) / 4_294_967_296.0)) as f32
+    };
+    (0..count as u32).map(value).collect()
+}
+
+/// FNV-1a over a tensor's name.
+fn stream_of(name: &str) -> u32 {
+    name.bytes().fold(0x811C_9DC5, |h: u32, byte| (h ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// The numbers of inception.py for a convolution and its batch norm.
+fn add(tensors: &mut Tensors, name: &str, shape: [usize; 4]) {
+    let fan_in: usize = shape[1..].iter().product();
+    let bound = (6.0 / fan_in as f64).sqrt();
+    let mut put = |end: &str, shape: &[usize], low: f64, high: f64| {
+        let name = format!("{name}.{end}");
+        let values = noise(stream_of(&name), shape.iter().product(), low, high);
+        tensors.insert(name, (shape.to_vec(), values));
+    };
+    put("conv.weight", &shape, -bound, bound);
+    put("bn.weight", &shape[..1], 0.5, 1.5);
+    put("bn.bias", &shape[..1], -0.1, 0.1);
+    put("bn.running_mean", &shape[..1], -0.1, 0.1);
+    put("bn.running_var", &shape[..1], 0.5, 1.5);
+}
+
+/// Every convolution of pytorch-fid's network: name and shape, as its `state_dict` lists them.
+fn convolutions() -> Vec<(String, [usize; 4])> {
+    let text = include_str!("../../tests/golden/inception_shapes.txt");
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let parse = |line: &str| {
+        let mut words = line.split(' ');
+        let name = words.next().unwrap().to_string();
+        let shape: Vec<usize> = words.map(|word| word.parse().unwrap()).collect();
+        (name, shape.try_into().unwrap())
+    };
+    lines.map(parse).collect()
+}
+
+fn weights() -> Tensors {
+    let mut tensors = Tensors::new();
+    convolutions().iter().for_each(|(name, shape)| add(&mut tensors, name, *shape));
+    tensors
+}
+
+fn file(tensors: &Tensors) -> Vec<u8> {
+    let bytes: HashMap<&String, Vec<u8>> = tensors
+        .iter()
+        .map(|(name, (_, values))| (name, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+        .collect();
+    let views = tensors
+        .iter()
+        .map(|(name, (shape, _))| (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap()));
+    safetensors::serialize(views, None).unwrap()
+}
+
+fn assert_matches(name: &str, feature: &Tensor, expected: &Summary) {
+    assert_eq!(name, expected.name);
+    assert_eq!(feature.dims(), expected.shape, "{name}");
+    let values: Vec<f64> =
+        feature.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect();
+    let tolerance = 1e-4 * expected.rms;
+    let close = |what: &str, ours: f64, theirs: f64| {
+        assert!((ours - theirs).abs() < tolerance, "{name}, {what}: {ours} instead of {theirs}");
+    };
+    let length = values.len() as f64;
+    close("mean", values.iter().sum::<f64>() / length, expected.mean);
+    close("rms", (values.iter().map(|v| v * v).sum::<f64>() / length).sqrt(), expected.rms);
+    let kept = expected.values.len();
+    for (i, &value) in expected.values.iter().enumerate() {
+        close("a value", values[i * (values.len() / kept) + i], value);
+    }
+}
+
+#[test]
+fn every_layer_matches_pytorch_fid() {
+    let network = Inception::from_bytes("weights", &file(&weights()), &Device::Cpu).unwrap();
+    let golden = golden();
+    let large = Tensor::from_vec(noise(9999, 2 * 3 * 75 * 75, -1.0, 1.0), (2, 3, 75, 75), &Device::Cpu).unwrap();
+    let mut found = Vec::new();
+    network.visit(&large, &mut |name, layer| found.push((name.to_string(), layer.clone()))).unwrap();
+    assert_eq!(found.len(), golden.layers.len());
+    for ((name, layer), expected) in found.iter().zip(&golden.layers) {
+        assert_matches(name, layer, expected);
+    }
+    // A small grey image is resized and shown as three equal colours.
+    let small = Tensor::from_vec(noise(9998, 32 * 32, -1.0, 1.0), (1, 1, 32, 32), &Device::Cpu).unwrap();
+    let features = network.features(&small).unwrap();
+    assert_eq!(features.dims(), [1, WIDTH]);
+    assert_matches("features", &features, &golden.features);
+    let tiny = small.repeat((1, 3, 1, 1)).unwrap();
+    let message = network.visit(&tiny, &mut |_, _| ()).unwrap_err().to_string();
+    assert!(message.contains("at least 75"), "{message}");
+}
+
+#[test]
+fn files_that_are_not_the_network_are_refused_in_one_sentence() {
+    let refusal = |tensors: &Tensors| {
+        let error = Inception::from_bytes("weights w", &file(tensors), &Device::Cpu).err().unwrap();
+        assert_eq!(error.exit_code(), 1);
+        let message = error.to_string();
+        assert!(message.starts_with("weights w cannot be used: ") && !message.contains('\n'), "{message}");
+        message
+    };
+    let mut tensors = Tensors::new();
+    assert!(refusal(&tensors).contains("no tensor 'Conv2d_1a_3x3.conv.weight'"));
+    add(&mut tensors, "Conv2d_1a_3x3", [32, 3, 3, 3]);
+    assert!(refusal(&tensors).contains("no tensor 'Conv2d_2a_3x3.conv.weight'"));
+    add(&mut tensors, "Conv2d_1a_3x3", [32, 3, 5, 5]);
+    assert!(refusal(&tensors).contains("[32, 3, 5, 5] instead of [32, 3, 3, 3]"));
+    add(&mut tensors, "Conv2d_1a_3x3", [32, 3, 3, 3]);
+    tensors.get_mut("Conv2d_1a_3x3.bn.running_var").unwrap().1[3] = -1.0;
+    assert!(refusal(&tensors).contains("negative variance -1"));
+    tensors.get_mut("Conv2d_1a_3x3.bn.running_var").unwrap().1[3] = f32::NAN;
+    assert!(refusal(&tensors).contains("holds NaN"));
+    let message = Inception::from_bytes("w", b"no such thing", &Device::Cpu).err().unwrap().to_string();
+    assert!(message.contains("torch.save") && message.contains("save_file"), "{message}");
+}
+
+#[test]
+fn files_of_pytorch_are_read_and_missing_ones_named() {
+    // Two tensors of the network by torch.save: the first is found, the rest is missing.
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/inception_two.pth");
+    let message = Inception::open(golden.as_ref(), &Device::Cpu).err().unwrap().to_string();
+    assert!(message.contains("no tensor 'Conv2d_1a_3x3.bn.running_var'"), "{message}");
+    let error = Inception::open("/no/such/file.pth".as_ref(), &Device::Cpu).err().unwrap();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("pytorch-fid"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let cut = folder.path().join("cut.pth");
+    let bytes = std::fs::read(golden).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    let error = Inception::open(&cut, &Device::Cpu).err().unwrap();
+    assert!(error.exit_code() == 1 && error.to_string().contains("fetch it again"), "{error}");
+}

@@ -1,0 +1,261 @@
+//! `prism-train eval`: how good a model's images are, as a table or as JSON on stdout.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use prism_core::file;
+use prism_nn::inception::Inception;
+use prism_nn::{Error, Result, device};
+
+use crate::data::{self, Dataset, LoadOptions, Source, Split};
+use crate::encoder_training::Progress;
+use crate::metrics::classifier::{Classifier, ClassifierFigures};
+use crate::metrics::features::{FeatureNetwork, PooledEncoder};
+use crate::metrics::neighbours::NEIGHBOURS;
+use crate::metrics::subject::Subject;
+use crate::metrics::tstr::{self, TstrFigures};
+use crate::metrics::{Evaluation, EvaluationOptions, Judges, evaluate};
+use crate::run::progress;
+
+/// Most images that may be generated.
+const MAX_IMAGES: usize = 1_000_000;
+
+/// Flags of `prism-train eval`.
+#[derive(Args)]
+pub struct EvalArgs {
+    /// Run folder, checkpoint or artifact
+    model: PathBuf,
+    /// Real images to compare with; by default those that the model was trained on
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// Folder that holds the data set's files; by default the run's
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Part of the data set: test or train
+    #[arg(long, value_name = "NAME", default_value = "test", value_parser = ["test", "train"])]
+    split: String,
+    /// Images to generate, and the most real ones to compare them with
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    n: usize,
+    /// Encoder in whose last layer's pooled features images are compared
+    #[arg(long, value_name = "NAME", default_value = "public")]
+    encoder: String,
+    /// Weights of pytorch-fid's Inception-v3 (.pth or safetensors), for true FID
+    #[arg(long, value_name = "FILE")]
+    inception: Option<PathBuf>,
+    /// Classifier of the data set as a second judge; where there is no such file, it is trained on the training split and
+    /// saved there
+    #[arg(long, value_name = "FILE")]
+    classifier: Option<PathBuf>,
+    /// Train on synthetic, test on real: train a classifier on N generated images, test it on the real ones
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "60000")]
+    tstr: Option<usize>,
+    /// Passes over the images of which a classifier is trained
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    epochs: usize,
+    /// Nearest neighbours of precision, recall, density and coverage
+    #[arg(long, value_name = "K", default_value_t = NEIGHBOURS)]
+    neighbours: usize,
+    /// Seed of the generated images
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Where the feature network computes: auto, cpu or cuda:N
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: String,
+    /// Threads to use; 0 for one per core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Print no progress
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print the figures as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Evaluates and prints; a run folder also gets `evaluation.json`, which its report shows.
+pub fn run(args: &EvalArgs) -> Result<ExitCode> {
+    args.validate()?;
+    super::leave_parallelism_to_kernels();
+    let threads = args.set_threads();
+    let subject = Subject::open(&args.model)?;
+    let real = args.load(&subject, &args.split)?;
+    if args.tstr.is_some() {
+        tstr::check(&subject, &real)?;
+    }
+    let device = device::open(&args.device)?;
+    let encoder = PooledEncoder::open(&args.encoder, &device)?;
+    let classifier = args.classifier(&subject, &real)?;
+    let inception = args.inception.as_ref().map(|path| Inception::open(path, &device)).transpose()?;
+    let inception = inception.as_ref().map(|network| network as &dyn FeatureNetwork);
+    let networks = std::iter::once(&encoder as &dyn FeatureNetwork).chain(inception).collect();
+    let judges = Judges { networks, classifier: classifier.as_ref() };
+    let options = EvaluationOptions { images: args.n, neighbours: args.neighbours, seed: args.seed, threads };
+
+    let bar = progress::bar(args.quiet, "images");
+    bar.set_length((args.n + judges.all().len() * (args.n + args.n.min(real.len()))) as u64);
+    let mut evaluation = evaluate(&subject, &real, &args.split, &judges, &options, &|images| bar.inc(images))?;
+    bar.finish_and_clear();
+    if let Some(count) = args.tstr {
+        evaluation.tstr = Some(args.measure_tstr(&subject, &real, count, threads)?);
+    }
+    save(&subject, &evaluation)?;
+    print(&evaluation, args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl EvalArgs {
+    fn validate(&self) -> Result<()> {
+        if !(2..=MAX_IMAGES).contains(&self.n) {
+            return Err(Error::usage(format!("--n is {}; choose 2 to {MAX_IMAGES}, such as 10000", self.n)));
+        }
+        if !(1..=1000).contains(&self.epochs) {
+            return Err(Error::usage(format!("--epochs is {}; choose 1 to 1000, such as 3", self.epochs)));
+        }
+        if self.tstr.is_some_and(|images| !(2..=MAX_IMAGES).contains(&images)) {
+            let images = self.tstr.unwrap_or_default();
+            return Err(Error::usage(format!("--tstr is {images}; choose 2 to {MAX_IMAGES}, such as 60000")));
+        }
+        if self.threads > 1024 {
+            return Err(Error::usage(format!("--threads is {}; choose 0 (one per core) to 1024", self.threads)));
+        }
+        Ok(())
+    }
+
+    fn set_threads(&self) -> NonZeroUsize {
+        // The pool may have been set up already where this runs as a library.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build_global();
+        let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        NonZeroUsize::new(self.threads).unwrap_or_else(all)
+    }
+
+    /// The real images at the model's size: of the set that is asked for, else of the run's, else of the artifact's.
+    fn load(&self, subject: &Subject, split: &str) -> Result<Dataset> {
+        let description = &subject.artifact.meta().description;
+        let of_run = subject.settings.as_ref();
+        let name = self.dataset.as_deref().or(of_run.map(|s| s.dataset.as_str())).unwrap_or(&description.dataset);
+        let source: Source = name.parse()?;
+        let options = LoadOptions {
+            data_dir: self.data_dir.clone().or_else(|| of_run.and_then(|s| s.data_dir.clone())),
+            image_size: description.architecture.image_size,
+            channels: Some(description.architecture.channels),
+            limit: None,
+            split: if split == "train" { Split::Train } else { Split::Test },
+            seed: of_run.map_or(0, |s| s.seed),
+        };
+        Ok(data::load(source, &options)?)
+    }
+
+    /// The classifier at `--classifier`, trained and saved if there is none.
+    fn classifier(&self, subject: &Subject, real: &Dataset) -> Result<Option<Classifier>> {
+        let Some(path) = &self.classifier else { return Ok(None) };
+        if path.exists() {
+            let classifier = Classifier::read(path)?;
+            classifier.check_fits(real)?;
+            return Ok(Some(classifier));
+        }
+        let (training, test) = (self.load(subject, "train")?, self.load(subject, "test")?);
+        let classifier = self.train("classifier", |each| Classifier::train(&training, &test, self.epochs, each))?;
+        classifier.write(path)?;
+        if !self.quiet {
+            let accuracy = 100.0 * classifier.card().test_accuracy;
+            eprintln!("trained {}: {accuracy:.2}% of {} test images right", path.display(), test.len());
+        }
+        Ok(Some(classifier))
+    }
+
+    fn measure_tstr(
+        &self,
+        subject: &Subject,
+        real: &Dataset,
+        count: usize,
+        threads: NonZeroUsize,
+    ) -> Result<TstrFigures> {
+        let bar = progress::bar(self.quiet, "images");
+        bar.set_length(count as u64);
+        let generated = tstr::draw(subject, count, self.seed, threads, &|images| bar.inc(images))?;
+        bar.finish_and_clear();
+        self.train("classifier of generated images", |each| tstr::measure(&generated, real, self.epochs, each))
+    }
+
+    /// Runs `train` with a bar of its steps.
+    fn train<T>(&self, what: &'static str, train: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T>) -> Result<T> {
+        let bar = progress::bar(self.quiet, "steps");
+        bar.set_message(what);
+        let trained = train(&mut |p: Progress| {
+            bar.set_length(p.steps as u64);
+            bar.set_position(p.step as u64);
+        });
+        bar.finish_and_clear();
+        trained
+    }
+}
+
+fn json(evaluation: &Evaluation) -> Result<String> {
+    serde_json::to_string(evaluation).map_err(|e| Error::usage(format!("no JSON can be written: {e}")))
+}
+
+fn save(subject: &Subject, evaluation: &Evaluation) -> Result<()> {
+    if subject.settings.is_some() {
+        let text = json(evaluation)?;
+        file::write_atomic(&subject.path.join("evaluation.json"), |out| out.write_all(text.as_bytes()))?;
+    }
+    Ok(())
+}
+
+fn print(evaluation: &Evaluation, as_json: bool) -> Result<()> {
+    if as_json {
+        println!("{}", json(evaluation)?);
+        return Ok(());
+    }
+    println!(
+        "{} generated images of {} (seed {}) against {} real ones of {}, {} split",
+        evaluation.generated_images,
+        evaluation.model,
+        evaluation.seed,
+        evaluation.real_images,
+        evaluation.dataset,
+        evaluation.split
+    );
+    for figures in &evaluation.features {
+        let near = &figures.neighbourhood;
+        println!("\nfeatures: {} ({} numbers)", figures.features, figures.width);
+        println!("  Frechet distance  {:>9.3}", figures.frechet_distance);
+        println!("  precision         {:>9.4}  share of the generated images that look real", near.precision);
+        println!("  recall            {:>9.4}  share of the real images that could be generated", near.recall);
+        println!(
+            "  density           {:>9.4}  real images around a generated one, 1 for real against real",
+            near.density
+        );
+        println!("  coverage          {:>9.4}  share of the real images near a generated one", near.coverage);
+    }
+    if let Some(figures) = &evaluation.classifier {
+        print_classifier(figures);
+    }
+    if let Some(figures) = &evaluation.tstr {
+        println!("\ntrain on synthetic, test on real");
+        println!(
+            "  accuracy          {:>8.2}%  of {} real images, after {} epochs on {} generated ones",
+            100.0 * figures.accuracy,
+            figures.real_images,
+            figures.epochs,
+            figures.generated_images
+        );
+    }
+    eprintln!("{:.1} s; nearest neighbours: {}", evaluation.seconds, evaluation.neighbours);
+    Ok(())
+}
+
+fn print_classifier(figures: &ClassifierFigures) {
+    let card = &figures.classifier;
+    println!("\nclassifier of {}, {:.2}% of its real test images right", card.dataset, 100.0 * card.test_accuracy);
+    println!("  confidence        {:>9.4}  mean probability that it gives its choice", figures.confidence);
+    if let Some(agreement) = figures.agreement {
+        println!("  agreement         {agreement:>9.4}  share put in the class that was asked for");
+    }
+    for (name, share) in card.class_names.iter().zip(&figures.histogram) {
+        println!("  {name:<17} {:>8.2}%", 100.0 * share);
+    }
+}

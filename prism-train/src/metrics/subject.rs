@@ -1,0 +1,108 @@
+//! The model under evaluation: from a run folder, a checkpoint or an artifact to the images that it draws.
+
+use std::fs::File;
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use prism_core::artifact::Artifact;
+use prism_core::sampler::{Sampler, pixel};
+use prism_core::{Error, latent};
+use prism_export::{Checkpoint, Options, freeze};
+use prism_nn::Result;
+
+use crate::data::Dataset;
+use crate::run::RunFolder;
+use crate::settings::Settings;
+
+/// The first bytes of an artifact, which is a zstd frame.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+
+/// Images that are drawn between two reports of progress.
+const CHUNK: usize = 256;
+
+/// A finished generator and where it came from.
+pub struct Subject {
+    /// What the user gave.
+    pub path: PathBuf,
+    /// The generator, as it would be shipped.
+    pub artifact: Artifact,
+    /// The settings of the run, where a run folder was given.
+    pub settings: Option<Settings>,
+}
+
+impl Subject {
+    /// Reads a run folder (its last checkpoint, frozen as `prism-export` does), a checkpoint, or an artifact.
+    ///
+    /// # Errors
+    /// If there is no such file, or it is neither.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            let artifact = if starts_as_artifact(path)? { Artifact::read(path)? } else { frozen(path)? };
+            return Ok(Subject { path: path.to_path_buf(), artifact, settings: None });
+        }
+        let settings = Settings::read(&RunFolder::settings_of(path)?)?;
+        let checkpoint = path.join("checkpoint.safetensors");
+        if !checkpoint.exists() {
+            return Err(Error::usage(format!(
+                "{} has no checkpoint.safetensors, since no round is finished; let the run finish one, by --resume {0}",
+                path.display()
+            ))
+            .into());
+        }
+        Ok(Subject { path: path.to_path_buf(), artifact: frozen(&checkpoint)?, settings: Some(settings) })
+    }
+
+    /// Number of classes; 0 where the model is unconditional.
+    pub fn classes(&self) -> usize {
+        self.artifact.meta().description.architecture.classes
+    }
+
+    /// One image for each of `labels` under `seed`, as bytes; image k is that of `prism-infer --seed SEED` with that label.
+    ///
+    /// `each` is called with the number of images after each chunk.
+    ///
+    /// # Errors
+    /// If a label does not exist.
+    pub fn draw(
+        &self,
+        seed: u64,
+        labels: &[Option<usize>],
+        threads: NonZeroUsize,
+        each: &dyn Fn(u64),
+    ) -> Result<Dataset> {
+        let description = &self.artifact.meta().description;
+        let arch = &description.architecture;
+        let sampler = Sampler::new(&self.artifact.model());
+        let mut pixels = Vec::with_capacity(labels.len() * arch.pixels());
+        let numbered: Vec<(u64, Option<usize>)> = (0..).zip(labels.iter().copied()).collect();
+        for chunk in numbered.chunks(CHUNK) {
+            let input = |&(k, label): &(u64, Option<usize>)| latent::input(arch, &latent::latent(arch, seed, k), label);
+            let inputs = chunk.iter().map(input).collect::<prism_core::Result<Vec<_>>>()?.concat();
+            pixels.extend(pixel::bytes(&sampler.images(&inputs, threads)));
+            each(chunk.len() as u64);
+        }
+        let given: Option<Vec<u16>> = labels.iter().map(|label| label.map(|l| l as u16)).collect();
+        let names = |count: usize| match &description.class_names {
+            names if names.len() == count => names.clone(),
+            _ => (0..count).map(|class| class.to_string()).collect(),
+        };
+        let names = if given.is_some() { names(arch.classes) } else { Vec::new() };
+        Ok(Dataset::new("generated", arch.image_size, arch.channels, names, pixels, given)?)
+    }
+}
+
+fn frozen(checkpoint: &Path) -> Result<Artifact> {
+    let checkpoint = Checkpoint::read(checkpoint)?;
+    Ok(freeze(&checkpoint, Options::of(&checkpoint))?.artifact)
+}
+
+fn starts_as_artifact(path: &Path) -> prism_core::Result<bool> {
+    let mut start = [0; 4];
+    let mut file = File::open(path).map_err(|e| Error::io("read", path, e))?;
+    match file.read_exact(&mut start) {
+        Ok(()) => Ok(start == ZSTD_MAGIC),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(Error::io("read", path, e)),
+    }
+}

@@ -1,0 +1,75 @@
+//! TSTR, train on synthetic, test on real (Esteban, Hyland and Rätsch 2017): what a class-conditional model is good for.
+//!
+//! The small [`Classifier`] is trained on generated images and the labels that were asked for, and tested on real images
+//! that it has never seen. Near the accuracy of the same network trained on real images, generated ones can stand in for
+//! them.
+
+use std::num::NonZeroUsize;
+
+use prism_nn::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use super::classifier::Classifier;
+use super::subject::Subject;
+use crate::data::Dataset;
+use crate::encoder_training::Progress;
+
+/// What a classifier learned from generated images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TstrFigures {
+    /// Generated images that it was trained on, every class as often as the others.
+    pub generated_images: usize,
+    /// Passes over them.
+    pub epochs: usize,
+    /// Real images that it was tested on.
+    pub real_images: usize,
+    /// Share of them that it tells right.
+    pub accuracy: f64,
+}
+
+/// Refuses a model that cannot be asked for a class, or real images without labels.
+///
+/// # Errors
+/// [`prism_core::Error::Usage`] naming what is missing.
+pub fn check(subject: &Subject, real: &Dataset) -> Result<()> {
+    if subject.classes() < 2 {
+        return Err(Error::usage(format!(
+            "--tstr needs a model that is told which of at least 2 classes to draw, and {} has {}; train it with labels and \
+             --conditional true, or leave --tstr out",
+            subject.path.display(),
+            subject.classes()
+        )));
+    }
+    if real.labels().is_none() {
+        return Err(Error::usage(format!("--tstr needs real images with labels, and '{}' has none", real.name())));
+    }
+    Ok(())
+}
+
+/// The images to train on: `count`, from seed `seed`, classes in turn.
+///
+/// # Errors
+/// If the images cannot be drawn.
+pub fn draw(subject: &Subject, count: usize, seed: u64, threads: NonZeroUsize, each: &dyn Fn(u64)) -> Result<Dataset> {
+    let labels: Vec<Option<usize>> = (0..count).map(|k| Some(k % subject.classes())).collect();
+    subject.draw(seed, &labels, threads, each)
+}
+
+/// Trains on `generated` and tests on the real images `test`; `progress` is called after every step.
+///
+/// # Errors
+/// If the sets do not fit, or the computation fails.
+pub fn measure(
+    generated: &Dataset,
+    test: &Dataset,
+    epochs: usize,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<TstrFigures> {
+    let classifier = Classifier::train(generated, test, epochs, progress)?;
+    Ok(TstrFigures {
+        generated_images: generated.len(),
+        epochs,
+        real_images: test.len(),
+        accuracy: classifier.card().test_accuracy,
+    })
+}
