@@ -17,6 +17,7 @@ pub mod npy;
 pub mod rangecoder;
 pub mod sampler;
 pub mod score;
+pub mod simd;
 pub mod stream;
 pub mod tensor_file;
 pub mod wire;

@@ -1,10 +1,13 @@
 //! The program's flags, as they are typed.
 
+use std::fmt::{self, Display, Formatter};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use prism_core::sampler::Precision;
+use serde::Serialize;
 
 /// Draw images from a PRISM model.
 ///
@@ -13,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// `info`, or nothing to draw.
+    /// `info` or `bench`, or nothing to draw.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// What to draw.
@@ -26,6 +29,37 @@ pub struct Cli {
 pub enum Command {
     /// Show what a model is: its shape, where it comes from, its sizes
     Info(InfoFlags),
+    /// Measure how long an image takes, of a model or of a generator with random weights
+    Bench(BenchFlags),
+}
+
+/// What to compute with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum PrecisionName {
+    /// 32-bit floats
+    #[default]
+    F32,
+    /// 16-bit integers with exact sums: faster, and the same bits on every machine
+    I16,
+}
+
+impl Display for PrecisionName {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PrecisionName::F32 => "f32",
+            PrecisionName::I16 => "i16",
+        })
+    }
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Precision::F32,
+            PrecisionName::I16 => Precision::I16,
+        }
+    }
 }
 
 /// What to draw, from what, and where to.
@@ -64,6 +98,9 @@ pub struct DrawFlags {
     /// Threads to draw with; the images do not depend on it [default: all cores]
     #[arg(long, value_name = "N", value_parser = at_least_one::<NonZero<usize>>)]
     pub threads: Option<NonZero<usize>>,
+    /// What the CPU computes with
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub precision: PrecisionName,
     /// Where to draw: cpu, cuda:N or auto; GPUs need a build with the feature `cuda`
     #[arg(long, value_name = "NAME", default_value = "cpu")]
     pub device: String,
@@ -87,6 +124,41 @@ pub struct InfoFlags {
     /// Also draw the model's known-answer image and compare it
     #[arg(long)]
     pub verify: bool,
+}
+
+/// What to measure.
+#[derive(Args, Debug)]
+pub struct BenchFlags {
+    /// Model file [default: random weights of the sizes below]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ngf", "image_size", "channels", "latent"])]
+    pub model: Option<PathBuf>,
+    /// Width of the generator
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub ngf: usize,
+    /// Side of its images
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub image_size: usize,
+    /// Their channels
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub channels: usize,
+    /// Length of the latent
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub latent: usize,
+    /// Images that are drawn at once
+    #[arg(long, value_name = "N", default_value = "64", value_parser = at_least_one::<NonZero<usize>>)]
+    pub batch: NonZero<usize>,
+    /// Threads to draw with [default: all cores]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZero<usize>>)]
+    pub threads: Option<NonZero<usize>>,
+    /// What to compute with
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub precision: PrecisionName,
+    /// Runs, of which the median is reported
+    #[arg(long, value_name = "N", default_value = "15", value_parser = at_least_one::<NonZero<usize>>)]
+    pub runs: NonZero<usize>,
+    /// Report as one line of JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn at_least_one<T: FromStr>(text: &str) -> Result<T, String> {

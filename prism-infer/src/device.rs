@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use prism_core::artifact::Artifact;
-use prism_core::sampler::Sampler;
+use prism_core::sampler::{Isa, Precision, Sampler};
 use prism_core::{Error, Result};
 
 /// A generator on the device that draws it.
@@ -16,17 +16,17 @@ pub enum Drawer {
 }
 
 impl Drawer {
-    /// Builds the generator of `artifact` on the device called `name`.
+    /// Builds the generator of `artifact` on the device called `name`, to compute in `precision`.
     ///
     /// # Errors
     /// [`Error::Usage`] if the device is unknown, cannot be opened, or is a GPU and this build has no CUDA.
-    pub fn open(name: &str, artifact: &Artifact) -> Result<Self> {
+    pub fn open(name: &str, artifact: &Artifact, precision: Precision) -> Result<Self> {
         match name {
-            "cpu" => Ok(Drawer::Cpu(Sampler::new(&artifact.model()))),
+            "cpu" => Ok(Self::on_cpu(artifact, precision)),
             #[cfg(feature = "cuda")]
-            _ => gpu::open(name, artifact),
+            _ => gpu::open(name, artifact, precision),
             #[cfg(not(feature = "cuda"))]
-            "auto" => Ok(Drawer::Cpu(Sampler::new(&artifact.model()))),
+            "auto" => Ok(Self::on_cpu(artifact, precision)),
             #[cfg(not(feature = "cuda"))]
             _ if name == "cuda" || name.starts_with("cuda:") => Err(Error::usage(format!(
                 "device '{name}' needs a build with --features cuda; build one, or leave --device out"
@@ -34,6 +34,10 @@ impl Drawer {
             #[cfg(not(feature = "cuda"))]
             _ => Err(Error::usage(format!("device '{name}' is unknown; choose cpu, cuda:N or auto"))),
         }
+    }
+
+    fn on_cpu(artifact: &Artifact, precision: Precision) -> Self {
+        Drawer::Cpu(Sampler::with(&artifact.model(), precision, Isa::detect()))
     }
 
     /// The images of `inputs`, as `[n, channels, size, size]` in [-1, 1]; `threads` counts on the CPU only.
@@ -55,7 +59,7 @@ mod gpu {
     use prism_core::sampler::FoldedNorm;
     use prism_nn::device;
 
-    use super::{Artifact, Drawer, Error, Result, Sampler};
+    use super::{Artifact, Drawer, Error, Precision, Result};
 
     /// A finished generator in a GPU's memory.
     pub struct Generator {
@@ -64,9 +68,12 @@ mod gpu {
         norms: Vec<FoldedNorm>,
     }
 
-    pub fn open(name: &str, artifact: &Artifact) -> Result<Drawer> {
+    pub fn open(name: &str, artifact: &Artifact, precision: Precision) -> Result<Drawer> {
         match device::open(name).map_err(plain)? {
-            Device::Cpu => Ok(Drawer::Cpu(Sampler::new(&artifact.model()))),
+            Device::Cpu => Ok(Drawer::on_cpu(artifact, precision)),
+            _ if precision != Precision::F32 => {
+                Err(Error::usage("a GPU computes in f32 only; leave out --precision, or draw with --device cpu"))
+            }
             device => Ok(Drawer::Gpu(Generator::new(artifact, &device).map_err(plain)?)),
         }
     }

@@ -40,7 +40,7 @@ pub fn draw(flags: &DrawFlags) -> Result<()> {
     let model = embedded::load(flags.model.as_deref())?;
     let description = &model.artifact.meta().description;
     let plan = Plan::new(&description.architecture, flags)?;
-    let drawer = Drawer::open(&flags.device, &model.artifact)?;
+    let drawer = Drawer::open(&flags.device, &model.artifact, flags.precision.into())?;
     let started = Instant::now();
     let written = draw_all(&plan, &description.architecture, &drawer)?;
     let seconds = started.elapsed().as_secs_f64();

@@ -7,6 +7,7 @@
 //! flags -> Plan (checked before anything is drawn) -> chunks of images -> grid, folder, array
 //! ```
 
+mod bench;
 pub mod cli;
 mod device;
 mod draw;
@@ -16,6 +17,7 @@ mod inputs;
 mod output;
 mod plan;
 
+pub use bench::bench;
 pub use draw::draw;
 pub use info::info;
 pub use plan::Plan;

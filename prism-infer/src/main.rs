@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Some(Command::Info(flags)) => prism_infer::info(flags),
+        Some(Command::Bench(flags)) => prism_infer::bench(flags),
         None => prism_infer::draw(&cli.draw),
     };
     match result {

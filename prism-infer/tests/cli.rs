@@ -127,3 +127,33 @@ fn a_full_disk_is_a_failure_and_not_a_panic() {
         assert!(stderr.contains("cannot write <stdout>") && !stderr.contains("panicked"), "`{line}`: {stderr}");
     }
 }
+
+#[test]
+fn integers_draw_nearly_the_same_images() {
+    let folder = tempfile::tempdir().unwrap();
+    succeed(folder.path(), "--n 10 --npy f32.npy --quiet");
+    succeed(folder.path(), "--n 10 --npy i16.npy --quiet --precision i16");
+    let values = |name| prism_core::npy::read(&fs::read(folder.path().join(name)).unwrap()).unwrap().1;
+    let (floats, integers) = (values("f32.npy"), values("i16.npy"));
+    assert_ne!(floats, integers);
+    let error = floats.iter().zip(&integers).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+    assert!(error < 1e-2, "{error}");
+}
+
+#[test]
+fn bench_prints_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let line =
+        "bench --json --ngf 4 --image-size 16 --channels 1 --latent 9 --batch 3 --threads 2 --precision i16 --runs 2";
+    let (stdout, _) = succeed(folder.path(), line);
+    assert_eq!(stdout.lines().count(), 1);
+    let report: Value = serde_json::from_str(&stdout).unwrap();
+    assert!(report["ms_per_image"].as_f64().unwrap() > 0.0);
+    let field = |name: &str| report[name].as_u64().unwrap();
+    assert_eq!(["batch", "threads", "ngf", "image_size", "channels", "runs"].map(field), [3, 2, 4, 16, 1, 2]);
+    assert_eq!(report["precision"], "i16");
+    let (stdout, _) = succeed(folder.path(), "bench --ngf 4 --runs 1 --batch 1");
+    assert!(stdout.contains("ms an image (random weights, batch 1,"), "{stdout}");
+    refuse(folder.path(), "bench --ngf 0", 2, "ngf is 0");
+    refuse(folder.path(), "bench --model x --ngf 4", 2, "--ngf");
+}

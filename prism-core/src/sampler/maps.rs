@@ -1,93 +1,75 @@
-//! Channels of square feature maps with a border of zeros, so that a convolution reads past an edge without asking.
+//! Feature maps: `[images][rows][columns][channels]`, channels last and padded to whole registers.
 
-use super::model::FoldedNorm;
+use super::number::Number;
 
-/// Zeros on each side of a map: half of the largest kernel.
-pub(super) const BORDER: usize = 1;
-
-/// `[channels, side + 2, side + 2]`, row-major; the border is always 0.
-#[derive(Default)]
-pub(super) struct Maps {
-    side: usize,
-    values: Vec<f32>,
+/// Maps of some images, with a border that is always 0, so that a convolution reads past an edge without asking.
+pub(super) struct Maps<E> {
+    shape: MapShape,
+    values: Vec<E>,
 }
 
-impl Maps {
-    /// Becomes `channels` maps of zeros, keeping the memory.
-    pub(super) fn reset(&mut self, channels: usize, side: usize) {
-        let pitch = side + 2 * BORDER;
-        self.side = side;
-        self.values.clear();
-        self.values.resize(channels * pitch * pitch, 0.0);
+/// Sizes of a map.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MapShape {
+    /// Pixels along each axis.
+    pub(super) side: usize,
+    /// Zeros on each side.
+    pub(super) border: usize,
+    /// Numbers from a pixel to the next.
+    pub(super) stride: usize,
+}
+
+impl MapShape {
+    /// Numbers of one image.
+    pub(super) fn image_len(&self) -> usize {
+        let pitch = self.side + 2 * self.border;
+        pitch * pitch * self.stride
+    }
+}
+
+impl<E: Number> Maps<E> {
+    /// Maps of zeros.
+    pub(super) fn new(images: usize, shape: MapShape) -> Self {
+        Maps { shape, values: vec![E::default(); images * shape.image_len()] }
     }
 
-    pub(super) fn side(&self) -> usize {
-        self.side
+    /// Where the maps are, to be shared by a team.
+    pub(super) fn view(&mut self) -> MapView<E> {
+        MapView { base: self.values.as_mut_ptr(), shape: self.shape }
+    }
+}
+
+/// Maps that the threads of a team read and write, never the same place at the same time.
+#[derive(Clone, Copy)]
+pub(super) struct MapView<E> {
+    base: *mut E,
+    pub(super) shape: MapShape,
+}
+
+// SAFETY: a pointer to numbers; who dereferences it answers for what other threads do.
+unsafe impl<E: Send> Send for MapView<E> {}
+// SAFETY: as above.
+unsafe impl<E: Sync> Sync for MapView<E> {}
+
+impl<E: Number> MapView<E> {
+    /// The first channel of a pixel; rows and columns count from the border's first.
+    ///
+    /// # Safety
+    /// The pixel must exist.
+    #[inline(always)]
+    pub(super) unsafe fn bordered(&self, image: usize, row: usize, column: usize) -> *mut E {
+        let pitch = self.shape.side + 2 * self.shape.border;
+        // SAFETY: the caller promises that it lies inside the maps.
+        unsafe { self.base.add(((image * pitch + row) * pitch + column) * self.shape.stride) }
     }
 
-    pub(super) fn values(&self) -> &[f32] {
-        &self.values
-    }
-
-    fn pitch(&self) -> usize {
-        self.side + 2 * BORDER
-    }
-
-    /// Channel `index`, border included.
-    pub(super) fn channel_mut(&mut self, index: usize) -> &mut [f32] {
-        let area = self.pitch() * self.pitch();
-        &mut self.values[index * area..(index + 1) * area]
-    }
-
-    /// The rows inside the border, channel after channel.
-    pub(super) fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        let (side, pitch) = (self.side, self.pitch());
-        let channels = self.values.chunks_exact(pitch * pitch);
-        channels
-            .flat_map(move |map| map.chunks_exact(pitch).skip(BORDER).take(side).map(move |row| &row[BORDER..][..side]))
-    }
-
-    /// The rows inside the border, channel after channel.
-    pub(super) fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
-        let (side, pitch) = (self.side, self.pitch());
-        let channels = self.values.chunks_exact_mut(pitch * pitch);
-        channels.flat_map(move |map| {
-            map.chunks_exact_mut(pitch).skip(BORDER).take(side).map(move |row| &mut row[BORDER..][..side])
-        })
-    }
-
-    /// `relu(scale * x + shift)` in place.
-    pub(super) fn relu_norm(&mut self, norm: &FoldedNorm) {
-        let side = self.side;
-        for (index, row) in self.rows_mut().enumerate() {
-            let (scale, shift) = (norm.scale[index / side], norm.shift[index / side]);
-            row.iter_mut().for_each(|x| *x = (scale * *x + shift).max(0.0));
-        }
-    }
-
-    /// Becomes `relu(scale * x + shift)`, every pixel doubled both ways (nearest x2).
-    pub(super) fn upsampled_relu_norm(&mut self, x: &Maps, norm: &FoldedNorm) {
-        self.reset(norm.scale.len(), 2 * x.side);
-        let mut rows = self.rows_mut();
-        for (index, source) in x.rows().enumerate() {
-            let (scale, shift) = (norm.scale[index / x.side], norm.shift[index / x.side]);
-            for target in rows.by_ref().take(2) {
-                for (pair, x) in target.chunks_exact_mut(2).zip(source) {
-                    pair.fill((scale * *x + shift).max(0.0));
-                }
-            }
-        }
-    }
-
-    /// Adds `x`, every pixel doubled both ways (nearest x2).
-    pub(super) fn add_upsampled(&mut self, x: &Maps) {
-        let mut rows = self.rows_mut();
-        for source in x.rows() {
-            for target in rows.by_ref().take(2) {
-                for (pair, x) in target.chunks_exact_mut(2).zip(source) {
-                    pair.iter_mut().for_each(|y| *y += x);
-                }
-            }
-        }
+    /// The first channel of a pixel inside the border.
+    ///
+    /// # Safety
+    /// The pixel must exist.
+    #[inline(always)]
+    pub(super) unsafe fn pixel(&self, (image, row, column): (usize, usize, usize)) -> *mut E {
+        // SAFETY: the caller's promise.
+        unsafe { self.bordered(image, row + self.shape.border, column + self.shape.border) }
     }
 }

@@ -41,20 +41,76 @@ fn threads(n: usize) -> NonZeroUsize {
     NonZeroUsize::new(n).unwrap()
 }
 
+/// The largest difference between a sampler's values and the reference's, and the images' range.
+fn largest_error(sampler: &Sampler, parts: &Parts, images: u64) -> (f64, f64) {
+    let inputs = parts.inputs(images);
+    let found = sampler.images(&inputs, threads(1));
+    let expected = inputs.chunks(parts.arch.inputs()).flat_map(|input| reference::image(&parts.model(), input));
+    let (mut error, mut spread) = (0.0f64, 0.0f64);
+    for (x, y) in found.iter().zip(expected) {
+        error = error.max((f64::from(*x) - y).abs());
+        spread = spread.max((y - f64::from(found[0])).abs());
+    }
+    (error, spread)
+}
+
 #[test]
 fn images_match_the_reference_at_every_size() {
     for (size, channels, ngf, classes) in [(8, 1, 3, 0), (16, 3, 5, 2), (32, 1, 4, 10), (64, 3, 2, 0), (128, 1, 2, 3)] {
         let parts = parts(arch(size, channels, ngf, classes), 1);
-        let inputs = parts.inputs(2);
-        let images = Sampler::new(&parts.model()).images(&inputs, threads(1));
-        let expected = inputs.chunks(parts.arch.inputs()).flat_map(|input| reference::image(&parts.model(), input));
-        let mut spread = 0.0f64;
-        for (at, (x, y)) in images.iter().zip(expected).enumerate() {
-            assert!((f64::from(*x) - y).abs() < 1e-5, "size {size}, value {at}: {x} against {y}");
-            spread = spread.max((y - f64::from(images[0])).abs());
+        for isa in Isa::available() {
+            for (precision, limit) in [(Precision::F32, 1e-5), (Precision::I16, 1e-2)] {
+                let (error, spread) = largest_error(&Sampler::with(&parts.model(), precision, isa), &parts, 2);
+                assert!(error < limit, "{size} pixels, {precision:?} on {isa:?}: an error of {error}");
+                assert!(spread > 0.1, "{size} pixels: the image is flat, so the comparison says nothing");
+            }
         }
-        assert!(spread > 0.1, "size {size}: the image is flat, so the comparison says nothing");
     }
+}
+
+/// The width of the paper's first block: the longest sums that are likely.
+#[test]
+fn a_wide_generator_matches_the_reference() {
+    let parts = parts(Architecture { latent: 128, ..arch(8, 3, 256, 0) }, 1);
+    for isa in Isa::available() {
+        let (error, _) = largest_error(&Sampler::with(&parts.model(), Precision::F32, isa), &parts, 2);
+        assert!(error < 1e-5, "{isa:?}: an error of {error}");
+    }
+}
+
+fn bits(images: &[f32]) -> Vec<u32> {
+    images.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn integers_give_the_same_bits_on_every_instruction_set() {
+    for (size, channels, ngf, classes) in [(8, 3, 7, 0), (16, 1, 17, 2), (32, 3, 6, 0)] {
+        let parts = parts(arch(size, channels, ngf, classes), 3);
+        let draw = |isa| bits(&Sampler::with(&parts.model(), Precision::I16, isa).images(&parts.inputs(3), threads(2)));
+        let expected = draw(Isa::Portable);
+        assert!(Isa::available().into_iter().all(|isa| draw(isa) == expected), "size {size}");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn floats_give_the_same_bits_wherever_multiply_add_is_fused() {
+    let fused: Vec<_> = Isa::available().into_iter().filter(|isa| *isa != Isa::Portable).collect();
+    let parts = parts(arch(16, 3, 21, 2), 3);
+    let draw =
+        |isa: &Isa| bits(&Sampler::with(&parts.model(), Precision::F32, *isa).images(&parts.inputs(3), threads(2)));
+    assert!(fused.windows(2).all(|pair| draw(&pair[0]) == draw(&pair[1])));
+}
+
+/// These bits were drawn once, and must be drawn by every machine and every later version.
+#[test]
+fn integers_draw_what_they_always_drew() {
+    let parts = parts(arch(16, 3, 6, 2), 5);
+    let images = Sampler::with(&parts.model(), Precision::I16, Isa::detect()).images(&parts.inputs(2), threads(1));
+    let hash = images
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, x| (hash ^ u64::from(x.to_bits())).wrapping_mul(0x0100_0000_01b3));
+    assert_eq!(hash, 0x5e66_b3d6_3db4_cd62, "{hash:#018x}");
 }
 
 /// An 8x8 generator written out index by index from the formulas of the module page.
@@ -102,15 +158,20 @@ fn the_reference_matches_the_formulas_written_out() {
 #[test]
 fn an_image_is_the_same_at_any_thread_count_and_in_any_company() {
     let parts = parts(arch(16, 3, 4, 3), 2);
-    let sampler = Sampler::new(&parts.model());
-    let inputs = parts.inputs(7);
-    let together = sampler.images(&inputs, threads(1));
-    assert_eq!(sampler.images(&inputs, threads(2)), together);
-    assert_eq!(sampler.images(&inputs, threads(3)), together);
-    assert_eq!(sampler.images(&inputs, threads(64)), together);
-    let alone: Vec<f32> = inputs.chunks(12).flat_map(|input| sampler.images(input, threads(2))).collect();
-    assert_eq!(alone, together);
-    assert!(sampler.images(&[], threads(2)).is_empty());
+    for precision in [Precision::F32, Precision::I16] {
+        let sampler = Sampler::with(&parts.model(), precision, Isa::detect());
+        let inputs = parts.inputs(19);
+        let together = sampler.images(&inputs, threads(1));
+        for n in [2, 3, 5, 64] {
+            assert_eq!(sampler.images(&inputs, threads(n)), together, "{n} threads");
+        }
+        for n in [1, 7] {
+            let rows = inputs.chunks(n * 12);
+            let apart: Vec<f32> = rows.flat_map(|rows| sampler.images(rows, threads(3))).collect();
+            assert_eq!(apart, together, "{n} at a time");
+        }
+        assert!(sampler.images(&[], threads(2)).is_empty());
+    }
 }
 
 #[test]
@@ -129,12 +190,15 @@ fn parts_that_do_not_fit_are_refused() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn any_small_generator_matches_its_reference(seed: u64, double in 0usize..3, ngf in 1usize..6, classes in 0usize..4, colour: bool) {
+    fn any_small_generator_matches_its_reference(
+        seed: u64, double in 0usize..3, ngf in 1usize..6, classes in 0usize..4, colour: bool, images in 1u64..6,
+    ) {
         let parts = parts(arch(8 << double, if colour { 3 } else { 1 }, ngf, classes), seed);
-        let inputs = parts.inputs(1);
-        let image = Sampler::new(&parts.model()).images(&inputs, threads(1));
-        for (x, y) in image.iter().zip(reference::image(&parts.model(), &inputs)) {
-            prop_assert!((f64::from(*x) - y).abs() < 1e-5, "{} against {}", x, y);
+        for isa in Isa::available() {
+            for (precision, limit) in [(Precision::F32, 1e-5), (Precision::I16, 2e-2)] {
+                let (error, _) = largest_error(&Sampler::with(&parts.model(), precision, isa), &parts, images);
+                prop_assert!(error < limit, "{:?} on {:?}: an error of {}", precision, isa, error);
+            }
         }
     }
 }

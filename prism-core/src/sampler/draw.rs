@@ -1,0 +1,135 @@
+//! From inputs to images: a team walks through the network with a few images.
+
+use super::image;
+use super::layer::{Convolution, Scratch};
+use super::maps::MapView;
+use super::network::{Affine, Block, Network};
+use super::number::Number;
+use super::scheme::{Doubled, Pointwise};
+use super::sink::{Activation, BlockEnd, FirstEnd, Plain, Scaled};
+use super::space::{BlockViews, Views};
+use super::team::Member;
+
+/// Images that the threads of a team write to, each elsewhere.
+#[derive(Clone, Copy)]
+pub(super) struct Images(pub(super) *mut f32);
+
+// SAFETY: a pointer to numbers; who dereferences it answers for what other threads do.
+unsafe impl Send for Images {}
+// SAFETY: as above.
+unsafe impl Sync for Images {}
+
+/// One thread of a team at work on one generator.
+pub(super) struct Worker<'a, E: Number> {
+    pub(super) network: &'a Network<E>,
+    pub(super) member: Member<'a>,
+    pub(super) views: &'a Views<E>,
+    pub(super) scratch: &'a mut Scratch<E>,
+}
+
+impl<E: Number> Worker<'_, E> {
+    /// Draws `inputs`, rows for as many images as fit the team's memory, to `out`, `[n, channels, size, size]`.
+    ///
+    /// # Safety
+    /// `isa` of the network must be one of this machine's; all members of the team must call this with the same arguments,
+    /// with views of memory for so many images that nobody else uses; `out` must have room.
+    pub(super) unsafe fn draw(&mut self, inputs: &[f32], out: Images) {
+        let images = inputs.len() / self.network.arch.inputs();
+        // SAFETY: the caller's promises; the team meets wherever one layer's outputs are the next one's inputs.
+        unsafe {
+            self.take(inputs, images);
+            self.member.meet();
+            self.first(images);
+            self.member.meet();
+            for block in 0..self.network.blocks.len() {
+                self.block(block, images);
+            }
+            self.last(images, out);
+            self.member.meet();
+        }
+    }
+
+    /// Makes numbers of the inputs.
+    ///
+    /// # Safety
+    /// As for `draw`.
+    unsafe fn take(&self, inputs: &[f32], images: usize) {
+        let width = self.network.arch.inputs();
+        for image in self.member.part(images) {
+            let row = &inputs[image * width..][..width];
+            let scale = E::scale_of_row(row, width);
+            // SAFETY: this image's factor and numbers, which this thread alone writes.
+            unsafe {
+                *self.views.factors.add(image) = self.network.first_sigma / scale.factor;
+                let to = std::slice::from_raw_parts_mut(self.views.input.pixel((image, 0, 0)), width);
+                to.iter_mut().zip(row).for_each(|(to, x)| *to = E::from_real(*x, scale));
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `draw`, with complete inputs.
+    unsafe fn first(&mut self, images: usize) {
+        let (network, block, views) = (self.network, &self.network.blocks[0], self.views.blocks[0]);
+        // SAFETY: the factors were written before the team met.
+        let factors = unsafe { std::slice::from_raw_parts(self.views.factors, images) };
+        let sink = FirstEnd {
+            factors,
+            plain: Plain { to: views.plain, scale: block.plain.factor, limit: block.plain.limit },
+            activation: activation(views.input, &block.input),
+        };
+        let layer = Convolution::<Pointwise, E>::new(network.isa, &network.first, self.views.input, images);
+        // SAFETY: the caller's promises.
+        unsafe { layer.run(self.member, &self.views.inputs, self.scratch, sink) };
+    }
+
+    /// # Safety
+    /// As for `draw`, with the block's input complete; on return its output is.
+    unsafe fn block(&mut self, index: usize, images: usize) {
+        let (isa, member, inputs) = (self.network.isa, self.member, &self.views.inputs);
+        let (block, views): (&Block<E>, BlockViews<E>) = (&self.network.blocks[index], self.views.blocks[index]);
+        let next = self.network.blocks.get(index + 1).zip(self.views.blocks.get(index + 1));
+        let end = BlockEnd {
+            factor: block.conv2_factor,
+            skip: views.skip,
+            plain: next.map(|(b, v)| Plain { to: v.plain, scale: b.plain.factor, limit: b.plain.limit }),
+            activation: match next {
+                Some((block, views)) => activation(views.input, &block.input),
+                None => activation(self.views.last, &self.network.last_input),
+            },
+        };
+        let skip = Convolution::<Pointwise, E>::new(isa, &block.skip, views.plain, images);
+        let conv1 = Convolution::<Doubled, E>::new(isa, &block.conv1, views.input, images);
+        let conv2 = Convolution::<E::Same, E>::new(isa, &block.conv2, views.inner, images);
+        // SAFETY: the caller's promises; skip and conv1 read what is complete, and the team meets before conv2 reads them.
+        unsafe {
+            skip.run(member, inputs, self.scratch, Scaled { to: views.skip, factor: block.skip_factor });
+            conv1.run(member, inputs, self.scratch, activation(views.inner, &block.inner));
+            member.meet();
+            conv2.run(member, inputs, self.scratch, end);
+            member.meet();
+        }
+    }
+
+    /// # Safety
+    /// As for `draw`, with the last activation complete.
+    unsafe fn last(&mut self, images: usize, out: Images) {
+        let (network, taps) = (self.network, self.views.taps);
+        let layer = Convolution::<Pointwise, E>::new(network.isa, &network.last, self.views.last, images);
+        let sink = Scaled { to: taps, factor: network.last_factor };
+        // SAFETY: the caller's promises; rows are dealt out among the team.
+        unsafe {
+            layer.run(self.member, &self.views.inputs, self.scratch, sink);
+            self.member.meet();
+            let (size, channels) = (network.arch.image_size, network.arch.channels);
+            for row in self.member.part(images * size) {
+                let (image, row) = (row / size, row % size);
+                image::write_row(network.isa, taps, (image, row), out.0.add(image * network.arch.pixels()), channels);
+            }
+        }
+    }
+}
+
+fn activation<E>(to: MapView<E>, affine: &Affine) -> Activation<'_, E> {
+    Activation { to, scale: &affine.scale, shift: &affine.shift, limit: affine.limit }
+}

@@ -1,0 +1,161 @@
+use proptest::prelude::*;
+
+use super::super::maps::{MapShape, Maps};
+use super::super::network::stride;
+use super::super::scheme::{Doubled, Pointwise, Winograd2, Winograd4};
+use super::super::sink::Scaled;
+use super::super::team::Team;
+use super::*;
+use crate::stream::{Purpose, Stream, StreamId};
+
+/// A convolution of random numbers by random filters of -1, 0 and 1.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    images: usize,
+    /// Tiles along each axis.
+    tiles: usize,
+    inputs: usize,
+    outputs: usize,
+    threads: usize,
+    seed: u64,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let sizes = (1usize..4, 1usize..6, 1usize..70, 1usize..70, 1usize..4, any::<u64>());
+    sizes.prop_map(|(images, tiles, inputs, outputs, threads, seed)| Case {
+        images,
+        tiles,
+        inputs,
+        outputs,
+        threads,
+        seed,
+    })
+}
+
+/// The inputs `[images][rows][columns][channels]` and filters `[outputs][inputs][taps]` of a case.
+fn draw(case: Case, side: usize, taps: usize) -> (Vec<i16>, Vec<i8>) {
+    let mut stream: Stream = StreamId::new(case.seed, Purpose::Test).open();
+    let inputs = (0..case.images * side * side * case.inputs).map(|_| stream.below(8000) as i16).collect();
+    let filters = (0..case.outputs * case.inputs * taps).map(|_| stream.below(3) as i8 - 1).collect();
+    (inputs, filters)
+}
+
+/// Runs a layer with a team, and returns its outputs as `[images][rows][columns][channels]`.
+fn run<C: Scheme<E>, E: Number>(isa: Isa, case: Case, side: usize, x: &[i16], filters: &[i8]) -> Vec<f32> {
+    let lanes = isa.lanes();
+    let shape = MapShape { side, border: C::PAD, stride: stride::<E>(case.inputs, lanes) };
+    let mut input = Maps::<E>::new(case.images, shape);
+    let view = input.view();
+    for (at, numbers) in x.chunks_exact(case.inputs).enumerate() {
+        let place = (at / (side * side), at / side % side, at % side);
+        for (channel, x) in numbers.iter().enumerate() {
+            let scale = super::super::number::Scale { factor: 1.0, limit: f32::INFINITY };
+            // SAFETY: a pixel of the maps just made.
+            unsafe { *view.pixel(place).add(channel) = E::from_real(f32::from(*x), scale) };
+        }
+    }
+    let taps = C::TAPS * C::TAPS;
+    let padded = stride::<E>(case.outputs, lanes);
+    let weights = Packed::new::<E, C>((case.inputs, padded), lanes, |column, input| {
+        (column < case.outputs).then(|| &filters[(column * case.inputs + input) * taps..][..taps])
+    });
+    let out_side = side / C::STEP * C::OUT;
+    let mut output = Maps::<f32>::new(case.images, MapShape { side: out_side, border: 0, stride: padded });
+    let to = output.view();
+    let layer = Convolution::<C, E>::new(isa, &weights, view, case.images);
+    let products = Convolution::<C, E>::PRODUCTS;
+    let layout = Layout::new::<E>(products, layer.tiles.len(), shape.stride, lanes);
+    let mut inputs = vec![E::default(); 2 * layout.inputs_len(products)];
+    let (shared, team) = (Shared(inputs.as_mut_ptr()), Team::default());
+    let sink = Scaled { to, factor: 1.0 / C::DIVISOR };
+    std::thread::scope(|scope| {
+        for rank in 0..case.threads {
+            let member = Member { team: &team, rank, size: case.threads };
+            let (shared, layer) = (&shared, &layer);
+            scope.spawn(move || {
+                let sums = vec![E::Sum::default(); layout.sums_len(products, lanes)];
+                let mut scratch = Scratch { widened: vec![E::default(); layer.weights.panel_len()], sums };
+                // SAFETY: the memory has been measured out; the team is complete.
+                unsafe { layer.run(member, shared, &mut scratch, sink) };
+            });
+        }
+    });
+    let pixels = case.images * out_side * out_side;
+    (0..pixels * case.outputs)
+        .map(|i| {
+            let (at, channel) = (i / case.outputs, i % case.outputs);
+            let place = (at / (out_side * out_side), at / out_side % out_side, at % out_side);
+            // SAFETY: a pixel of the maps just made, which no thread is at any more.
+            unsafe { *to.pixel(place).add(channel) }
+        })
+        .collect()
+}
+
+/// The same convolution, output by output; `doubled` first repeats every pixel two by two.
+fn direct(case: Case, side: usize, taps: usize, doubled: bool, x: &[i16], filters: &[i8]) -> Vec<f64> {
+    let scale = if doubled { 2 } else { 1 };
+    let (out, kernel) = (side * scale, taps.isqrt());
+    let mut y = Vec::new();
+    for place in 0..case.images * out * out {
+        let (image, row, column) = (place / (out * out), place / out % out, place % out);
+        for filter in filters.chunks_exact(case.inputs * taps) {
+            let mut sum = 0.0;
+            for (at, w) in filter.iter().enumerate() {
+                let (channel, u, v) = (at / taps, at % taps / kernel, at % kernel);
+                let (r, c) = ((row + u).wrapping_sub(kernel / 2), (column + v).wrapping_sub(kernel / 2));
+                if r < out && c < out {
+                    let pixel = (image * side + r / scale) * side + c / scale;
+                    sum += f64::from(*w) * f64::from(x[pixel * case.inputs + channel]);
+                }
+            }
+            y.push(sum);
+        }
+    }
+    y
+}
+
+/// Every instruction set finds the direct sums, exactly so in integers; and the same bits whatever the team.
+fn check<C: Scheme<E>, E: Number>(case: Case, doubled: bool) -> Result<(), TestCaseError> {
+    let (side, taps) = (case.tiles * C::STEP, C::TAPS * C::TAPS);
+    let (x, filters) = draw(case, side, taps);
+    let expected = direct(case, side, taps, doubled, &x, &filters);
+    let scale = 8000.0 * f64::sqrt((case.inputs * taps) as f64);
+    let error = if E::PACK == 2 { 1e-7 } else { 3e-5 };
+    for isa in Isa::available() {
+        let found = run::<C, E>(isa, case, side, &x, &filters);
+        for (i, (y, z)) in found.iter().zip(&expected).enumerate() {
+            // The sum itself is exact; a float holds 24 bits of it.
+            let tolerance = error * if E::PACK == 2 { z.abs() } else { scale };
+            prop_assert!((f64::from(*y) - z).abs() <= tolerance, "{:?}, output {}: {} against {}", isa, i, y, z);
+        }
+        let alone = run::<C, E>(isa, Case { threads: 1, ..case }, side, &x, &filters);
+        prop_assert!(found.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()), "{:?} alone", isa);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+    #[test]
+    fn winograd_with_four_outputs_is_a_convolution(case in case()) {
+        check::<Winograd4, f32>(case, false)?;
+    }
+
+    #[test]
+    fn winograd_with_two_outputs_is_a_convolution(case in case()) {
+        check::<Winograd2, f32>(case, false)?;
+        check::<Winograd2, i16>(case, false)?;
+    }
+
+    #[test]
+    fn nine_products_are_a_convolution_of_doubled_maps(case in case()) {
+        check::<Doubled, f32>(case, true)?;
+        check::<Doubled, i16>(case, true)?;
+    }
+
+    #[test]
+    fn one_tap_is_a_matrix_product(case in case()) {
+        check::<Pointwise, f32>(case, false)?;
+        check::<Pointwise, i16>(case, false)?;
+    }
+}
