@@ -3,6 +3,7 @@
 mod bench;
 mod encoder;
 mod eval;
+mod report;
 mod train;
 
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Measure how good a model's images are, against real ones
     Eval(eval::EvalArgs),
+    /// Write one HTML file about one or several runs
+    Report(report::ReportArgs),
 }
 
 /// Parses the process's arguments, runs the command and returns the exit code: 0, 2 for the user's mistake, 1 for a
@@ -40,10 +43,11 @@ pub fn main() -> ExitCode {
         Ok(Cli { command: Some(Command::Encoder(args)), .. }) => encoder::run(&args),
         Ok(Cli { command: Some(Command::Bench(args)), .. }) => bench::run(&args),
         Ok(Cli { command: Some(Command::Eval(args)), .. }) => eval::run(&args),
+        Ok(Cli { command: Some(Command::Report(args)), .. }) => report::run(&args),
         Ok(Cli { command: None, train }) => train::run(&train, &matches),
         Err(error) => error.exit(),
     };
-    report(result)
+    exit_code(result)
 }
 
 /// candle shares element-wise operations among threads of its own, which would spin against the kernels that already
@@ -56,7 +60,7 @@ fn leave_parallelism_to_kernels() {
     }
 }
 
-fn report(result: Result<ExitCode>) -> ExitCode {
+fn exit_code(result: Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
         eprintln!("error: {error}");
         ExitCode::from(error.exit_code())

@@ -1,0 +1,76 @@
+//! `prism-train report` as users run it: one file, nothing outside it, nothing of a hostile name in it.
+
+use std::fs;
+use std::path::Path;
+
+use prism_tests::{refused, succeed};
+
+fn train(folder: &Path, name: &str, more: &str) {
+    let flags = "--dataset strokes --limit 80 --image-size 16 --ngf 4 --latent 16 --clients 2 --rounds 2 --local-steps 2 \
+                 --batch-size 8 --encoder random:1 --quiet";
+    let arguments: Vec<&str> = flags.split_whitespace().chain(more.split_whitespace()).chain(["--out", name]).collect();
+    succeed("prism-train", folder, &arguments);
+}
+
+#[test]
+fn a_report_holds_every_part_and_nothing_lies_outside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "one", "");
+    let path = succeed("prism-train", folder.path(), &["report", "one"]);
+    assert_eq!(path.trim(), "one/report.html");
+    let html = fs::read_to_string(folder.path().join("one/report.html")).unwrap();
+    for part in [
+        "At a glance",
+        "Samples",
+        "By round",
+        "Traffic",
+        "Privacy",
+        "layer by layer",
+        "Who held what",
+        "Settings",
+        "Lambda",
+        "blocks.0.conv1",
+        "none: the moments of clients&#39; images",
+        "local-steps",
+        "after round 2",
+        "the finished model",
+    ] {
+        assert!(html.contains(part) || html.contains(&part.replace("&#39;", "'")), "{part} is missing");
+    }
+    // Two rounds and the finished model.
+    assert_eq!(html.matches("src=\"data:image/png;base64,").count(), 3);
+    assert!(html.matches("<svg").count() >= 5);
+    let outside = html.matches("http").count() - html.matches("http://www.w3.org/").count();
+    assert_eq!(outside, 0, "a report loads nothing");
+}
+
+#[test]
+fn runs_are_compared_and_names_cannot_break_out() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "one", "");
+    train(folder.path(), "<script>", "--lr 0.05");
+    succeed("prism-train", folder.path(), &["report", "one", "<script>", "--out", "both.html"]);
+    let html = fs::read_to_string(folder.path().join("both.html")).unwrap();
+    assert!(!html.contains("<script>") && html.contains("&lt;script&gt;"));
+    // The folder's name and the learning rate are all in which the runs differ.
+    assert_eq!(html.matches("class=\"differs\"").count(), 2);
+    assert_eq!(html.matches("src=\"data:image/png;base64,").count(), 6);
+}
+
+#[test]
+fn what_is_missing_is_left_out_and_what_is_damaged_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "one", "");
+    let run = folder.path().join("one");
+    for file in ["partition.json", "checkpoint.safetensors", "model.safetensors.zst", "samples.png", "metrics.jsonl"] {
+        fs::remove_file(run.join(file)).unwrap();
+        succeed("prism-train", folder.path(), &["report", "one"]);
+    }
+    fs::remove_dir_all(run.join("samples")).unwrap();
+    fs::write(run.join("metrics.jsonl"), "{\"round\": 1, \"loss\": 0.5, \"new\": [1]}\n{\"rou").unwrap();
+    succeed("prism-train", folder.path(), &["report", "one"]);
+    fs::write(run.join("partition.json"), "{").unwrap();
+    refused("prism-train", folder.path(), &["report", "one"], 1, &["partition.json"]);
+    refused("prism-train", folder.path(), &["report", "nowhere"], 2, &["nowhere", "holds no run"]);
+    refused("prism-train", folder.path(), &["report"], 2, &["RUN"]);
+}
