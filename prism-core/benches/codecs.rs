@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use prism_core::codec::{Learned, Prior, PrivateSource, ScoreGrid, Uplink, counts, steps};
+use prism_core::codec::{Blinds, Learned, Prior, PrivateSource, ScoreGrid, Uplink, counts, steps};
 use prism_core::stream::{Purpose, StreamId};
 
 const WEIGHTS: usize = 3_544_768;
@@ -26,7 +26,8 @@ fn codecs(criterion: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements(WEIGHTS as u64));
     group.bench_function("prior", |b| b.iter(|| Prior::new(black_box(&known))));
     for uplink in [Uplink::Raw, Uplink::Entropy, Uplink::Mrc] {
-        let learned = Learned { scores: &own, prior: &prior, shared, private: &private, threads: 2 };
+        let learned =
+            Learned { scores: &own, prior: &prior, shared, private: &private, blinds: &Blinds::default(), threads: 2 };
         let code = uplink.encode(&learned);
         let rate = 8.0 * code.len() as f64 / WEIGHTS as f64;
         eprintln!("{uplink}: {rate:.4} bit/weight, KL {:.4}", prior.divergence(&own) / WEIGHTS as f64);

@@ -10,11 +10,12 @@
 use std::time::Instant;
 
 use prism_core::Architecture;
-use prism_core::codec::{Prior, PrivateSource, steps};
+use prism_core::codec::{Blinds, Prior, PrivateSource, Uplink, steps};
 use prism_core::stream::{Purpose, Stream, StreamId};
-use prism_core::wire::{Broadcast, Codec, HEADER_BYTES, Header, Record, Session, Update, record};
+use prism_core::wire::{Broadcast, Codec, Downlink, HEADER_BYTES, Header, Record, Session, Update, record};
 
 const ROUND: u32 = 3;
+const CLIENTS: usize = 3;
 
 /// Whether a decoder took a payload.
 type Decode = dyn Fn(&[u8]) -> bool;
@@ -67,13 +68,13 @@ fn forge(truths: &[Vec<u8>], stream: &mut Stream) -> Vec<u8> {
 fn targets() -> Vec<Target> {
     let arch = Architecture { image_size: 8, channels: 1, ngf: 1, latent: 3, classes: 0, label_scale: 3.0 };
     let mut targets = Vec::new();
-    for uplink in ["raw", "entropy", "mrc"] {
+    for uplink in ["raw", "entropy", "mrc", "sums"] {
         for downlink in ["f32", "counts", "relay", "quantised:6"] {
             for score_layers in [0, 1] {
                 let session = Session::new(&arch, 1, score_layers).expect("a valid session");
                 let session = session.with_codecs(uplink.parse().expect("a codec"), downlink.parse().expect("a codec"));
                 if downlink == "f32" || uplink == "mrc" {
-                    targets.extend(targets_of(session));
+                    targets.extend(targets_of(&session));
                 }
             }
         }
@@ -81,7 +82,7 @@ fn targets() -> Vec<Target> {
     targets
 }
 
-fn targets_of(session: Session) -> Vec<Target> {
+fn targets_of(session: &Session) -> Vec<Target> {
     let mut stream = StreamId::new(5, Purpose::Test).open();
     let mut scores = || -> Vec<Vec<f32>> {
         session.layers().iter().map(|layer| (0..layer.weights()).map(|_| stream.normal() as f32).collect()).collect()
@@ -91,13 +92,17 @@ fn targets_of(session: Session) -> Vec<Target> {
     let name = |what: &str| format!("{what} {}/{}/{}", session.uplink(), session.downlink(), session.score_layers());
     let update = |client: u32| {
         let private = PrivateSource::simulated(StreamId::new(6, Purpose::Test).client(client.into()));
-        Update::encode(&session, (ROUND, client), &learned, &prior, &private, 1)[HEADER_BYTES..].to_vec()
+        let blinds = Blinds { clients: CLIENTS, peers: Vec::new() };
+        Update::encode(session, (ROUND, client), &learned, &prior, &private, &blinds, 1)[HEADER_BYTES..].to_vec()
     };
     let updates: Vec<(u32, Vec<u8>)> = (0..3).map(|client| (client, update(client))).collect();
-    let mut targets = vec![update_target(name("update"), &session, &prior, &updates)];
-    if session.uplink().to_string() == "mrc" {
-        targets.push(broadcast_target(name("broadcast"), &session, &known));
-        targets.push(record_target(name("record"), &session, &prior, &known, &updates));
+    let mut targets = Vec::new();
+    if session.downlink() == Downlink::Scores {
+        targets.push(update_target(name("update"), session, &prior, &updates));
+    }
+    if session.uplink() == Uplink::Mrc {
+        targets.push(broadcast_target(name("broadcast"), session, &known));
+        targets.push(record_target(name("record"), session, &prior, &known, &updates));
     }
     targets
 }
@@ -107,6 +112,9 @@ fn update_target(name: String, session: &Session, prior: &Prior, updates: &[(u32
     let truths = updates.iter().map(|(_, payload)| payload.clone()).collect();
     let decode = move |payload: &[u8]| {
         let message = Header::update(&session, ROUND, 0).seal(payload);
+        if session.uplink() == Uplink::Sums {
+            return Update::decode_sums(&message, &session, CLIENTS, ROUND, 0).is_ok();
+        }
         match Update::decode(&message, &session, &prior, ROUND, 0) {
             Ok(update) => {
                 assert_eq!(update.mask.len(), session.mask_weights());

@@ -12,7 +12,7 @@ use crate::federation::Choice;
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CodecSettings {
-    /// How masks go up: raw (a bit a weight), entropy (range-coded under what both sides know) or mrc (shared candidates)
+    /// How masks go up: raw (a bit a weight), entropy (range-coded under what both sides know), mrc (shared candidates) or sums (blinded, for secure aggregation)
     #[arg(long, value_name = "CODEC", default_value_t = Uplink::Raw, help_heading = "Wire")]
     pub uplink: Uplink,
     /// How scores go down: f32, counts (votes), relay (everyone's updates) or quantised:BITS (changes on a grid)

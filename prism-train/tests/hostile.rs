@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use candle_core::Device;
 use prism_core::Architecture;
+use prism_core::codec::{Blinds, PrivateSource};
 use prism_core::wire::{HEADER_BYTES, Header, Session, Update};
 use prism_nn::adam::Adam;
 use prism_nn::encoder::Encoder;
@@ -208,6 +209,50 @@ fn the_systems_randomness_gives_other_masks_that_are_as_good() {
 }
 
 #[test]
+fn blinded_sums_lead_to_the_scores_of_plain_masks_whoever_is_lost() {
+    let run = |uplink| {
+        let folder = tempfile::tempdir().unwrap();
+        let lost = |turn: Turn, bytes: Vec<u8>| match (turn.client, turn.round) {
+            (1, 2) | (_, 4) => vec![],
+            (0, 3) => vec![vec![0; bytes.len()]],
+            _ => vec![bytes],
+        };
+        let mut federation = federation(folder.path(), session(uplink, "counts", 0), Some(Box::new(lost)));
+        let sizes: Vec<u64> = (1..=5).map(|round| federation.round(round, &|| {}).unwrap().uplink_bytes).collect();
+        (federation.server.known().digest(), sizes)
+    };
+    let ((raw, raw_sizes), (sums, sizes)) = (run("raw"), run("sums"));
+    assert_eq!(raw, sums);
+    // Three clients' votes take two bits; in round 2 the two that answered each reveal a key.
+    assert!(sizes[0] > raw_sizes[0] && sizes[1] > raw_sizes[1] + 2 * 86, "{sizes:?} against {raw_sizes:?}");
+}
+
+#[test]
+fn wrong_blinds_cost_the_round_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    // Numbers of two bits hold the votes 0 to 3; with one client lost, a 3 is impossible and tells of a forgery.
+    let forged = |turn: Turn, bytes: Vec<u8>| match turn.client {
+        0 => vec![],
+        1 => vec![resealed(&session("sums", "counts", 0), 1, 1, &forge_sums(bytes))],
+        _ => vec![bytes],
+    };
+    let mut federation = federation(folder.path(), session("sums", "counts", 0), Some(Box::new(forged)));
+    let before = federation.server.scores().to_vec();
+    assert!(federation.round(1, &|| {}).unwrap().lambda.is_none());
+    assert_eq!(federation.server.scores(), before);
+    federation.transit = None;
+    let second = federation.round(2, &|| {}).unwrap();
+    assert_eq!((second.answered, second.lambda.is_some()), (vec![0, 1, 2], true));
+}
+
+/// Changes many numbers of a message of sums and leaves its spare bits alone.
+fn forge_sums(mut bytes: Vec<u8>) -> Vec<u8> {
+    let last = bytes.len() - 1;
+    bytes[HEADER_BYTES..last].iter_mut().for_each(|byte| *byte ^= 0x5A);
+    bytes
+}
+
+#[test]
 fn a_client_with_other_scores_notices() {
     let session = session("mrc", "relay", 0);
     let mut server = Server::new(
@@ -217,10 +262,10 @@ fn a_client_with_other_scores_notices() {
         Global::initial(session.clone(), true).scores().to_vec(),
         History::new(&session, 0),
     );
-    let mut ballot = server.open_ballot();
+    let mut ballot = server.open_ballot(&[0]);
     let prior = server.known().prior();
-    let private = prism_core::codec::PrivateSource::new([7; 32]);
-    let update = Update::encode(&session, (1, 0), server.known().scores(), &prior, &private, 1);
+    let private = PrivateSource::new([7; 32]);
+    let update = Update::encode(&session, (1, 0), server.known().scores(), &prior, &private, &Blinds::default(), 1);
     server.absorb(&mut ballot, 0, &update).unwrap();
     server.end_round(ballot, 0.0);
     let opening = server.broadcast(0).bytes;

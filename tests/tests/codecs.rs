@@ -34,6 +34,15 @@ fn entropy_coding_changes_the_size_and_not_the_model() {
     }
 }
 
+#[test]
+fn blinded_sums_lead_to_the_very_scores_of_raw_masks() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--clients", "4", "--dropout", "0.3", "--downlink", "counts"];
+    train(folder.path(), "raw", &more);
+    train(folder.path(), "sums", &[&more[..], &["--uplink", "sums"]].concat());
+    assert!(scores(folder.path(), "raw") == scores(folder.path(), "sums"));
+}
+
 fn scores(folder: &Path, run: &str) -> Vec<u8> {
     let bytes = fs::read(folder.join(run).join("checkpoint.safetensors")).unwrap();
     let header = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
@@ -124,4 +133,7 @@ fn unknown_codecs_are_refused() {
     {
         refused("prism-train", folder.path(), &tiny(&[flag, value]), 2, &[word]);
     }
+    let sums = ["--uplink", "sums"];
+    refused("prism-train", folder.path(), &tiny(&[&sums[..], &["--downlink", "relay"]].concat()), 2, &["counts"]);
+    refused("prism-train", folder.path(), &tiny(&[&sums[..], &["--alpha", "0.5"]].concat()), 2, &["--alpha 0"]);
 }

@@ -7,6 +7,7 @@
 //! up     raw        one bit a weight
 //!        entropy    a mask under the prior:  sum of -log2 P(bit)                       (range coder)
 //!        mrc        the number of one of 256 shared candidates a block:  about KL(client || prior) and a log of it
+//!        sums       a mask under blinds that cancel in the sum of all clients, for secure aggregation
 //! down   counts     how many clients keep each weight, under Binomial(clients, prior)
 //!        steps      how far each score moved on a public grid, and whole snapshots of it
 //! ```
@@ -22,9 +23,11 @@ pub mod prior;
 pub mod private;
 pub mod score_grid;
 pub mod steps;
+pub mod sums;
 mod uplink;
 
 pub use prior::Prior;
 pub use private::PrivateSource;
 pub use score_grid::ScoreGrid;
-pub use uplink::{Learned, Uplink};
+pub use sums::{Blind, Sums};
+pub use uplink::{Blinds, Learned, Uplink};

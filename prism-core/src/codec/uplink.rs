@@ -1,11 +1,11 @@
-//! The three ways in which a mask goes up.
+//! The ways in which a mask goes up.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Prior, PrivateSource, entropy, mrc};
+use super::{Blind, Prior, PrivateSource, Sums, entropy, mrc};
 use crate::error::Error;
 use crate::mask::{self, LayerBits};
 use crate::score::{BYTES_PER_DRAW, keep_threshold, sigmoid};
@@ -22,6 +22,8 @@ pub enum Uplink {
     Entropy,
     /// Minimal random coding ([`mrc`]).
     Mrc,
+    /// Blinded numbers that only mean something in sum ([`super::sums`]).
+    Sums,
 }
 
 impl FromStr for Uplink {
@@ -32,7 +34,8 @@ impl FromStr for Uplink {
             "raw" => Ok(Uplink::Raw),
             "entropy" => Ok(Uplink::Entropy),
             "mrc" => Ok(Uplink::Mrc),
-            _ => Err(Error::usage(format!("the uplink codec is {text}; choose raw, entropy or mrc"))),
+            "sums" => Ok(Uplink::Sums),
+            _ => Err(Error::usage(format!("the uplink codec is {text}; choose raw, entropy, mrc or sums"))),
         }
     }
 }
@@ -43,6 +46,7 @@ impl fmt::Display for Uplink {
             Uplink::Raw => "raw",
             Uplink::Entropy => "entropy",
             Uplink::Mrc => "mrc",
+            Uplink::Sums => "sums",
         })
     }
 }
@@ -57,8 +61,19 @@ pub struct Learned<'a> {
     pub shared: StreamId,
     /// The client's own randomness, used for this message only.
     pub private: &'a PrivateSource,
+    /// What [`Uplink::Sums`] hides the mask under; the other codecs ignore it.
+    pub blinds: &'a Blinds,
     /// Threads to use; their number changes no byte.
     pub threads: usize,
+}
+
+/// The round's clients, as one of them sees them: how many there are, and the keystream shared with each of the others.
+#[derive(Clone, Default)]
+pub struct Blinds {
+    /// Number of clients in the sum.
+    pub clients: usize,
+    /// One for each other client.
+    pub peers: Vec<Blind>,
 }
 
 impl Uplink {
@@ -71,8 +86,14 @@ impl Uplink {
             Uplink::Raw => mask::to_bytes(&learned.draw()),
             Uplink::Entropy => entropy::encode(&learned.draw(), learned.prior),
             Uplink::Mrc => {
-                let Learned { scores, prior, shared, private, threads } = *learned;
+                let Learned { scores, prior, shared, private, threads, .. } = *learned;
                 mrc::encode(prior, scores, shared, private, threads)
+            }
+            Uplink::Sums => {
+                let mut sums = Sums::new(learned.scores.len(), learned.blinds.clients);
+                sums.add_mask(&learned.draw());
+                learned.blinds.peers.iter().for_each(|blind| sums.blind(blind));
+                sums.to_bytes()
             }
         }
     }
@@ -89,6 +110,7 @@ impl Uplink {
             }),
             Uplink::Entropy => entropy::decode(code, prior),
             Uplink::Mrc => mrc::decode(code, prior, shared),
+            Uplink::Sums => Err("it is blinded: only the sum of all clients of the round can be read".into()),
         }
     }
 
@@ -100,6 +122,7 @@ impl Uplink {
             Uplink::Entropy => 2 * weights + weights / 128 + 16,
             // At worst an index a weight, of 16 binary decisions that an adaptive model may hold for unlikely.
             Uplink::Mrc => 24 * weights + 1024,
+            Uplink::Sums => 2 * weights,
         }
     }
 }
@@ -130,7 +153,7 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for uplink in [Uplink::Raw, Uplink::Entropy, Uplink::Mrc] {
+        for uplink in [Uplink::Raw, Uplink::Entropy, Uplink::Mrc, Uplink::Sums] {
             assert_eq!(uplink.to_string().parse::<Uplink>().unwrap(), uplink);
         }
         assert!("zip".parse::<Uplink>().unwrap_err().to_string().contains("choose raw"));
@@ -143,7 +166,14 @@ mod tests {
         let prior = Prior::new(&known);
         let (shared, private) =
             (StreamId::new(1, Purpose::MrcCandidate), PrivateSource::simulated(StreamId::new(1, Purpose::Test)));
-        let learned = Learned { scores: &scores, prior: &prior, shared, private: &private, threads: 1 };
+        let learned = Learned {
+            scores: &scores,
+            prior: &prior,
+            shared,
+            private: &private,
+            blinds: &Blinds::default(),
+            threads: 1,
+        };
         let [raw, entropy, mrc] = [Uplink::Raw, Uplink::Entropy, Uplink::Mrc].map(|uplink| {
             let code = uplink.encode(&learned);
             assert!(code.len() <= uplink.most_bytes(scores.len()));

@@ -31,6 +31,8 @@ pub enum Kind {
     Broadcast,
     /// Client to server: its mask.
     Update,
+    /// Client to server: the key that it shares with a client which fell out of the sum.
+    Reveal,
 }
 
 impl Kind {
@@ -38,7 +40,8 @@ impl Kind {
         match byte {
             1 => Ok(Kind::Broadcast),
             2 => Ok(Kind::Update),
-            _ => Err(refuse(format!("its kind is {byte}; this version knows 1 (broadcast) and 2 (update)"))),
+            3 => Ok(Kind::Reveal),
+            _ => Err(refuse(format!("its kind is {byte}; this version knows 1 (broadcast), 2 (update), 3 (reveal)"))),
         }
     }
 
@@ -46,6 +49,7 @@ impl Kind {
         match self {
             Kind::Broadcast => 1,
             Kind::Update => 2,
+            Kind::Reveal => 3,
         }
     }
 
@@ -53,6 +57,7 @@ impl Kind {
         match self {
             Kind::Broadcast => "a broadcast",
             Kind::Update => "an update",
+            Kind::Reveal => "a revealed key",
         }
     }
 }
@@ -67,6 +72,8 @@ pub enum Codec {
     Entropy,
     /// Mask by minimal random coding.
     Mrc,
+    /// Mask under blinds that cancel in the sum.
+    Sums,
     /// Records of the rounds since the receiver's state.
     Replay,
     /// The whole state on a grid.
@@ -76,11 +83,14 @@ pub enum Codec {
 impl Codec {
     fn from_byte(kind: Kind, byte: u8) -> Result<Self> {
         let known = match kind {
-            Kind::Update => [Codec::Raw, Codec::Entropy, Codec::Mrc],
-            Kind::Broadcast => [Codec::Raw, Codec::Replay, Codec::Snapshot],
+            Kind::Update => &[Codec::Raw, Codec::Entropy, Codec::Mrc, Codec::Sums][..],
+            Kind::Broadcast => &[Codec::Raw, Codec::Replay, Codec::Snapshot],
+            Kind::Reveal => &[Codec::Raw],
         };
         let codec = known.get(usize::from(byte)).copied();
-        codec.ok_or_else(|| refuse(format!("its codec is {byte}; this version knows 0 to 2: update the receiver")))
+        codec.ok_or_else(|| {
+            refuse(format!("its codec is {byte}; this version knows 0 to {}: update the receiver", known.len() - 1))
+        })
     }
 
     fn byte(self) -> u8 {
@@ -88,6 +98,7 @@ impl Codec {
             Codec::Raw => 0,
             Codec::Entropy | Codec::Replay => 1,
             Codec::Mrc | Codec::Snapshot => 2,
+            Codec::Sums => 3,
         }
     }
 }
@@ -98,6 +109,7 @@ impl From<Uplink> for Codec {
             Uplink::Raw => Codec::Raw,
             Uplink::Entropy => Codec::Entropy,
             Uplink::Mrc => Codec::Mrc,
+            Uplink::Sums => Codec::Sums,
         }
     }
 }
@@ -130,6 +142,11 @@ impl Header {
     /// The header of a broadcast in the form of `codec`.
     pub fn broadcast(session: &Session, codec: Codec, round: u32) -> Self {
         Self::new(session, Kind::Broadcast, codec, round, 0)
+    }
+
+    /// The header of a client's revealed key.
+    pub fn reveal(session: &Session, round: u32, client: u32) -> Self {
+        Self::new(session, Kind::Reveal, Codec::Raw, round, client)
     }
 
     fn new(session: &Session, kind: Kind, codec: Codec, round: u32, client: u32) -> Self {

@@ -13,14 +13,14 @@
 //!
 //! ```
 //! use prism_core::Architecture;
-//! use prism_core::codec::PrivateSource;
+//! use prism_core::codec::{Blinds, PrivateSource};
 //! use prism_core::wire::{Session, Update};
 //! let arch = Architecture { image_size: 8, channels: 1, ngf: 1, latent: 2, classes: 0, label_scale: 3.0 };
 //! let scores: Vec<_> = arch.layers().iter().map(|layer| vec![0.5; layer.weights()]).collect();
 //! let session = Session::new(&arch, 7, 0)?.with_codecs("mrc".parse()?, "relay".parse()?);
 //! let prior = session.prior(&scores);
 //! let private = PrivateSource::new([1; 32]); // thirty-two random bytes of the operating system
-//! let bytes = Update::encode(&session, (3, 0), &scores, &prior, &private, 1);
+//! let bytes = Update::encode(&session, (3, 0), &scores, &prior, &private, &Blinds::default(), 1);
 //! assert_eq!(Update::decode(&bytes, &session, &prior, 3, 0)?.mask.len(), session.weights());
 //! # Ok::<(), prism_core::Error>(())
 //! ```
@@ -30,6 +30,7 @@ mod downlink;
 mod header;
 mod payload;
 pub mod record;
+mod reveal;
 mod update;
 
 use sha2::{Digest, Sha256};
@@ -38,6 +39,7 @@ pub use broadcast::{Broadcast, state_digest};
 pub use downlink::Downlink;
 pub use header::{Codec, HEADER_BYTES, Header, Kind, VERSION};
 pub use record::Record;
+pub use reveal::Reveal;
 pub use update::Update;
 
 use crate::arch::{Architecture, Layer};
@@ -79,6 +81,25 @@ impl Session {
     pub fn with_codecs(mut self, uplink: Uplink, downlink: Downlink) -> Self {
         (self.uplink, self.downlink) = (uplink, downlink);
         self
+    }
+
+    /// Refuses codecs that exclude each other.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming them, and what to choose instead.
+    pub fn check(&self) -> Result<()> {
+        if self.uplink == Uplink::Sums && self.downlink == Downlink::Relay {
+            return Err(Error::usage(
+                "--uplink sums hides each client's mask and --downlink relay passes it on; choose --downlink counts",
+            ));
+        }
+        if self.uplink == Uplink::Sums && self.score_layers > 0 {
+            return Err(Error::usage(format!(
+                "--uplink sums adds up bits, and alpha sends the scores of {} layers; choose --alpha 0, or another --uplink",
+                self.score_layers
+            )));
+        }
+        Ok(())
     }
 
     /// How masks go up.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::codec::{PrivateSource, ScoreGrid, steps};
+use crate::codec::{Blinds, PrivateSource, ScoreGrid, steps};
 use crate::mask::LayerBits;
 use crate::stream::{Purpose, StreamId};
 
@@ -28,7 +28,7 @@ fn update(session: &Session, round: u32, client: u32) -> (Vec<u8>, Prior) {
     let learned: Vec<Vec<f32>> = known.iter().map(|layer| layer.iter().map(|s| s * 1.2).collect()).collect();
     let prior = session.prior(&known);
     let private = PrivateSource::simulated(StreamId::new(9, Purpose::Test).round(round.into()));
-    (Update::encode(session, (round, client), &learned, &prior, &private, 1), prior)
+    (Update::encode(session, (round, client), &learned, &prior, &private, &Blinds::default(), 1), prior)
 }
 
 fn grid() -> ScoreGrid {

@@ -7,7 +7,7 @@
 use super::header::{Header, Kind, refuse};
 use super::payload::{put_scores, take_scores};
 use super::{Session, open};
-use crate::codec::{Learned, Prior, PrivateSource};
+use crate::codec::{Blinds, Learned, Prior, PrivateSource, Sums};
 use crate::error::Result;
 use crate::mask::LayerBits;
 
@@ -27,7 +27,7 @@ pub struct Update {
 impl Update {
     /// The message in which `client` answers in `round`: a mask that follows `learned`, its scores of every layer.
     ///
-    /// `private` must serve this message only; `threads` changes no byte.
+    /// `private` must serve this message only; `blinds` are for the uplink `sums`; `threads` changes no byte.
     ///
     /// # Panics
     /// If `learned` does not have the session's shapes, or `prior` is of another session.
@@ -37,12 +37,13 @@ impl Update {
         learned: &[Vec<f32>],
         prior: &Prior,
         private: &PrivateSource,
+        blinds: &Blinds,
         threads: usize,
     ) -> Vec<u8> {
         assert_eq!(session.layers().len(), learned.len(), "one vector of scores per layer");
         let (masks, scores) = learned.split_at(session.mask_layers().len());
         let (flat, shared) = (masks.concat(), session.candidates(round, client));
-        let mut payload = session.uplink().encode(&Learned { scores: &flat, prior, shared, private, threads });
+        let mut payload = session.uplink().encode(&Learned { scores: &flat, prior, shared, private, blinds, threads });
         for (layer, scores) in session.score_layers_of(session.layers()).iter().zip(scores) {
             put_scores(&mut payload, layer, scores);
         }
@@ -83,6 +84,17 @@ impl Update {
         let mask = session.uplink().decode(code, prior, shared).map_err(refuse)?;
         let scores = score_layers.iter().map(|layer| take_scores(&mut rest, layer)).collect::<Result<_>>()?;
         Ok(Update { round, client, mask, scores })
+    }
+
+    /// Reads the blinded numbers of `client` in `round` of a sum over `clients` clients, under the uplink `sums`.
+    ///
+    /// # Errors
+    /// As for [`Update::decode`].
+    pub fn decode_sums(bytes: &[u8], session: &Session, clients: usize, round: u32, client: u32) -> Result<Sums> {
+        let payload = open(bytes, &Header::update(session, round, client))?;
+        let mut sums = Sums::new(session.mask_weights(), clients);
+        sums.read(payload).map_err(refuse)?;
+        Ok(sums)
     }
 
     /// Whether `bytes` claim to be an update, and if so of which round and client: for a server's log.

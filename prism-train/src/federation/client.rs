@@ -9,7 +9,7 @@
 //! Source: PRISM, section 3.2 and algorithm 1. A client's images enter through its feature moments only.
 
 use candle_core::{Tensor, Var};
-use prism_core::codec::{Prior, PrivateSource};
+use prism_core::codec::{Blind, Blinds, Prior, PrivateSource, Uplink};
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::{Session, Update};
 use prism_nn::Result;
@@ -93,13 +93,21 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// The key that this client and `peer` share in this round under blinded sums. Simulated: real clients agree on it by an
+    /// exchange of keys that the server cannot follow.
+    pub fn shared_key(self, peer: u32, seed: u64) -> [u8; 32] {
+        let (low, high) = (self.client.min(peer), self.client.max(peer));
+        let id = StreamId::new(seed, Purpose::SumBlind).round(self.round.into());
+        id.client(low.into()).index(high.into()).key()
+    }
+
     fn stream(self, seed: u64, purpose: Purpose) -> StreamId {
         StreamId::new(seed, purpose).round(self.round.into()).client(self.client.into())
     }
 }
 
 impl LocalTraining {
-    /// Takes a client through its round: from the server's broadcast to its answer. `state`, and `global`, the client's copy
+    /// Takes a client through its round: from the server's broadcast to its answer. `asked` are all clients of the round. `state`, and `global`, the client's copy
     /// of what everybody knows, stay with the client.
     ///
     /// # Errors
@@ -110,6 +118,7 @@ impl LocalTraining {
         moments: &ClientMoments,
         state: &mut OptimiserState,
         global: &mut Global,
+        asked: &[u32],
         broadcast: &[u8],
         on_step: &(dyn Fn() + Sync),
     ) -> Result<Answer> {
@@ -123,17 +132,27 @@ impl LocalTraining {
         }
         let learned: Vec<Vec<f32>> =
             scores.iter().map(|s| s.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
-        self.answer(turn, &learned, &global.prior(), loss / self.local_steps as f64)
+        self.answer(turn, &learned, &global.prior(), &self.blinds(turn, asked), loss / self.local_steps as f64)
+    }
+
+    /// What hides this client's mask in the sum over `asked`, where the session sums.
+    fn blinds(&self, turn: Turn, asked: &[u32]) -> Blinds {
+        if self.session.uplink() != Uplink::Sums {
+            return Blinds::default();
+        }
+        let peers = asked.iter().filter(|&&peer| peer != turn.client);
+        let blind = |&peer: &u32| Blind { key: turn.shared_key(peer, self.seed), added: turn.client < peer };
+        Blinds { clients: asked.len(), peers: peers.map(blind).collect() }
     }
 
     /// The update that `learned` scores make, and what it would cost at least.
-    fn answer(&self, turn: Turn, learned: &[Vec<f32>], prior: &Prior, loss: f64) -> Result<Answer> {
+    fn answer(&self, turn: Turn, learned: &[Vec<f32>], prior: &Prior, blinds: &Blinds, loss: f64) -> Result<Answer> {
         let private = self.choice.source(turn, self.seed)?;
         let who = (turn.round, turn.client);
         let masks = learned[..self.session.mask_layers().len()].concat();
         let weights = masks.len().max(1) as f64;
         Ok(Answer {
-            bytes: Update::encode(&self.session, who, learned, prior, &private, rayon::current_num_threads()),
+            bytes: Update::encode(&self.session, who, learned, prior, &private, blinds, rayon::current_num_threads()),
             loss,
             kl_bits_per_weight: prior.divergence(&masks) / weights,
             cross_entropy_bits_per_weight: prior.cross_entropy(&masks) / weights,

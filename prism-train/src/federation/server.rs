@@ -9,8 +9,8 @@
 //! Source: PRISM, section 3.3 and algorithm 1. The server sees bytes and nothing else of a client, and its state is a function
 //! of these bytes and the seed.
 
-use prism_core::codec::{Prior, counts, steps};
-use prism_core::wire::{Broadcast, Downlink, HEADER_BYTES, Session, Update, record};
+use prism_core::codec::{Prior, Sums, Uplink, counts, steps};
+use prism_core::wire::{Broadcast, Downlink, HEADER_BYTES, Reveal, Session, Update, record};
 use prism_core::{Error, Result};
 
 use super::global::{Global, advance, keeps_fine_scores};
@@ -33,6 +33,8 @@ pub struct Ballot {
     round: u32,
     prior: Prior,
     tally: Tally,
+    /// Under blinded sums, the clients asked and the sum so far.
+    sums: Option<(Vec<u32>, Sums)>,
     /// Who answered, with the payload where it will be relayed.
     updates: Vec<(u32, Vec<u8>)>,
 }
@@ -102,10 +104,12 @@ impl Server {
         }
     }
 
-    /// An empty ballot for the next round.
-    pub fn open_ballot(&self) -> Ballot {
+    /// An empty ballot for the next round, in which `asked` may answer.
+    pub fn open_ballot(&self, asked: &[u32]) -> Ballot {
         let (tally, prior) = (Tally::new(&self.session), self.known.prior());
-        Ballot { round: self.known.round() + 1, prior, tally, updates: Vec::new() }
+        let blinded = self.session.uplink() == Uplink::Sums;
+        let sums = blinded.then(|| (asked.to_vec(), Sums::new(self.session.mask_weights(), asked.len())));
+        Ballot { round: self.known.round() + 1, prior, tally, sums, updates: Vec::new() }
     }
 
     /// Decodes one client's answer and counts it.
@@ -120,10 +124,41 @@ impl Server {
                 format!("client {client} has already answered in round {}: only the first answer counts", ballot.round),
             ));
         }
-        let update = Update::decode(bytes, &self.session, &ballot.prior, ballot.round, client)?;
-        ballot.tally.add(&update);
+        if let Some((asked, sums)) = &mut ballot.sums {
+            sums.add(&Update::decode_sums(bytes, &self.session, asked.len(), ballot.round, client)?);
+        } else {
+            let update = Update::decode(bytes, &self.session, &ballot.prior, ballot.round, client)?;
+            ballot.tally.add(&update);
+        }
         let relayed = self.session.downlink() == Downlink::Relay;
         ballot.updates.push((client, if relayed { bytes[HEADER_BYTES..].to_vec() } else { Vec::new() }));
+        Ok(())
+    }
+
+    /// Under blinded sums, the clients that answered and for each of them those whose blinds it must reveal: none otherwise,
+    /// or if all answered, or if nobody did.
+    pub fn missing<'a>(&self, ballot: &'a Ballot) -> impl Iterator<Item = (u32, u32)> + 'a {
+        let asked = ballot.sums.iter().flat_map(|(asked, _)| asked.iter().copied());
+        let answered = move |client: u32| ballot.updates.iter().any(|(who, _)| *who == client);
+        let lost = asked.filter(move |&client| !answered(client));
+        lost.flat_map(|lost| ballot.updates.iter().map(move |(client, _)| (*client, lost)))
+    }
+
+    /// Takes a lost client's blind out of the sum, as far as `client` shared it.
+    ///
+    /// # Errors
+    /// If the bytes are not what `client` reveals in this round about a client that did not answer.
+    pub fn reveal(&self, ballot: &mut Ballot, client: u32, bytes: &[u8]) -> Result<()> {
+        let reveal = Reveal::decode(bytes, &self.session, ballot.round, client)?;
+        if !self.missing(ballot).any(|pair| pair == (client, reveal.lost)) {
+            return Err(Error::corrupt(
+                "a message",
+                format!("client {client} reveals the key of client {}, which nobody asked for", reveal.lost),
+            ));
+        }
+        if let Some((_, sums)) = &mut ballot.sums {
+            sums.blind(&reveal.correction());
+        }
         Ok(())
     }
 
@@ -132,7 +167,10 @@ impl Server {
     /// `relay_bound` is the sum over answers of KL(client || prior) in bits, the bound of a relay; the server itself cannot
     /// know it and uses it for its report only.
     pub fn end_round(&mut self, ballot: Ballot, relay_bound: f64) -> Option<f64> {
-        let Ballot { round, prior, tally, updates } = ballot;
+        let Ballot { round, prior, mut tally, sums, updates } = ballot;
+        if let Some((_, sums)) = sums {
+            tally = unblinded(&self.session, &sums, updates.len() as u32);
+        }
         let silent = tally.answers() == 0;
         let before = self.known.indices();
         let lambda = if keeps_fine_scores(self.session.downlink()) {
@@ -165,5 +203,15 @@ impl Server {
     /// Bits of the layers that cross as floats, `copies` times.
     fn score_bits(&self, copies: usize) -> f64 {
         32.0 * (copies * (self.session.weights() - self.session.mask_weights())) as f64
+    }
+}
+
+/// The votes of a blinded sum. Where one is above the number of clients, somebody's blinds were wrong; nobody can say whose, so
+/// the round counts as one that nobody answered.
+fn unblinded(session: &Session, sums: &Sums, answers: u32) -> Tally {
+    let votes = sums.votes();
+    match answers > 0 && votes.iter().all(|&vote| vote <= answers) {
+        true => Tally::from_counts(answers, votes, &[]),
+        false => Tally::new(session),
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use candle_core::Device;
 use prism_core::stream::{Purpose, StreamId};
+use prism_core::wire::Reveal;
 use prism_nn::Result;
 
 use super::server::Opening;
@@ -92,7 +93,7 @@ impl Simulation {
         let opening = |client: u32| &openings[&self.base(client)];
         let answers = self
             .workers
-            .map(&answering, |&client| self.visit(Turn { round, client }, &opening(client).bytes, on_step))?;
+            .map(&answering, |&client| self.visit(Turn { round, client }, &asked, &opening(client).bytes, on_step))?;
         let mut report = Round {
             downlink_bytes: asked.iter().map(|&client| opening(client).bytes.len() as u64).sum(),
             downlink_bound_bits: asked.iter().map(|&client| opening(client).bound_bits).sum(),
@@ -105,7 +106,7 @@ impl Simulation {
 
     /// Counts the answers and ends the round.
     fn count(&mut self, round: u32, answering: &[u32], answers: Vec<Answer>, report: &mut Round) {
-        let mut ballot = self.server.open_ballot();
+        let mut ballot = self.server.open_ballot(&report.asked);
         let mut counted = Vec::new();
         for (&client, mut answer) in answering.iter().zip(answers) {
             for bytes in self.arrivals(Turn { round, client }, std::mem::take(&mut answer.bytes)) {
@@ -118,6 +119,15 @@ impl Simulation {
             if report.answered.last() == Some(&client) {
                 self.client_rounds[client as usize] = round;
                 counted.push(answer);
+            }
+        }
+        let missing: Vec<(u32, u32)> = self.server.missing(&ballot).collect();
+        for (client, lost) in missing {
+            let key = Turn { round, client }.shared_key(lost, self.training.seed);
+            let bytes = Reveal { round, client, lost, key }.encode(&self.training.session);
+            report.uplink_bytes += bytes.len() as u64;
+            if let Err(error) = self.server.reveal(&mut ballot, client, &bytes) {
+                report.rejected.push(Rejected { client, reason: error.to_string() });
             }
         }
         report.loss = mean(counted.iter().map(|a| a.loss));
@@ -150,7 +160,7 @@ impl Simulation {
     }
 
     /// One client's turn, in its own folder.
-    fn visit(&self, turn: Turn, broadcast: &[u8], on_step: &(dyn Fn() + Sync)) -> Result<Answer> {
+    fn visit(&self, turn: Turn, asked: &[u32], broadcast: &[u8], on_step: &(dyn Fn() + Sync)) -> Result<Answer> {
         let client = turn.client as usize;
         let generator = self.training.step.generator();
         let (arch, device) = (generator.arch(), generator.device());
@@ -158,7 +168,7 @@ impl Simulation {
         let moments = self.moments(client, device)?;
         let mut state: OptimiserState = client_files::load_state(folder, before, arch, self.training.seed, device)?;
         let mut global = client_files::load_global(folder, before, &self.training.session, self.server.mada())?;
-        let answer = self.training.local_round(turn, &moments, &mut state, &mut global, broadcast, on_step)?;
+        let answer = self.training.local_round(turn, &moments, &mut state, &mut global, asked, broadcast, on_step)?;
         client_files::save_state(folder, turn.round, arch, self.training.seed, &state)?;
         client_files::save_global(folder, turn.round, &self.training.session, &global)?;
         Ok(answer)

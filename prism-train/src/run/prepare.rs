@@ -178,6 +178,7 @@ fn simulation(
     let score_layers = (settings.alpha * arch.layers().len() as f64).round() as usize;
     let wire = &settings.wire;
     let session = Session::new(arch, settings.seed, score_layers)?.with_codecs(wire.uplink, wire.downlink);
+    session.check()?;
     let round = checkpoint.description.model.training.rounds;
     let history = History::load(&session, round, &folder.records())?;
     // A GPU is kept busy by one client; on the CPU several share the cores.
