@@ -2,6 +2,7 @@
 
 use clap::Args;
 use prism_core::codec::Uplink;
+use prism_core::codec::counts::MOST_ANSWERS;
 use prism_core::wire::Downlink;
 use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -27,11 +28,17 @@ pub struct CodecSettings {
 }
 
 impl CodecSettings {
-    /// Refuses values outside their limits.
+    /// Refuses values outside their limits, in a federation of `clients` clients.
     ///
     /// # Errors
     /// [`prism_core::Error::Usage`] naming the flag, its value and its limit.
-    pub fn validate(&self) -> Result<()> {
+    pub fn validate(&self, clients: u32) -> Result<()> {
+        let counted = self.uplink == Uplink::Sums || self.downlink == Downlink::Counts;
+        if counted && clients > MOST_ANSWERS {
+            return Err(Error::usage(format!(
+                "--clients is {clients}, and votes are counted up to {MOST_ANSWERS}; choose fewer, or --uplink mrc --downlink relay"
+            )));
+        }
         if !(0.0..=1e6).contains(&self.kl_weight) {
             return Err(Error::usage(format!("--kl-weight is {}; choose a number from 0 to 1000000", self.kl_weight)));
         }

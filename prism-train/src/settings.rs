@@ -208,7 +208,7 @@ impl Settings {
         if !(self.lr > 0.0 && self.lr <= 100.0) {
             return refuse("lr", self.lr.to_string(), "a number above 0 and at most 100, such as 0.1");
         }
-        self.wire.validate()?;
+        self.wire.validate(self.clients)?;
         // The data set may still change channels and classes; the rest of the shape is settled here, before it loads.
         Ok(self.architecture(self.channels.unwrap_or(1), 0).validate()?)
     }

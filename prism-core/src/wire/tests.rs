@@ -123,7 +123,7 @@ fn a_broadcast_of_another_downlink_is_refused_by_name() {
 fn wrong_magic_version_kind_and_codec_are_refused_by_name() {
     let session = session(0, Uplink::Raw, Downlink::Scores);
     let (good, prior) = update(&session, 0, 0);
-    for (at, value, word) in [(0, b'X', "PRSM"), (4, 9, "version is 9"), (6, 3, "kind is 3"), (7, 7, "codec is 7")] {
+    for (at, value, word) in [(0, b'X', "PRSM"), (4, 9, "version is 9"), (6, 9, "kind is 9"), (7, 7, "codec is 7")] {
         let mut bytes = good.clone();
         bytes[at] = value;
         assert!(reason(Update::decode(&bytes, &session, &prior, 0, 0)).contains(word), "{word}");

@@ -83,6 +83,15 @@ pub struct Answer {
     pub cross_entropy_bits_per_weight: f64,
 }
 
+/// How a round begins for a client.
+#[derive(Clone, Copy)]
+pub struct Opening<'a> {
+    /// The server's message.
+    pub broadcast: &'a [u8],
+    /// All clients of the round.
+    pub asked: &'a [u32],
+}
+
 /// One client in one round.
 #[derive(Clone, Copy)]
 pub struct Turn {
@@ -107,7 +116,7 @@ impl Turn {
 }
 
 impl LocalTraining {
-    /// Takes a client through its round: from the server's broadcast to its answer. `asked` are all clients of the round. `state`, and `global`, the client's copy
+    /// Takes a client through its round: from the server's broadcast to its answer. `state`, and `global`, the client's copy
     /// of what everybody knows, stay with the client.
     ///
     /// # Errors
@@ -118,11 +127,10 @@ impl LocalTraining {
         moments: &ClientMoments,
         state: &mut OptimiserState,
         global: &mut Global,
-        asked: &[u32],
-        broadcast: &[u8],
+        opening: Opening<'_>,
         on_step: &(dyn Fn() + Sync),
     ) -> Result<Answer> {
-        global.receive(broadcast, turn.round)?;
+        global.receive(opening.broadcast, turn.round)?;
         let scores = self.step.generator().scores_from(global.scores().iter().cloned())?;
         let known = scores.iter().map(|s| s.as_tensor().copy()).collect::<candle_core::Result<Vec<_>>>()?;
         let mut loss = 0.0;
@@ -132,7 +140,7 @@ impl LocalTraining {
         }
         let learned: Vec<Vec<f32>> =
             scores.iter().map(|s| s.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
-        self.answer(turn, &learned, &global.prior(), &self.blinds(turn, asked), loss / self.local_steps as f64)
+        self.answer(turn, &learned, &global.prior(), &self.blinds(turn, opening.asked), loss / self.local_steps as f64)
     }
 
     /// What hides this client's mask in the sum over `asked`, where the session sums.

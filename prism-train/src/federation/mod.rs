@@ -11,7 +11,7 @@ mod simulation;
 mod tally;
 mod workers;
 
-pub use client::{Answer, Choice, LocalTraining, Turn};
+pub use client::{Answer, Choice, LocalTraining, Opening, Turn};
 pub use global::Global;
 pub use history::History;
 pub use optimiser::OptimiserState;

@@ -41,7 +41,7 @@ pub struct Ballot {
 
 /// A broadcast for one client.
 #[derive(Clone, Debug)]
-pub struct Opening {
+pub struct Outgoing {
     /// The message.
     pub bytes: Vec<u8>,
     /// What information theory asks for its content, in bits.
@@ -78,23 +78,23 @@ impl Server {
 
     /// The message that opens the next round for a client that holds the state after round `base`: the records since then
     /// or a snapshot, whichever is shorter.
-    pub fn broadcast(&self, base: u32) -> Opening {
+    pub fn broadcast(&self, base: u32) -> Outgoing {
         let round = self.known.round() + 1;
         if self.session.downlink() == Downlink::Scores {
             let bytes = Broadcast::Scores(self.scores.clone()).encode(&self.session, round);
-            return Opening { bytes, bound_bits: 32.0 * self.session.weights() as f64 };
+            return Outgoing { bytes, bound_bits: 32.0 * self.session.weights() as f64 };
         }
         let digest = self.known.digest();
         let replay = self.history.since(base).map(|entries| {
             let (records, bounds): (Vec<_>, Vec<_>) = entries.map(|e| (e.record.clone(), e.bound_bits)).unzip();
             let bytes = Broadcast::Replay { base, records, digest }.encode(&self.session, round);
-            Opening { bytes, bound_bits: bounds.iter().sum() }
+            Outgoing { bytes, bound_bits: bounds.iter().sum() }
         });
         let snapshot = || {
             let indices = self.known.indices();
             let bound_bits = steps::entropy_bits(&indices);
             let bytes = Broadcast::Snapshot { indices, digest }.encode(&self.session, round);
-            Opening { bytes, bound_bits }
+            Outgoing { bytes, bound_bits }
         };
         match replay {
             // Nobody's first round needs more than the seed, so it is not worth the snapshot's computation.
@@ -141,7 +141,7 @@ impl Server {
         let asked = ballot.sums.iter().flat_map(|(asked, _)| asked.iter().copied());
         let answered = move |client: u32| ballot.updates.iter().any(|(who, _)| *who == client);
         let lost = asked.filter(move |&client| !answered(client));
-        lost.flat_map(|lost| ballot.updates.iter().map(move |(client, _)| (*client, lost)))
+        lost.flat_map(move |lost| ballot.updates.iter().map(move |(client, _)| (*client, lost)))
     }
 
     /// Takes a lost client's blind out of the sum, as far as `client` shared it.

@@ -8,8 +8,8 @@ use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::Reveal;
 use prism_nn::Result;
 
-use super::server::Opening;
-use super::{Answer, LocalTraining, OptimiserState, Server, Turn, Workers};
+use super::server::Outgoing;
+use super::{Answer, LocalTraining, Opening, OptimiserState, Server, Turn, Workers};
 use crate::data::Dataset;
 use crate::moments::ClientMoments;
 use crate::run::client_files::{self, MomentsKey};
@@ -91,9 +91,9 @@ impl Simulation {
         let answering: Vec<u32> = asked.iter().copied().filter(|&client| !self.drops_out(round, client)).collect();
         let openings = self.openings(&asked);
         let opening = |client: u32| &openings[&self.base(client)];
-        let answers = self
-            .workers
-            .map(&answering, |&client| self.visit(Turn { round, client }, &asked, &opening(client).bytes, on_step))?;
+        let answers = self.workers.map(&answering, |&client| {
+            self.visit(Turn { round, client }, Opening { broadcast: &opening(client).bytes, asked: &asked }, on_step)
+        })?;
         let mut report = Round {
             downlink_bytes: asked.iter().map(|&client| opening(client).bytes.len() as u64).sum(),
             downlink_bound_bits: asked.iter().map(|&client| opening(client).bound_bits).sum(),
@@ -151,7 +151,7 @@ impl Simulation {
     }
 
     /// One message for each state that clients may have.
-    fn openings(&self, clients: &[u32]) -> BTreeMap<u32, Opening> {
+    fn openings(&self, clients: &[u32]) -> BTreeMap<u32, Outgoing> {
         let mut openings = BTreeMap::new();
         for &client in clients {
             openings.entry(self.base(client)).or_insert_with_key(|&base| self.server.broadcast(base));
@@ -160,7 +160,7 @@ impl Simulation {
     }
 
     /// One client's turn, in its own folder.
-    fn visit(&self, turn: Turn, asked: &[u32], broadcast: &[u8], on_step: &(dyn Fn() + Sync)) -> Result<Answer> {
+    fn visit(&self, turn: Turn, opening: Opening<'_>, on_step: &(dyn Fn() + Sync)) -> Result<Answer> {
         let client = turn.client as usize;
         let generator = self.training.step.generator();
         let (arch, device) = (generator.arch(), generator.device());
@@ -168,7 +168,7 @@ impl Simulation {
         let moments = self.moments(client, device)?;
         let mut state: OptimiserState = client_files::load_state(folder, before, arch, self.training.seed, device)?;
         let mut global = client_files::load_global(folder, before, &self.training.session, self.server.mada())?;
-        let answer = self.training.local_round(turn, &moments, &mut state, &mut global, asked, broadcast, on_step)?;
+        let answer = self.training.local_round(turn, &moments, &mut state, &mut global, opening, on_step)?;
         client_files::save_state(folder, turn.round, arch, self.training.seed, &state)?;
         client_files::save_global(folder, turn.round, &self.training.session, &global)?;
         Ok(answer)
