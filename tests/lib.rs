@@ -2,6 +2,7 @@
 
 pub mod forge;
 pub mod model;
+pub mod tiny;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

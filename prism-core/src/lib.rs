@@ -7,6 +7,7 @@
 
 pub mod arch;
 pub mod artifact;
+pub mod codec;
 pub mod error;
 pub mod file;
 pub mod frozen;

@@ -1,7 +1,7 @@
-//! A binary range coder for masks whose density is not one half.
+//! A binary range coder: of masks whose density is not one half, and under the codecs of the federation's messages.
 //!
-//! Every bit of a layer is coded with the same 16-bit probability, so the output comes within a few bytes of
-//! `n * entropy(ones / n)` bits. It is the carry-propagating coder of Martin (1979) in the 32-bit form that LZMA made
+//! Every bit is coded with a 16-bit probability, so the output comes within a few bytes of the sum of `-log2 P(bit)`. In an
+//! artifact a whole layer shares one probability ([`encode`]); messages give each bit its own ([`Encoder`]). It is the carry-propagating coder of Martin (1979) in the 32-bit form that LZMA made
 //! common, small enough for `FORMAT.md` to spell out:
 //!
 //! ```text
@@ -40,10 +40,10 @@ pub fn encode(bits: &LayerBits, p: u16) -> Vec<u8> {
 /// # Errors
 /// A clause that says what is wrong, if `bytes` is not exactly what [`encode`] makes of `len` bits under `p`.
 pub fn decode(bytes: &[u8], len: usize, p: u16) -> Result<LayerBits, String> {
-    let mut decoder = Decoder::new(bytes, p)?;
+    let mut decoder = Decoder::new(bytes)?;
     let mut bits = LayerBits::repeat(false, len);
     for index in 0..len {
-        if decoder.take().ok_or_else(|| format!("its range-coded bits end at bit {index} of {len}"))? {
+        if decoder.take(p).ok_or_else(|| format!("its range-coded bits end at bit {index} of {len}"))? {
             bits.set(index, true);
         }
     }
@@ -57,7 +57,8 @@ fn bound(range: u32, p: u16) -> u32 {
     ((u64::from(range) * u64::from(p)) >> 16) as u32
 }
 
-struct Encoder {
+/// Codes bits one after another, each under a probability that the decoder will know as well.
+pub struct Encoder {
     low: u64,
     range: u32,
     /// The last byte moved out of `low`, held back because a carry may still reach it.
@@ -74,7 +75,8 @@ impl Default for Encoder {
 }
 
 impl Encoder {
-    fn put(&mut self, bit: bool, p: u16) {
+    /// Codes `bit`, which is 1 with probability `p` / 65536; `p` is at least 1.
+    pub fn put(&mut self, bit: bool, p: u16) {
         let bound = bound(self.range, p);
         if bit {
             self.range = bound;
@@ -103,7 +105,8 @@ impl Encoder {
         self.low = (self.low & 0x00FF_FFFF) << 8;
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    /// The code.
+    pub fn finish(mut self) -> Vec<u8> {
         (0..5).for_each(|_| self.shift());
         // The first byte moved out is the initial `held`, which no carry can reach: always 0.
         self.out.remove(0);
@@ -111,23 +114,28 @@ impl Encoder {
     }
 }
 
-struct Decoder<'a> {
+/// Reads what an [`Encoder`] wrote, given the same probabilities.
+pub struct Decoder<'a> {
     code: u32,
     range: u32,
-    p: u16,
     rest: &'a [u8],
 }
 
 impl<'a> Decoder<'a> {
-    fn new(bytes: &'a [u8], p: u16) -> Result<Self, String> {
+    /// A decoder of `bytes`.
+    ///
+    /// # Errors
+    /// If they are shorter than any code.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, String> {
         let (first, rest) = bytes
             .split_first_chunk::<4>()
             .ok_or_else(|| format!("its range-coded bits have {} bytes, and the shortest code has 4", bytes.len()))?;
-        Ok(Decoder { code: u32::from_be_bytes(*first), range: u32::MAX, p, rest })
+        Ok(Decoder { code: u32::from_be_bytes(*first), range: u32::MAX, rest })
     }
 
-    fn take(&mut self) -> Option<bool> {
-        let bound = bound(self.range, self.p);
+    /// The next bit, which is 1 with probability `p` / 65536, or `None` where the code ends.
+    pub fn take(&mut self, p: u16) -> Option<bool> {
+        let bound = bound(self.range, p);
         let bit = self.code < bound;
         if bit {
             self.range = bound;
@@ -144,8 +152,11 @@ impl<'a> Decoder<'a> {
         Some(bit)
     }
 
-    /// The encoder ends by writing `low` itself, so the decoder must stand at a code of 0 with nothing left.
-    fn finish(self) -> Result<(), String> {
+    /// Ends the code: the encoder writes `low` itself last, so the decoder must stand at a code of 0 with nothing left.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn finish(self) -> Result<(), String> {
         if !self.rest.is_empty() {
             return Err(format!("{} bytes follow its range-coded bits", self.rest.len()));
         }

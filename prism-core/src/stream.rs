@@ -36,8 +36,12 @@ pub enum Purpose {
     TrainMask,
     /// Which classes a local training step draws (`round`, `client`, `index` = step).
     TrainClass,
-    /// The mask that a client sends up (`round`, `client`, `layer`).
+    /// The private choices of a simulated client's update (`round`, `client`); real clients use no named stream for them.
     UplinkMask,
+    /// Candidate masks of a block of weights, shared by client and server (`round`, `client`, `index` = first weight).
+    MrcCandidate,
+    /// The key that two simulated clients share under blinded sums (`round`, `client`, `index` = the two, smaller first).
+    SumBlind,
     /// MADA's mask drawn from the old theta (`round`, `layer`).
     MadaOld,
     /// MADA's mask drawn from the aggregate (`round`, `layer`).
@@ -75,6 +79,8 @@ impl Purpose {
             Purpose::TrainMask => "train-mask",
             Purpose::TrainClass => "train-class",
             Purpose::UplinkMask => "uplink-mask",
+            Purpose::MrcCandidate => "mrc-candidate",
+            Purpose::SumBlind => "sum-blind",
             Purpose::MadaOld => "mada-old",
             Purpose::MadaNew => "mada-new",
             Purpose::ClientSample => "client-sample",

@@ -11,6 +11,7 @@
 
 pub mod bench;
 pub mod cli;
+pub mod codec_settings;
 pub mod data;
 pub mod encoder_training;
 pub mod federation;

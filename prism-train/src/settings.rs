@@ -11,6 +11,7 @@ use prism_core::artifact::MaskRule;
 use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::codec_settings::CodecSettings;
 use crate::partition::Partition;
 
 /// Most bytes that a settings file may have.
@@ -63,6 +64,11 @@ pub struct Settings {
     /// PRISM-alpha: share of the layers, counted from the output, whose scores cross as 32-bit numbers
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, help_heading = "Federation")]
     pub alpha: f64,
+
+    /// What crosses the wire, and how.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub wire: CodecSettings,
 
     /// Base width of the generator; weights grow with its square
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Model")]
@@ -202,6 +208,7 @@ impl Settings {
         if !(self.lr > 0.0 && self.lr <= 100.0) {
             return refuse("lr", self.lr.to_string(), "a number above 0 and at most 100, such as 0.1");
         }
+        self.wire.validate(self.clients)?;
         // The data set may still change channels and classes; the rest of the shape is settled here, before it loads.
         Ok(self.architecture(self.channels.unwrap_or(1), 0).validate()?)
     }
@@ -322,6 +329,7 @@ mod tests {
             ["--image-size", "33"],
             ["--ngf", "0"],
             ["--channels", "2"],
+            ["--kl-weight", "-1"],
             ["--seed", "18446744073709551615"],
         ] {
             let refused = Settings::resolve(&parse(&[&flags.join("=")]), None).and_then(|settings| settings.validate());

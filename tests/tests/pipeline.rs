@@ -1,49 +1,10 @@
 //! The whole way, by the programs that users run: train, resume, export, draw; the same bytes however it went.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-use prism_tests::{command, run, succeed};
-
-/// A federation small enough for a debug build: seconds, not minutes.
-const TINY: [&str; 21] = [
-    "--dataset",
-    "strokes",
-    "--limit",
-    "80",
-    "--image-size",
-    "16",
-    "--ngf",
-    "4",
-    "--latent",
-    "16",
-    "--clients",
-    "2",
-    "--rounds",
-    "3",
-    "--local-steps",
-    "2",
-    "--batch-size",
-    "8",
-    "--encoder",
-    "random:1",
-    "--quiet",
-];
-
-fn tiny<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    TINY.iter().copied().chain(more.iter().copied()).collect()
-}
-
-/// Trains in `folder/NAME` and returns the artifact's bytes.
-fn train(folder: &Path, name: &str, more: &[&str]) -> Vec<u8> {
-    succeed("prism-train", folder, &tiny(&[&["--out", name], more].concat()));
-    artifact(&folder.join(name))
-}
-
-fn artifact(run: &Path) -> Vec<u8> {
-    fs::read(run.join("model.safetensors.zst")).expect("a finished run has an artifact")
-}
+use prism_tests::tiny::{artifact, kill_in_mid_run, tiny, train};
+use prism_tests::{run, succeed};
 
 #[test]
 fn a_run_leaves_everything_that_the_readme_promises() {
@@ -108,20 +69,6 @@ fn a_run_killed_at_any_moment_resumes_to_the_same_bytes() {
         let lines = fs::read_to_string(folder.path().join(&name).join("metrics.jsonl")).unwrap().lines().count();
         assert_eq!(lines, 4, "each round is reported once");
     }
-}
-
-/// Starts a run and kills it `milliseconds` after its settings are on disk.
-fn kill_in_mid_run(folder: &Path, arguments: &[&str], name: &str, milliseconds: u64) {
-    let mut child = command("prism-train", folder, arguments).spawn().unwrap();
-    let settings = folder.join(name).join("settings.toml");
-    let patience = Instant::now();
-    while !settings.exists() && patience.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    std::thread::sleep(Duration::from_millis(milliseconds));
-    // A run that ended before the signal is resumed all the same, which must change nothing.
-    let _ = child.kill();
-    child.wait().unwrap();
 }
 
 #[test]

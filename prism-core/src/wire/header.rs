@@ -13,10 +13,11 @@
 use sha2::{Digest, Sha256};
 
 use super::{Session, first_eight};
+use crate::codec::Uplink;
 use crate::error::{Error, Result};
 
 /// Version of the message format; a reader accepts no other.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 50;
 
@@ -30,6 +31,8 @@ pub enum Kind {
     Broadcast,
     /// Client to server: its mask.
     Update,
+    /// Client to server: the key that it shares with a client which fell out of the sum.
+    Reveal,
 }
 
 impl Kind {
@@ -37,7 +40,8 @@ impl Kind {
         match byte {
             1 => Ok(Kind::Broadcast),
             2 => Ok(Kind::Update),
-            _ => Err(refuse(format!("its kind is {byte}; this version knows 1 (broadcast) and 2 (update)"))),
+            3 => Ok(Kind::Reveal),
+            _ => Err(refuse(format!("its kind is {byte}; this version knows 1 (broadcast), 2 (update), 3 (reveal)"))),
         }
     }
 
@@ -45,6 +49,7 @@ impl Kind {
         match self {
             Kind::Broadcast => 1,
             Kind::Update => 2,
+            Kind::Reveal => 3,
         }
     }
 
@@ -52,29 +57,59 @@ impl Kind {
         match self {
             Kind::Broadcast => "a broadcast",
             Kind::Update => "an update",
+            Kind::Reveal => "a revealed key",
         }
     }
 }
 
-/// How the payload's numbers are written.
+/// How the payload is written: an update's codec, or a broadcast's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Codec {
     /// Scores as 4-byte floats, mask bits packed eight to a byte.
     Raw,
+    /// Mask bits through the range coder.
+    Entropy,
+    /// Mask by minimal random coding.
+    Mrc,
+    /// Mask under blinds that cancel in the sum.
+    Sums,
+    /// Records of the rounds since the receiver's state.
+    Replay,
+    /// The whole state on a grid.
+    Snapshot,
 }
 
 impl Codec {
-    fn from_byte(byte: u8) -> Result<Self> {
-        match byte {
-            0 => Ok(Codec::Raw),
-            _ => Err(refuse(format!("its codec is {byte}; this version reads 0 (raw) only: update the receiver"))),
-        }
+    fn from_byte(kind: Kind, byte: u8) -> Result<Self> {
+        let known = match kind {
+            Kind::Update => &[Codec::Raw, Codec::Entropy, Codec::Mrc, Codec::Sums][..],
+            Kind::Broadcast => &[Codec::Raw, Codec::Replay, Codec::Snapshot],
+            Kind::Reveal => &[Codec::Raw],
+        };
+        let codec = known.get(usize::from(byte)).copied();
+        codec.ok_or_else(|| {
+            refuse(format!("its codec is {byte}; this version knows 0 to {}: update the receiver", known.len() - 1))
+        })
     }
 
     fn byte(self) -> u8 {
         match self {
             Codec::Raw => 0,
+            Codec::Entropy | Codec::Replay => 1,
+            Codec::Mrc | Codec::Snapshot => 2,
+            Codec::Sums => 3,
+        }
+    }
+}
+
+impl From<Uplink> for Codec {
+    fn from(uplink: Uplink) -> Self {
+        match uplink {
+            Uplink::Raw => Codec::Raw,
+            Uplink::Entropy => Codec::Entropy,
+            Uplink::Mrc => Codec::Mrc,
+            Uplink::Sums => Codec::Sums,
         }
     }
 }
@@ -99,7 +134,22 @@ pub struct Header {
 }
 
 impl Header {
-    pub(super) fn new(session: &Session, kind: Kind, codec: Codec, round: u32, client: u32) -> Self {
+    /// The header of an update under the session's codec.
+    pub fn update(session: &Session, round: u32, client: u32) -> Self {
+        Self::new(session, Kind::Update, session.uplink().into(), round, client)
+    }
+
+    /// The header of a broadcast in the form of `codec`.
+    pub fn broadcast(session: &Session, codec: Codec, round: u32) -> Self {
+        Self::new(session, Kind::Broadcast, codec, round, 0)
+    }
+
+    /// The header of a client's revealed key.
+    pub fn reveal(session: &Session, round: u32, client: u32) -> Self {
+        Self::new(session, Kind::Reveal, Codec::Raw, round, client)
+    }
+
+    fn new(session: &Session, kind: Kind, codec: Codec, round: u32, client: u32) -> Self {
         let (architecture, seed) = (session.digest, session.seed);
         // An architecture has at most 21 layers, so the count of score layers fits.
         let score_layers = session.score_layers as u16;
@@ -123,9 +173,10 @@ impl Header {
         }
         let [kind] = fields.take();
         let [codec] = fields.take();
+        let kind = Kind::from_byte(kind)?;
         let header = Header {
-            kind: Kind::from_byte(kind)?,
-            codec: Codec::from_byte(codec)?,
+            kind,
+            codec: Codec::from_byte(kind, codec)?,
             round: u32::from_le_bytes(fields.take()),
             client: u32::from_le_bytes(fields.take()),
             score_layers: u16::from_le_bytes(fields.take()),
@@ -137,7 +188,7 @@ impl Header {
     }
 
     /// Appends `payload` to the header's bytes and fills in length and checksum.
-    pub(super) fn seal(&self, payload: &[u8]) -> Vec<u8> {
+    pub fn seal(&self, payload: &[u8]) -> Vec<u8> {
         let mut message = Vec::with_capacity(HEADER_BYTES + payload.len());
         message.extend_from_slice(&MAGIC);
         message.extend_from_slice(&VERSION.to_le_bytes());
@@ -165,6 +216,12 @@ impl Header {
                 "its architecture has the digest {:016x} and the receiver's has {:016x}: give both sides the same settings",
                 u64::from_be_bytes(self.architecture),
                 u64::from_be_bytes(wanted.architecture)
+            )));
+        }
+        if self.codec != wanted.codec {
+            return Err(refuse(format!(
+                "its codec is {:?} and the receiver waits for {:?}: give both sides the same --uplink and --downlink",
+                self.codec, wanted.codec
             )));
         }
         let numbers = [

@@ -2,35 +2,50 @@
 //!
 //! ```text
 //! header (50 bytes)                                            payload
-//! "PRSM" version kind codec round client score-layers          broadcast: every layer's scores
-//! architecture seed payload-length checksum                    update: every layer's mask bits; the last
-//!                                                              `score-layers` layers as scores (PRISM-alpha)
+//! "PRSM" version kind codec round client score-layers          update: a coded mask; the last `score-layers` layers
+//! architecture seed payload-length checksum                            as scores (PRISM-alpha)
+//!                                                              broadcast: scores, or records of the rounds that the
+//!                                                                      receiver has not seen, or a snapshot
 //! ```
 //!
-//! All numbers are little-endian; `FORMAT.md` lists every byte. Both ends know the payload's exact length before the first
-//! byte arrives, because they agreed on a [`Session`]; so a reader never allocates what a message merely claims.
+//! All numbers are little-endian; `FORMAT.md` lists every byte. Both ends agreed on a [`Session`] beforehand, so a reader
+//! never allocates what a message merely claims.
 //!
 //! ```
 //! use prism_core::Architecture;
-//! use prism_core::wire::{Broadcast, Session};
+//! use prism_core::codec::{Blinds, PrivateSource};
+//! use prism_core::wire::{Session, Update};
 //! let arch = Architecture { image_size: 8, channels: 1, ngf: 1, latent: 2, classes: 0, label_scale: 3.0 };
 //! let scores: Vec<_> = arch.layers().iter().map(|layer| vec![0.5; layer.weights()]).collect();
-//! let session = Session::new(&arch, 7, 0)?;
-//! let bytes = Broadcast { round: 3, scores }.encode(&session);
-//! assert_eq!(Broadcast::decode(&bytes, &session, 3)?.scores[0][0], 0.5);
+//! let session = Session::new(&arch, 7, 0)?.with_codecs("mrc".parse()?, "relay".parse()?);
+//! let prior = session.prior(&scores);
+//! let private = PrivateSource::new([1; 32]); // thirty-two random bytes of the operating system
+//! let bytes = Update::encode(&session, (3, 0), &scores, &prior, &private, &Blinds::default(), 1);
+//! assert_eq!(Update::decode(&bytes, &session, &prior, 3, 0)?.mask.len(), session.weights());
 //! # Ok::<(), prism_core::Error>(())
 //! ```
 
+mod broadcast;
+mod downlink;
 mod header;
-mod message;
+mod payload;
+pub mod record;
+mod reveal;
+mod update;
 
 use sha2::{Digest, Sha256};
 
+pub use broadcast::{Broadcast, state_digest};
+pub use downlink::Downlink;
 pub use header::{Codec, HEADER_BYTES, Header, Kind, VERSION};
-pub use message::{Broadcast, LayerUpdate, Update};
+pub use record::Record;
+pub use reveal::Reveal;
+pub use update::Update;
 
 use crate::arch::{Architecture, Layer};
+use crate::codec::{Prior, Uplink};
 use crate::error::{Error, Result};
+use crate::stream::{Purpose, StreamId};
 
 /// What server and clients agreed on before the first round.
 #[derive(Clone, Debug)]
@@ -39,11 +54,13 @@ pub struct Session {
     seed: u64,
     score_layers: usize,
     layers: Vec<Layer>,
+    uplink: Uplink,
+    downlink: Downlink,
 }
 
 impl Session {
     /// A federation over `arch` with frozen weights from `seed`, whose updates carry the last `score_layers` layers as
-    /// real scores (PRISM-alpha) and the others as masks; 0 for plain PRISM.
+    /// real scores (PRISM-alpha) and the others as masks; 0 for plain PRISM. Masks go up raw, scores go down as floats.
     ///
     /// # Errors
     /// [`Error::Usage`] if the architecture is out of its limits or has fewer than `score_layers` layers.
@@ -56,7 +73,78 @@ impl Session {
                 layers.len()
             )));
         }
-        Ok(Session { digest: architecture_digest(arch), seed, score_layers, layers })
+        let (uplink, downlink) = (Uplink::Raw, Downlink::Scores);
+        Ok(Session { digest: architecture_digest(arch), seed, score_layers, layers, uplink, downlink })
+    }
+
+    /// The same session under other codecs.
+    pub fn with_codecs(mut self, uplink: Uplink, downlink: Downlink) -> Self {
+        (self.uplink, self.downlink) = (uplink, downlink);
+        self
+    }
+
+    /// Refuses codecs that exclude each other.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming them, and what to choose instead.
+    pub fn check(&self) -> Result<()> {
+        if self.uplink == Uplink::Sums && self.downlink == Downlink::Relay {
+            return Err(Error::usage(
+                "--uplink sums hides each client's mask and --downlink relay passes it on; choose --downlink counts",
+            ));
+        }
+        if self.uplink == Uplink::Sums && self.score_layers > 0 {
+            return Err(Error::usage(format!(
+                "--uplink sums adds up bits, and alpha sends the scores of {} layers; choose --alpha 0, or another --uplink",
+                self.score_layers
+            )));
+        }
+        Ok(())
+    }
+
+    /// How masks go up.
+    pub fn uplink(&self) -> Uplink {
+        self.uplink
+    }
+
+    /// How the state goes down.
+    pub fn downlink(&self) -> Downlink {
+        self.downlink
+    }
+
+    /// Seed of the frozen weights and root of the shared streams.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Number of weights in all layers.
+    pub fn weights(&self) -> usize {
+        self.layers.iter().map(Layer::weights).sum()
+    }
+
+    /// Number of weights in the layers that cross as masks.
+    pub fn mask_weights(&self) -> usize {
+        self.mask_layers().iter().map(Layer::weights).sum()
+    }
+
+    /// The layers that cross as masks: all but the last [`Session::score_layers`].
+    pub fn mask_layers(&self) -> &[Layer] {
+        &self.layers[..self.layers.len() - self.score_layers]
+    }
+
+    /// The entries of `layers`, one per layer of the architecture, that belong to layers which cross as scores.
+    pub fn score_layers_of<'a, T>(&self, layers: &'a [T]) -> &'a [T] {
+        &layers[self.layers.len() - self.score_layers..]
+    }
+
+    /// The prior of masks after `scores`, one vector per layer.
+    pub fn prior(&self, scores: &[Vec<f32>]) -> Prior {
+        Prior::new(scores[..self.mask_layers().len()].iter().flatten())
+    }
+
+    /// The stream of the candidates that `client` and server share in `round`.
+    pub fn candidates(&self, round: u32, client: u32) -> StreamId {
+        StreamId::new(self.seed, Purpose::MrcCandidate).round(round.into()).client(client.into())
     }
 
     /// The masked layers, in the order of the architecture.
@@ -73,20 +161,12 @@ impl Session {
     pub fn is_score_layer(&self, index: usize) -> bool {
         index + self.score_layers >= self.layers.len()
     }
+}
 
-    /// Exact length in bytes of a broadcast.
-    pub fn broadcast_bytes(&self) -> usize {
-        HEADER_BYTES + self.layers.iter().map(|layer| 4 * layer.weights()).sum::<usize>()
-    }
-
-    /// Exact length in bytes of an update under [`Codec::Raw`].
-    pub fn update_bytes(&self) -> usize {
-        let bytes = |(index, layer): (usize, &Layer)| match self.is_score_layer(index) {
-            true => 4 * layer.weights(),
-            false => layer.weights().div_ceil(8),
-        };
-        HEADER_BYTES + self.layers.iter().enumerate().map(bytes).sum::<usize>()
-    }
+/// Checks everything outside the payload and returns the payload.
+fn open<'a>(bytes: &'a [u8], wanted: &Header) -> Result<&'a [u8]> {
+    Header::parse(bytes)?.expect(wanted)?;
+    Ok(&bytes[HEADER_BYTES..])
 }
 
 /// The first 8 bytes of SHA-256 over `prism-architecture-v1`, a zero byte, then image size, channels, ngf, latent and

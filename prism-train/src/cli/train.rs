@@ -62,7 +62,7 @@ fn print(outcome: &Outcome, args: &TrainArgs) -> Result<()> {
     println!("{}", samples.display());
     if !args.quiet {
         eprintln!("model    {} ({bytes} bytes)", model.display());
-        eprintln!("traffic  {} bytes up, {} bytes down", outcome.uplink_bytes, outcome.downlink_bytes);
+        eprintln!("{}", outcome.traffic);
         eprintln!("next     cargo run --release --bin prism-infer -- --n 64 --model {}", model.display());
     }
     Ok(())

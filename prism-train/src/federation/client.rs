@@ -2,22 +2,24 @@
 //!
 //! ```text
 //! repeat E times:   M ~ Bernoulli(sigmoid(s));  loss = distance of moments(encoder(generator(z; w * M)));  Adam on s
+//!                   (with a penalty toward the broadcast scores, if `--kl-weight` asks for one)
 //! answer:           M_k ~ Bernoulli(sigmoid(s)),   or s itself for PRISM-alpha's last layers
 //! ```
 //!
 //! Source: PRISM, section 3.2 and algorithm 1. A client's images enter through its feature moments only.
 
-use candle_core::Var;
+use candle_core::{Tensor, Var};
+use prism_core::codec::{Blind, Blinds, Prior, PrivateSource, Uplink};
 use prism_core::stream::{Purpose, StreamId};
-use prism_core::wire::{Broadcast, LayerUpdate, Session, Update};
+use prism_core::wire::{Session, Update};
 use prism_nn::Result;
 use prism_nn::adam::Adam;
 use prism_nn::generator::latents;
 use prism_nn::step::{LossAndGradients, TrainingStep};
 
-use super::divergence::kl_bits;
+use super::global::Global;
 use super::optimiser::OptimiserState;
-use super::server::draw_layer;
+use super::penalty;
 use crate::moments::ClientMoments;
 
 /// What all clients share: the frozen networks and the settings of local training.
@@ -36,6 +38,36 @@ pub struct LocalTraining {
     pub classes_per_step: usize,
     /// What clients and server agreed on: the architecture, the seed, and which layers cross as scores.
     pub session: Session,
+    /// Price of a nat of divergence from the broadcast scores, in units of the loss; 0 for none.
+    pub kl_weight: f64,
+    /// Where a client's choice of its mask comes from.
+    pub choice: Choice,
+}
+
+/// Where the randomness comes from with which a client chooses the mask that it sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Choice {
+    /// From a stream of the seed: the run can be repeated to the byte, and whoever knows the seed knows the choice.
+    #[default]
+    Seed,
+    /// From the operating system, as a real client must: no two runs are alike.
+    System,
+}
+
+impl Choice {
+    fn source(self, turn: Turn, seed: u64) -> Result<PrivateSource> {
+        match self {
+            Choice::Seed => Ok(PrivateSource::simulated(turn.stream(seed, Purpose::UplinkMask))),
+            Choice::System => {
+                let mut key = [0; 32];
+                getrandom::fill(&mut key).map_err(|e| {
+                    prism_core::Error::usage(format!("the system gives no random numbers ({e}); choose --choice seed"))
+                })?;
+                Ok(PrivateSource::new(key))
+            }
+        }
+    }
 }
 
 /// A client's answer, and what it reports about its own training.
@@ -44,8 +76,20 @@ pub struct Answer {
     pub bytes: Vec<u8>,
     /// Mean loss over the local steps.
     pub loss: f64,
-    /// Mean over weights of KL(client's theta || broadcast theta), in bits: the least that an update can cost.
+    /// Mean over weights of KL(client's theta || broadcast theta), in bits: what an update costs at least that shares
+    /// randomness with the server. Over the layers that cross as masks, as is the next.
     pub kl_bits_per_weight: f64,
+    /// Mean over weights of the cross-entropy, in bits: what an update costs at least that shares only the prior.
+    pub cross_entropy_bits_per_weight: f64,
+}
+
+/// How a round begins for a client.
+#[derive(Clone, Copy)]
+pub struct Opening<'a> {
+    /// The server's message.
+    pub broadcast: &'a [u8],
+    /// All clients of the round.
+    pub asked: &'a [u32],
 }
 
 /// One client in one round.
@@ -58,13 +102,22 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// The key that this client and `peer` share in this round under blinded sums. Simulated: real clients agree on it by an
+    /// exchange of keys that the server cannot follow.
+    pub fn shared_key(self, peer: u32, seed: u64) -> [u8; 32] {
+        let (low, high) = (self.client.min(peer), self.client.max(peer));
+        let id = StreamId::new(seed, Purpose::SumBlind).round(self.round.into());
+        id.client(low.into()).index(high.into()).key()
+    }
+
     fn stream(self, seed: u64, purpose: Purpose) -> StreamId {
         StreamId::new(seed, purpose).round(self.round.into()).client(self.client.into())
     }
 }
 
 impl LocalTraining {
-    /// Takes a client through its round: from the server's broadcast to its answer. `state` stays with the client.
+    /// Takes a client through its round: from the server's broadcast to its answer. `state`, and `global`, the client's copy
+    /// of what everybody knows, stay with the client.
     ///
     /// # Errors
     /// If the broadcast is not one of this round and architecture, if the computation fails, or if the loss is not finite.
@@ -73,23 +126,44 @@ impl LocalTraining {
         turn: Turn,
         moments: &ClientMoments,
         state: &mut OptimiserState,
-        broadcast: &[u8],
+        global: &mut Global,
+        opening: Opening<'_>,
         on_step: &(dyn Fn() + Sync),
     ) -> Result<Answer> {
-        let start = Broadcast::decode(broadcast, &self.session, turn.round)?.scores;
-        let scores = self.step.generator().scores_from(start.iter().cloned())?;
+        global.receive(opening.broadcast, turn.round)?;
+        let scores = self.step.generator().scores_from(global.scores().iter().cloned())?;
+        let known = scores.iter().map(|s| s.as_tensor().copy()).collect::<candle_core::Result<Vec<_>>>()?;
         let mut loss = 0.0;
         for step in 0..self.local_steps {
-            loss += self.local_step(turn, step, moments, state, &scores)?;
+            loss += self.local_step(turn, step, moments, state, &scores, &known)?;
             on_step();
         }
         let learned: Vec<Vec<f32>> =
             scores.iter().map(|s| s.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
-        let update = Update { round: turn.round, client: turn.client, layers: self.answer_layers(turn, &learned) };
+        self.answer(turn, &learned, &global.prior(), &self.blinds(turn, opening.asked), loss / self.local_steps as f64)
+    }
+
+    /// What hides this client's mask in the sum over `asked`, where the session sums.
+    fn blinds(&self, turn: Turn, asked: &[u32]) -> Blinds {
+        if self.session.uplink() != Uplink::Sums {
+            return Blinds::default();
+        }
+        let peers = asked.iter().filter(|&&peer| peer != turn.client);
+        let blind = |&peer: &u32| Blind { key: turn.shared_key(peer, self.seed), added: turn.client < peer };
+        Blinds { clients: asked.len(), peers: peers.map(blind).collect() }
+    }
+
+    /// The update that `learned` scores make, and what it would cost at least.
+    fn answer(&self, turn: Turn, learned: &[Vec<f32>], prior: &Prior, blinds: &Blinds, loss: f64) -> Result<Answer> {
+        let private = self.choice.source(turn, self.seed)?;
+        let who = (turn.round, turn.client);
+        let masks = learned[..self.session.mask_layers().len()].concat();
+        let weights = masks.len().max(1) as f64;
         Ok(Answer {
-            bytes: update.encode(&self.session),
-            loss: loss / self.local_steps as f64,
-            kl_bits_per_weight: kl_bits(&learned, &start),
+            bytes: Update::encode(&self.session, who, learned, prior, &private, blinds, rayon::current_num_threads()),
+            loss,
+            kl_bits_per_weight: prior.divergence(&masks) / weights,
+            cross_entropy_bits_per_weight: prior.cross_entropy(&masks) / weights,
         })
     }
 
@@ -101,6 +175,7 @@ impl LocalTraining {
         moments: &ClientMoments,
         state: &mut OptimiserState,
         scores: &[Var],
+        known: &[Tensor],
     ) -> Result<f64> {
         let stream = |purpose| turn.stream(self.seed, purpose).index(step);
         let groups = moments.choose_groups(self.classes_per_step, &mut stream(Purpose::TrainClass).open());
@@ -109,7 +184,7 @@ impl LocalTraining {
         let z = latents(generator.arch(), stream(Purpose::TrainLatent), &labels, generator.device())?;
 
         let masks = stream(Purpose::TrainMask);
-        let LossAndGradients { loss, gradients } = self.step.run(scores, &z, masks, &moments.targets(&groups)?)?;
+        let LossAndGradients { loss, mut gradients } = self.step.run(scores, &z, masks, &moments.targets(&groups)?)?;
         if !loss.is_finite() {
             return Err(prism_core::Error::Usage(format!(
                 "the loss of client {} in round {} is {loss}; choose a smaller --lr than {}",
@@ -117,16 +192,12 @@ impl LocalTraining {
             ))
             .into());
         }
+        if self.kl_weight > 0.0 {
+            for ((gradient, score), known) in gradients.iter_mut().zip(scores).zip(known) {
+                *gradient = (&*gradient + penalty::gradient(self.kl_weight, score, known)?)?;
+            }
+        }
         state.step(&self.adam, scores, &gradients)?;
         Ok(loss)
-    }
-
-    fn answer_layers(&self, turn: Turn, learned: &[Vec<f32>]) -> Vec<LayerUpdate> {
-        let id = turn.stream(self.seed, Purpose::UplinkMask);
-        let layer = |(i, scores): (usize, &Vec<f32>)| match self.session.is_score_layer(i) {
-            false => LayerUpdate::Bits(draw_layer(id.layer(i as u64), scores)),
-            true => LayerUpdate::Scores(scores.clone()),
-        };
-        learned.iter().enumerate().map(layer).collect()
     }
 }

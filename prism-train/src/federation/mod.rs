@@ -2,13 +2,20 @@
 
 pub mod client;
 pub mod divergence;
+pub mod global;
+pub mod history;
 mod optimiser;
+pub mod penalty;
 pub mod server;
 mod simulation;
+mod tally;
 mod workers;
 
-pub use client::{Answer, LocalTraining, Turn};
+pub use client::{Answer, Choice, LocalTraining, Opening, Turn};
+pub use global::Global;
+pub use history::History;
 pub use optimiser::OptimiserState;
 pub use server::Server;
-pub use simulation::{Round, Simulation};
+pub use simulation::{Rejected, Round, Simulation, Transit};
+pub use tally::Tally;
 pub use workers::Workers;

@@ -1,48 +1,59 @@
-//! The server's half of the algorithm: broadcast the scores, average what comes back, step by MADA.
+//! The server's half of the algorithm: bring every client to the state of the round, sum what comes back, take the step.
 //!
 //! ```text
-//! theta_hat = mean over clients of M_k, clipped to [0.01, 0.99]
-//! lambda    = hamming(M ~ theta, M' ~ theta_hat) / weights           (MADA; 1 without)
-//! s         <- lambda * logit(theta_hat) + (1 - lambda) * s
+//! broadcast   what this client has not seen yet
+//! absorb      one client's update, if it is one: wrong rounds, runs, clients and repetitions are refused by name
+//! end_round   s <- MADA's step towards the mean of the masks (see [`super::global`])
 //! ```
 //!
-//! Source: PRISM, section 3.3 and algorithm 1. The server sees bytes and nothing else of a client.
+//! Source: PRISM, section 3.3 and algorithm 1. The server sees bytes and nothing else of a client, and its state is a function
+//! of these bytes and the seed.
 
-use prism_core::Result;
-use prism_core::mask::{LayerBits, Mask};
-use prism_core::score::{logit, sample_bits, sigmoid};
-use prism_core::stream::{Purpose, StreamId};
-use prism_core::wire::{Broadcast, LayerUpdate, Session, Update};
+use prism_core::codec::{Prior, Sums, Uplink, counts, steps};
+use prism_core::wire::{Broadcast, Downlink, HEADER_BYTES, Reveal, Session, Update, record};
+use prism_core::{Error, Result};
 
-/// Vote shares are clipped to this distance from 0 and 1, where their logits would be infinite.
-const CLIP: f32 = 0.01;
+use super::global::{Global, advance, keeps_fine_scores};
+use super::history::{Entry, History};
+use super::tally::Tally;
 
 /// The server: the global scores, and what it must know to move them.
 pub struct Server {
     session: Session,
-    seed: u64,
     mada: bool,
+    /// The scores that the steps move; between the points of the grid under `quantised`.
     scores: Vec<Vec<f32>>,
+    /// What clients are told of them.
+    known: Global,
+    history: History,
 }
 
-/// Sum of the updates of one round.
-pub struct Tally {
+/// The answers to one round.
+pub struct Ballot {
     round: u32,
-    answers: u32,
-    layers: Vec<LayerTally>,
+    prior: Prior,
+    tally: Tally,
+    /// Under blinded sums, the clients asked and the sum so far.
+    sums: Option<(Vec<u32>, Sums)>,
+    /// Who answered, with the payload where it will be relayed.
+    updates: Vec<(u32, Vec<u8>)>,
 }
 
-enum LayerTally {
-    /// How many clients keep each weight.
-    Votes(Vec<u32>),
-    /// Sum of the scores that clients sent for a PRISM-alpha layer.
-    Scores(Vec<f64>),
+/// A broadcast for one client.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The message.
+    pub bytes: Vec<u8>,
+    /// What information theory asks for its content, in bits.
+    pub bound_bits: f64,
 }
 
 impl Server {
-    /// A server at `scores`, one vector per layer of the session's architecture.
-    pub fn new(session: Session, seed: u64, mada: bool, scores: Vec<Vec<f32>>) -> Self {
-        Server { session, seed, mada, scores }
+    /// A server after `round` rounds at `scores`, one vector per layer of the session's architecture.
+    pub fn new(session: Session, mada: bool, round: u32, scores: Vec<Vec<f32>>, history: History) -> Self {
+        let known = Global::at(session.clone(), mada, round, scores.clone());
+        let scores = if keeps_fine_scores(session.downlink()) { scores } else { known.scores().to_vec() };
+        Server { session, mada, scores, known, history }
     }
 
     /// The global scores, one vector per layer.
@@ -50,81 +61,157 @@ impl Server {
         &self.scores
     }
 
-    /// The message that opens `round`.
-    pub fn broadcast(&self, round: u32) -> Vec<u8> {
-        Broadcast { round, scores: self.scores.clone() }.encode(&self.session)
+    /// Whether steps are MADA's.
+    pub fn mada(&self) -> bool {
+        self.mada
     }
 
-    /// An empty tally for `round`.
-    pub fn open_tally(&self, round: u32) -> Tally {
-        let layers = self.session.layers().iter().enumerate().map(|(i, layer)| match self.session.is_score_layer(i) {
-            false => LayerTally::Votes(vec![0; layer.weights()]),
-            true => LayerTally::Scores(vec![0.0; layer.weights()]),
+    /// What clients know of them.
+    pub fn known(&self) -> &Global {
+        &self.known
+    }
+
+    /// The records from which lagging clients are brought up to date.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The message that opens the next round for a client that holds the state after round `base`: the records since then
+    /// or a snapshot, whichever is shorter.
+    pub fn broadcast(&self, base: u32) -> Outgoing {
+        let round = self.known.round() + 1;
+        if self.session.downlink() == Downlink::Scores {
+            let bytes = Broadcast::Scores(self.scores.clone()).encode(&self.session, round);
+            return Outgoing { bytes, bound_bits: 32.0 * self.session.weights() as f64 };
+        }
+        let digest = self.known.digest();
+        let replay = self.history.since(base).map(|entries| {
+            let (records, bounds): (Vec<_>, Vec<_>) = entries.map(|e| (e.record.clone(), e.bound_bits)).unzip();
+            let bytes = Broadcast::Replay { base, records, digest }.encode(&self.session, round);
+            Outgoing { bytes, bound_bits: bounds.iter().sum() }
         });
-        Tally { round, answers: 0, layers: layers.collect() }
+        let snapshot = || {
+            let indices = self.known.indices();
+            let bound_bits = steps::entropy_bits(&indices);
+            let bytes = Broadcast::Snapshot { indices, digest }.encode(&self.session, round);
+            Outgoing { bytes, bound_bits }
+        };
+        match replay {
+            // Nobody's first round needs more than the seed, so it is not worth the snapshot's computation.
+            Some(replay) if base + 1 == round => replay,
+            Some(replay) => Some(snapshot()).filter(|s| s.bytes.len() < replay.bytes.len()).unwrap_or(replay),
+            None => snapshot(),
+        }
     }
 
-    /// Decodes one client's answer and adds it.
+    /// An empty ballot for the next round, in which `asked` may answer.
+    pub fn open_ballot(&self, asked: &[u32]) -> Ballot {
+        let (tally, prior) = (Tally::new(&self.session), self.known.prior());
+        let blinded = self.session.uplink() == Uplink::Sums;
+        let sums = blinded.then(|| (asked.to_vec(), Sums::new(self.session.mask_weights(), asked.len())));
+        Ballot { round: self.known.round() + 1, prior, tally, sums, updates: Vec::new() }
+    }
+
+    /// Decodes one client's answer and counts it.
     ///
     /// # Errors
-    /// If the bytes are not an update of this round, this client and this session; the tally is then unchanged.
-    pub fn absorb(&self, tally: &mut Tally, client: u32, bytes: &[u8]) -> Result<()> {
-        let update = Update::decode(bytes, &self.session, tally.round, client)?;
-        for (sum, layer) in tally.layers.iter_mut().zip(&update.layers) {
-            match (sum, layer) {
-                (LayerTally::Votes(votes), LayerUpdate::Bits(bits)) => bits.iter_ones().for_each(|i| votes[i] += 1),
-                (LayerTally::Scores(sums), LayerUpdate::Scores(scores)) => {
-                    sums.iter_mut().zip(scores).for_each(|(sum, &score)| *sum += f64::from(score));
-                }
-                _ => unreachable!("a decoded update has the layer kinds of its session, as the tally has"),
-            }
+    /// If the bytes are not an update of this round, this client and this session, or the client has answered already; the
+    /// ballot is then unchanged.
+    pub fn absorb(&self, ballot: &mut Ballot, client: u32, bytes: &[u8]) -> Result<()> {
+        if ballot.updates.iter().any(|(who, _)| *who == client) {
+            return Err(Error::corrupt(
+                "a message",
+                format!("client {client} has already answered in round {}: only the first answer counts", ballot.round),
+            ));
         }
-        tally.answers += 1;
+        if let Some((asked, sums)) = &mut ballot.sums {
+            sums.add(&Update::decode_sums(bytes, &self.session, asked.len(), ballot.round, client)?);
+        } else {
+            let update = Update::decode(bytes, &self.session, &ballot.prior, ballot.round, client)?;
+            ballot.tally.add(&update);
+        }
+        let relayed = self.session.downlink() == Downlink::Relay;
+        ballot.updates.push((client, if relayed { bytes[HEADER_BYTES..].to_vec() } else { Vec::new() }));
         Ok(())
     }
 
-    /// Ends the round: moves the scores towards the tally and returns MADA's lambda, or `None` if nobody answered.
-    pub fn aggregate(&mut self, tally: Tally) -> Option<f64> {
-        if tally.answers == 0 {
-            return None;
-        }
-        let targets: Vec<Vec<f32>> = tally.layers.into_iter().map(|layer| layer.target(tally.answers)).collect();
-        let lambda = if self.mada { self.mask_distance(tally.round, &targets) } else { 1.0 };
-        for (scores, targets) in self.scores.iter_mut().zip(&targets) {
-            for (score, &target) in scores.iter_mut().zip(targets) {
-                *score = (lambda * f64::from(target) + (1.0 - lambda) * f64::from(*score)) as f32;
-            }
-        }
-        Some(lambda)
+    /// Under blinded sums, the clients that answered and for each of them those whose blinds it must reveal: none otherwise,
+    /// or if all answered, or if nobody did.
+    pub fn missing<'a>(&self, ballot: &'a Ballot) -> impl Iterator<Item = (u32, u32)> + 'a {
+        let asked = ballot.sums.iter().flat_map(|(asked, _)| asked.iter().copied());
+        let answered = move |client: u32| ballot.updates.iter().any(|(who, _)| *who == client);
+        let lost = asked.filter(move |&client| !answered(client));
+        lost.flat_map(move |lost| ballot.updates.iter().map(move |(client, _)| (*client, lost)))
     }
 
-    /// MADA's lambda: the share of weights on which a mask drawn from the old scores and one from the new differ.
-    fn mask_distance(&self, round: u32, targets: &[Vec<f32>]) -> f64 {
-        let draw = |purpose, scores: &[Vec<f32>]| {
-            let id = StreamId::new(self.seed, purpose).round(round.into());
-            Mask::new(scores.iter().enumerate().map(|(i, scores)| draw_layer(id.layer(i as u64), scores)).collect())
+    /// Takes a lost client's blind out of the sum, as far as `client` shared it.
+    ///
+    /// # Errors
+    /// If the bytes are not what `client` reveals in this round about a client that did not answer.
+    pub fn reveal(&self, ballot: &mut Ballot, client: u32, bytes: &[u8]) -> Result<()> {
+        let reveal = Reveal::decode(bytes, &self.session, ballot.round, client)?;
+        if !self.missing(ballot).any(|pair| pair == (client, reveal.lost)) {
+            return Err(Error::corrupt(
+                "a message",
+                format!("client {client} reveals the key of client {}, which nobody asked for", reveal.lost),
+            ));
+        }
+        if let Some((_, sums)) = &mut ballot.sums {
+            sums.blind(&reveal.correction());
+        }
+        Ok(())
+    }
+
+    /// Ends the round: moves the scores towards the answers and returns MADA's lambda, or `None` if nobody answered.
+    ///
+    /// `relay_bound` is the sum over answers of KL(client || prior) in bits, the bound of a relay; the server itself cannot
+    /// know it and uses it for its report only.
+    pub fn end_round(&mut self, ballot: Ballot, relay_bound: f64) -> Option<f64> {
+        let Ballot { round, prior, mut tally, sums, updates } = ballot;
+        if let Some((_, sums)) = sums {
+            tally = unblinded(&self.session, &sums, updates.len() as u32);
+        }
+        let silent = tally.answers() == 0;
+        let before = self.known.indices();
+        let lambda = if keeps_fine_scores(self.session.downlink()) {
+            let lambda = advance(&self.session, self.mada, round, &mut self.scores, &tally);
+            self.known = Global::at(self.session.clone(), self.mada, round, self.scores.clone());
+            lambda
+        } else {
+            let lambda = self.known.end_round(&tally);
+            self.scores = self.known.scores().to_vec();
+            lambda
         };
-        let (old, new) = (draw(Purpose::MadaOld, &self.scores), draw(Purpose::MadaNew, targets));
-        old.hamming(&new) as f64 / old.len() as f64
-    }
-}
-
-impl LayerTally {
-    /// The scores that this layer's answers stand for.
-    fn target(self, answers: u32) -> Vec<f32> {
-        match self {
-            LayerTally::Votes(votes) => {
-                let logit_of = |kept| logit((kept as f32 / answers as f32).clamp(CLIP, 1.0 - CLIP));
-                let logits: Vec<f32> = (0..=answers).map(logit_of).collect();
-                votes.into_iter().map(|kept| logits[kept as usize]).collect()
+        let (record, bound_bits) = match self.session.downlink() {
+            Downlink::Scores => return lambda,
+            _ if silent => (Vec::new(), 0.0),
+            Downlink::Counts => (
+                record::counts(&self.session, &prior, tally.answers(), tally.votes(), &tally.mean_scores()),
+                counts::bound_bits(tally.votes(), tally.answers(), &prior) + self.score_bits(1),
+            ),
+            Downlink::Relay => (record::relay(&updates), relay_bound + self.score_bits(updates.len())),
+            Downlink::Quantised(grid) => {
+                let after = self.known.indices();
+                let moved: Vec<i32> = before.iter().zip(&after).map(|(from, to)| to - from).collect();
+                (steps::encode(&before, &after, grid), steps::entropy_bits(&moved))
             }
-            LayerTally::Scores(sums) => sums.into_iter().map(|sum| (sum / f64::from(answers)) as f32).collect(),
-        }
+        };
+        self.history.push(Entry { record, bound_bits });
+        lambda
+    }
+
+    /// Bits of the layers that cross as floats, `copies` times.
+    fn score_bits(&self, copies: usize) -> f64 {
+        32.0 * (copies * (self.session.weights() - self.session.mask_weights())) as f64
     }
 }
 
-/// A mask of one layer, drawn from the stream `id`: each weight kept with probability `sigmoid(score)`.
-pub fn draw_layer(id: StreamId, scores: &[f32]) -> LayerBits {
-    let theta: Vec<f32> = scores.iter().map(|&s| sigmoid(s)).collect();
-    sample_bits(&theta, &mut id.open())
+/// The votes of a blinded sum. Where one is above the number of clients, somebody's blinds were wrong; nobody can say whose, so
+/// the round counts as one that nobody answered.
+fn unblinded(session: &Session, sums: &Sums, answers: u32) -> Tally {
+    let votes = sums.votes();
+    match answers > 0 && votes.iter().all(|&vote| vote <= answers) {
+        true => Tally::from_counts(answers, votes, &[]),
+        false => Tally::new(session),
+    }
 }

@@ -1,12 +1,15 @@
 //! The simulator: all clients and the server in one process, with every message crossing as bytes.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use candle_core::Device;
 use prism_core::stream::{Purpose, StreamId};
+use prism_core::wire::Reveal;
 use prism_nn::Result;
 
-use super::{Answer, LocalTraining, OptimiserState, Server, Turn, Workers};
+use super::server::Outgoing;
+use super::{Answer, LocalTraining, Opening, OptimiserState, Server, Turn, Workers};
 use crate::data::Dataset;
 use crate::moments::ClientMoments;
 use crate::run::client_files::{self, MomentsKey};
@@ -33,6 +36,20 @@ pub struct Simulation {
     pub dropout: f64,
     /// The threads that clients run on.
     pub workers: Workers,
+    /// What happens to an update on its way to the server; nothing, by default. A test's hostile client stands here.
+    pub transit: Option<Transit>,
+}
+
+/// Takes a client's update and says what arrives: the same bytes, others, nothing, or several messages.
+pub type Transit = Box<dyn Fn(Turn, Vec<u8>) -> Vec<Vec<u8>> + Sync + Send>;
+
+/// A message that the server refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejected {
+    /// The client that sent it.
+    pub client: u32,
+    /// Why, in one sentence.
+    pub reason: String,
 }
 
 /// What one round did.
@@ -48,54 +65,112 @@ pub struct Round {
     pub lambda: Option<f64>,
     /// Mean divergence of those who answered, in bits per weight.
     pub kl_bits_per_weight: Option<f64>,
+    /// Mean cross-entropy of those who answered, in bits per weight.
+    pub cross_entropy_bits_per_weight: Option<f64>,
+    /// Messages that were refused, in order.
+    pub rejected: Vec<Rejected>,
     /// Bytes from clients to the server.
     pub uplink_bytes: u64,
     /// Bytes from the server to clients.
     pub downlink_bytes: u64,
+    /// What information theory asks for what the server sent, in bits, all clients together.
+    pub downlink_bound_bits: f64,
 }
 
 impl Simulation {
     /// Runs one round: broadcast, local training, answers, aggregation.
     ///
-    /// `on_step` is called after every local step, from several threads. Each answering client's optimiser state is saved
-    /// under this round; the caller commits them by writing a checkpoint with [`Simulation::client_rounds`].
+    /// `on_step` is called after every local step, from several threads. Each client's optimiser state is saved under this
+    /// round; the caller commits those of the clients that answered by writing a checkpoint with
+    /// [`Simulation::client_rounds`]. A message that the server refuses is reported, and the round goes on without it.
     ///
     /// # Errors
     /// If a client's computation fails or its folder cannot be written. The server has then not moved.
     pub fn round(&mut self, round: u32, on_step: &(dyn Fn() + Sync)) -> Result<Round> {
         let asked = self.sample_clients(round);
         let answering: Vec<u32> = asked.iter().copied().filter(|&client| !self.drops_out(round, client)).collect();
-        let broadcast = self.server.broadcast(round);
-        let answers =
-            self.workers.map(&answering, |&client| self.visit(Turn { round, client }, &broadcast, on_step))?;
-
-        let mut tally = self.server.open_tally(round);
-        for (&client, answer) in answering.iter().zip(&answers) {
-            self.server.absorb(&mut tally, client, &answer.bytes)?;
-            self.client_rounds[client as usize] = round;
-        }
-        Ok(Round {
-            lambda: self.server.aggregate(tally),
-            loss: mean(answers.iter().map(|a| a.loss)),
-            kl_bits_per_weight: mean(answers.iter().map(|a| a.kl_bits_per_weight)),
-            uplink_bytes: answers.iter().map(|a| a.bytes.len() as u64).sum(),
-            downlink_bytes: (broadcast.len() * asked.len()) as u64,
+        let openings = self.openings(&asked);
+        let opening = |client: u32| &openings[&self.base(client)];
+        let answers = self.workers.map(&answering, |&client| {
+            self.visit(Turn { round, client }, Opening { broadcast: &opening(client).bytes, asked: &asked }, on_step)
+        })?;
+        let mut report = Round {
+            downlink_bytes: asked.iter().map(|&client| opening(client).bytes.len() as u64).sum(),
+            downlink_bound_bits: asked.iter().map(|&client| opening(client).bound_bits).sum(),
             asked,
-            answered: answering,
-        })
+            ..Round::default()
+        };
+        self.count(round, &answering, answers, &mut report);
+        Ok(report)
+    }
+
+    /// Counts the answers and ends the round.
+    fn count(&mut self, round: u32, answering: &[u32], answers: Vec<Answer>, report: &mut Round) {
+        let mut ballot = self.server.open_ballot(&report.asked);
+        let mut counted = Vec::new();
+        for (&client, mut answer) in answering.iter().zip(answers) {
+            for bytes in self.arrivals(Turn { round, client }, std::mem::take(&mut answer.bytes)) {
+                report.uplink_bytes += bytes.len() as u64;
+                match self.server.absorb(&mut ballot, client, &bytes) {
+                    Ok(()) => report.answered.push(client),
+                    Err(error) => report.rejected.push(Rejected { client, reason: error.to_string() }),
+                }
+            }
+            if report.answered.last() == Some(&client) {
+                self.client_rounds[client as usize] = round;
+                counted.push(answer);
+            }
+        }
+        let missing: Vec<(u32, u32)> = self.server.missing(&ballot).collect();
+        for (client, lost) in missing {
+            let key = Turn { round, client }.shared_key(lost, self.training.seed);
+            let bytes = Reveal { round, client, lost, key }.encode(&self.training.session);
+            report.uplink_bytes += bytes.len() as u64;
+            if let Err(error) = self.server.reveal(&mut ballot, client, &bytes) {
+                report.rejected.push(Rejected { client, reason: error.to_string() });
+            }
+        }
+        report.loss = mean(counted.iter().map(|a| a.loss));
+        report.kl_bits_per_weight = mean(counted.iter().map(|a| a.kl_bits_per_weight));
+        report.cross_entropy_bits_per_weight = mean(counted.iter().map(|a| a.cross_entropy_bits_per_weight));
+        let divergence: f64 = counted.iter().map(|a| a.kl_bits_per_weight).sum();
+        let weights = self.training.session.mask_weights() as f64;
+        report.lambda = self.server.end_round(ballot, divergence * weights);
+    }
+
+    fn arrivals(&self, turn: Turn, bytes: Vec<u8>) -> Vec<Vec<u8>> {
+        match &self.transit {
+            None => vec![bytes],
+            Some(transit) => transit(turn, bytes),
+        }
+    }
+
+    /// The round after which a client's copy of the global state is: that before its last answer.
+    fn base(&self, client: u32) -> u32 {
+        self.client_rounds[client as usize].saturating_sub(1)
+    }
+
+    /// One message for each state that clients may have.
+    fn openings(&self, clients: &[u32]) -> BTreeMap<u32, Outgoing> {
+        let mut openings = BTreeMap::new();
+        for &client in clients {
+            openings.entry(self.base(client)).or_insert_with_key(|&base| self.server.broadcast(base));
+        }
+        openings
     }
 
     /// One client's turn, in its own folder.
-    fn visit(&self, turn: Turn, broadcast: &[u8], on_step: &(dyn Fn() + Sync)) -> Result<Answer> {
+    fn visit(&self, turn: Turn, opening: Opening<'_>, on_step: &(dyn Fn() + Sync)) -> Result<Answer> {
         let client = turn.client as usize;
         let generator = self.training.step.generator();
         let (arch, device) = (generator.arch(), generator.device());
-        let folder = &self.folders[client];
+        let (folder, before) = (&self.folders[client], self.client_rounds[client]);
         let moments = self.moments(client, device)?;
-        let mut state: OptimiserState =
-            client_files::load_state(folder, self.client_rounds[client], arch, self.training.seed, device)?;
-        let answer = self.training.local_round(turn, &moments, &mut state, broadcast, on_step)?;
+        let mut state: OptimiserState = client_files::load_state(folder, before, arch, self.training.seed, device)?;
+        let mut global = client_files::load_global(folder, before, &self.training.session, self.server.mada())?;
+        let answer = self.training.local_round(turn, &moments, &mut state, &mut global, opening, on_step)?;
         client_files::save_state(folder, turn.round, arch, self.training.seed, &state)?;
+        client_files::save_global(folder, turn.round, &self.training.session, &global)?;
         Ok(answer)
     }
 

@@ -1,7 +1,8 @@
-//! What a client keeps between rounds: its optimiser state and its feature moments, in its own folder.
+//! What a client keeps between rounds: its optimiser state, its copy of the global scores, and its feature moments, in its
+//! own folder.
 //!
 //! Both are loaded when the client takes part and dropped after it, so a run's memory does not grow with the number of
-//! clients. An optimiser state is written under a new name each round; the checkpoint says which name counts, and only
+//! clients. State and scores are written under a new name each round; the checkpoint says which name counts, and only
 //! then are older ones removed. So a run that is killed at any moment resumes from a matching set.
 
 use std::fs;
@@ -10,15 +11,17 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use prism_core::arch::Layer;
 use prism_core::tensor_file::{self, FileKind, NamedTensor};
+use prism_core::wire::Session;
 use prism_core::{Architecture, Error};
 use prism_nn::Result;
 use prism_nn::adam::Moments;
 use serde::{Deserialize, Serialize};
 
-use crate::federation::OptimiserState;
+use crate::federation::{Global, OptimiserState};
 use crate::moments::{ClientMoments, LayerMoments};
 
 const OPTIMISER: FileKind = FileKind { name: "optimiser state", version: 1 };
+const GLOBAL: FileKind = FileKind { name: "global scores", version: 1 };
 const MOMENTS: FileKind = FileKind { name: "feature moments", version: 1 };
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +52,10 @@ struct MomentsDescription {
 
 fn state_path(folder: &Path, round: u32) -> PathBuf {
     folder.join(format!("adam-{round:06}.safetensors"))
+}
+
+fn global_path(folder: &Path, round: u32) -> PathBuf {
+    folder.join(format!("global-{round:06}.safetensors"))
 }
 
 fn moments_path(folder: &Path) -> PathBuf {
@@ -105,17 +112,72 @@ pub fn load_state(
     Ok(OptimiserState::from_layers(description.steps, layers))
 }
 
-/// Removes a client's optimiser states other than that of `round`.
+#[derive(Serialize, Deserialize)]
+struct GlobalDescription {
+    seed: u64,
+    downlink: String,
+    round: u32,
+}
+
+/// Writes what a client knew in `round` of the global scores into its `folder`; nothing under a downlink that sends them
+/// whole each time.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn save_global(folder: &Path, round: u32, session: &Session, global: &Global) -> Result<()> {
+    if session.downlink().grid().is_none() {
+        return Ok(());
+    }
+    make(folder)?;
+    let tensors = session.layers().iter().zip(global.scores()).map(|(layer, scores)| NamedTensor {
+        name: format!("score.{}", layer.name),
+        shape: layer.shape().to_vec(),
+        values: scores.clone(),
+    });
+    let tensors: Vec<_> = tensors.collect();
+    let description =
+        GlobalDescription { seed: session.seed(), downlink: session.downlink().to_string(), round: global.round() };
+    Ok(tensor_file::write(&global_path(folder, round), GLOBAL, &description, &tensors)?)
+}
+
+/// Reads what a client knew in `round` of the global scores; a client that never trained (`round` 0) knows the initial ones.
+///
+/// # Errors
+/// If the file is missing, damaged, or of another run.
+pub fn load_global(folder: &Path, round: u32, session: &Session, mada: bool) -> Result<Global> {
+    if session.downlink().grid().is_none() {
+        return Ok(Global::at(session.clone(), mada, 0, Vec::new()));
+    }
+    if round == 0 {
+        return Ok(Global::initial(session.clone(), mada));
+    }
+    let path = global_path(folder, round);
+    let (description, mut tensors) = tensor_file::read::<GlobalDescription>(&path, GLOBAL)?;
+    let refuse = |why: &str| Error::corrupt(format!("global scores {}", path.display()), why);
+    if description.seed != session.seed() || description.downlink != session.downlink().to_string() {
+        return Err(refuse("they belong to a run of another seed or downlink").into());
+    }
+    let mut take = |layer: &Layer| {
+        let name = format!("score.{}", layer.name);
+        let found = tensors.iter_mut().find(|t| t.name == name && t.shape == layer.shape());
+        found.map(|t| std::mem::take(&mut t.values)).ok_or_else(|| refuse("a layer is missing"))
+    };
+    let scores = session.layers().iter().map(&mut take).collect::<std::result::Result<_, _>>()?;
+    Ok(Global::at(session.clone(), mada, description.round, scores))
+}
+
+/// Removes a client's optimiser states and global scores other than those of `round`.
 ///
 /// # Errors
 /// If the folder cannot be read or a file not removed.
 pub fn remove_other_states(folder: &Path, round: u32) -> Result<()> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
-    let kept = state_path(folder, round);
+    let kept = [state_path(folder, round), global_path(folder, round)];
     for entry in entries {
         let path = entry.map_err(|e| Error::io("read", folder, e))?.path();
-        let is_state = path.file_name().and_then(|n| n.to_str()).is_some_and(|name| name.starts_with("adam-"));
-        if is_state && path != kept {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let is_state = name.starts_with("adam-") || name.starts_with("global-");
+        if is_state && !kept.contains(&path) {
             fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
         }
     }

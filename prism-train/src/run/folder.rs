@@ -6,7 +6,8 @@
 //! checkpoint.safetensors  the global scores after the last finished round
 //! metrics.jsonl           one line a round
 //! samples/                a grid of images every few rounds
-//! clients/0003/           what a real client would keep to itself: feature moments and optimiser state
+//! records/                what recent rounds changed, for clients that missed them (see `--downlink`)
+//! clients/0003/           what a real client would keep to itself: feature moments, optimiser state, global scores
 //! model.safetensors.zst   the exported artifact
 //! samples.png             images drawn from it
 //! ```
@@ -107,6 +108,11 @@ impl RunFolder {
     /// The grid drawn after `round`.
     pub fn sample_grid(&self, round: u32) -> PathBuf {
         self.path.join("samples").join(format!("round-{round:04}.png"))
+    }
+
+    /// The records of recent rounds.
+    pub fn records(&self) -> PathBuf {
+        self.path.join("records")
     }
 
     /// What client number `client` keeps to itself.

@@ -7,8 +7,10 @@ use std::path::Path;
 use prism_core::{Error, Result, file};
 use serde::{Deserialize, Serialize};
 
+use super::traffic::Traffic;
+
 /// Most bytes that a metrics file may have.
-const MAX_BYTES: u64 = 1 << 30;
+pub(super) const MAX_BYTES: u64 = 1 << 30;
 
 /// What happened in one round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,9 @@ pub struct RoundMetrics {
     pub clients_answered: u32,
     /// Wall-clock seconds of the round.
     pub seconds: f64,
+    /// Bytes and their bounds; its fields stand beside these.
+    #[serde(flatten)]
+    pub traffic: Traffic,
 }
 
 /// Adds one line to the file at `path`.
@@ -66,10 +71,11 @@ pub fn rewind(path: &Path, round: u32) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn metrics(round: u32) -> RoundMetrics {
+    /// Some metrics of a round.
+    pub fn metrics(round: u32) -> RoundMetrics {
         RoundMetrics {
             round,
             loss: Some(0.5),
@@ -83,6 +89,7 @@ mod tests {
             clients_asked: 2,
             clients_answered: 0,
             seconds: 0.1,
+            traffic: Traffic::default(),
         }
     }
 

@@ -7,6 +7,7 @@ pub mod metrics;
 mod prepare;
 pub mod progress;
 mod samples;
+pub mod traffic;
 mod train;
 
 pub use folder::RunFolder;

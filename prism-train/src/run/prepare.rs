@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::train::Start;
 use super::{RunFolder, metrics};
 use crate::data::{self, Dataset, LoadOptions, Source, Split};
-use crate::federation::{LocalTraining, Server, Simulation, Workers};
+use crate::federation::{History, LocalTraining, Server, Simulation, Workers};
 use crate::partition::Table;
 use crate::settings::Settings;
 
@@ -176,11 +176,15 @@ fn simulation(
 ) -> Result<Simulation> {
     let arch = &checkpoint.description.model.architecture;
     let score_layers = (settings.alpha * arch.layers().len() as f64).round() as usize;
-    let session = Session::new(arch, settings.seed, score_layers)?;
+    let wire = &settings.wire;
+    let session = Session::new(arch, settings.seed, score_layers)?.with_codecs(wire.uplink, wire.downlink);
+    session.check()?;
+    let round = checkpoint.description.model.training.rounds;
+    let history = History::load(&session, round, &folder.records())?;
     // A GPU is kept busy by one client; on the CPU several share the cores.
     let side_by_side = if device.is_cpu() { settings.clients as usize } else { 1 };
     Ok(Simulation {
-        server: Server::new(session.clone(), settings.seed, settings.mada, checkpoint.scores.clone()),
+        server: Server::new(session.clone(), settings.mada, round, checkpoint.scores.clone(), history),
         training: LocalTraining {
             step: TrainingStep::new(Generator::new(arch, settings.seed, device)?, encoder)?,
             adam: Adam::new(settings.lr),
@@ -189,7 +193,10 @@ fn simulation(
             batch_size: settings.batch_size,
             classes_per_step: settings.classes_per_step,
             session,
+            kl_weight: wire.kl_weight,
+            choice: wire.choice,
         },
+        transit: None,
         folders: (0..settings.clients).map(|client| folder.client(client)).collect(),
         client_rounds: checkpoint.description.client_rounds.clone(),
         conditional: arch.classes > 0,

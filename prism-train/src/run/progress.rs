@@ -83,13 +83,14 @@ impl Progress {
         self.steps.set_position(done);
         let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.4}"));
         self.say(format!(
-            "round {:>3}/{}  loss {}  lambda {}  up {:.3} bit/weight (KL bound {})  {}/{} clients  {:.1} s",
+            "round {:>3}/{}  loss {}  lambda {}  up {:.4} bit/weight (KL bound {})  down {:.4}  {}/{} clients  {:.1} s",
             metrics.round,
             self.rounds,
             number(metrics.loss),
             number(metrics.lambda),
             metrics.uplink_bits_per_weight,
             number(metrics.kl_bits_per_weight),
+            metrics.traffic.downlink_bits_per_weight,
             metrics.clients_answered,
             metrics.clients_asked,
             metrics.seconds,

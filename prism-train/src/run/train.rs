@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::metrics::{self, RoundMetrics};
 use super::prepare::{self, Prepared};
 use super::progress::Progress;
+use super::traffic::{Summary, Traffic};
 use super::{RunFolder, client_files, interrupt};
 use crate::federation::{Round, Simulation, divergence};
 use crate::settings::Settings;
@@ -42,6 +43,8 @@ pub struct Outcome {
     pub uplink_bytes: u64,
     /// Bytes that the server sent in all rounds.
     pub downlink_bytes: u64,
+    /// All of the run's traffic, beside its bounds.
+    pub traffic: Summary,
 }
 
 /// Trains as `settings` say, in a folder that is left complete whenever the process ends.
@@ -95,15 +98,20 @@ impl<'a> Run<'a> {
         let number = self.round() + 1;
         progress.round(number, self.settings.clients as usize);
         let round = self.simulation.round(number, &|| progress.step())?;
+        for rejected in &round.rejected {
+            progress.say(format!("round {number}: client {} is left out: {}", rejected.client, rejected.reason));
+        }
         let training = &mut self.description.model.training;
         training.rounds = number;
         training.uplink_bytes += round.uplink_bytes;
         training.downlink_bytes += round.downlink_bytes;
         self.description.client_rounds.clone_from(&self.simulation.client_rounds);
         let metrics = self.measure(number, &round, begun.elapsed().as_secs_f64());
+        self.simulation.server.history().save(&self.folder.records())?;
         // The checkpoint commits the round: before it, a resumed run repeats the round; after it, it never does.
         metrics::append(&self.folder.metrics(), &metrics)?;
         self.checkpoint().write(&self.folder.checkpoint())?;
+        self.simulation.server.history().tidy(&self.folder.records())?;
         for &client in &round.answered {
             client_files::remove_other_states(&self.folder.client(client), number)?;
         }
@@ -136,6 +144,7 @@ impl<'a> Run<'a> {
             clients_asked: round.asked.len() as u32,
             clients_answered: round.answered.len() as u32,
             seconds,
+            traffic: Traffic::of(round, &self.simulation.training.session),
         }
     }
 
@@ -151,6 +160,7 @@ impl<'a> Run<'a> {
             model_bytes: None,
             uplink_bytes: self.description.model.training.uplink_bytes,
             downlink_bytes: self.description.model.training.downlink_bytes,
+            traffic: Summary::read(&self.folder.metrics())?,
         };
         if !interrupted {
             let (model, samples) = (self.folder.model(), self.folder.samples());

@@ -1,0 +1,33 @@
+//! Codecs of masks and scores that use what both sides already know.
+//!
+//! Server and clients share the scores of the round's beginning, and so a [`Prior`]: for every weight the probability, in
+//! 65536ths, that a mask keeps it. Against that prior
+//!
+//! ```text
+//! up     raw        one bit a weight
+//!        entropy    a mask under the prior:  sum of -log2 P(bit)                       (range coder)
+//!        mrc        the number of one of 256 shared candidates a block:  about KL(client || prior) and a log of it
+//!        sums       a mask under blinds that cancel in the sum of all clients, for secure aggregation
+//! down   counts     how many clients keep each weight, under Binomial(clients, prior)
+//!        steps      how far each score moved on a public grid, and whole snapshots of it
+//! ```
+//!
+//! All of them decode to exactly what was encoded, bound what they allocate by what the receiver asked for, and refuse bytes
+//! that their encoder would not have written. Whatever decides a bit is an integer or goes through `libm`.
+
+pub mod adaptive;
+pub mod counts;
+pub mod entropy;
+pub mod mrc;
+pub mod prior;
+pub mod private;
+pub mod score_grid;
+pub mod steps;
+pub mod sums;
+mod uplink;
+
+pub use prior::Prior;
+pub use private::PrivateSource;
+pub use score_grid::ScoreGrid;
+pub use sums::{Blind, Sums};
+pub use uplink::{Blinds, Learned, Uplink};

@@ -1,0 +1,87 @@
+//! The public grid of scores: where the scores that everybody holds must agree to the bit, they are small integers.
+//!
+//! ```text
+//! step = 16 / 2^B,    index = round(score / step), halves away from 0, kept within -2^(B-1) ..= 2^(B-1) - 1
+//! ```
+//!
+//! So scores reach from -8 to just below 8, where a probability is within 0.04% of certain.
+
+use crate::error::{Error, Result};
+
+/// A grid of `2^B` scores from -8 to 8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScoreGrid {
+    bits: u8,
+}
+
+impl ScoreGrid {
+    /// The grid on which everybody recomputes the server's step (downlinks `counts` and `relay`): steps of 1/256.
+    pub const FINE: ScoreGrid = ScoreGrid { bits: 12 };
+
+    /// The grid of `2^bits` scores.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] unless `bits` is from 2 to 16.
+    pub fn new(bits: u8) -> Result<Self> {
+        if !(2..=16).contains(&bits) {
+            return Err(Error::usage(format!("a grid of {bits} bits was asked for; choose 2 to 16, such as 8")));
+        }
+        Ok(ScoreGrid { bits })
+    }
+
+    /// Bits of an index.
+    pub fn bits(self) -> u8 {
+        self.bits
+    }
+
+    /// Distance between neighbours.
+    pub fn step(self) -> f32 {
+        16.0 / f32::from(1u16 << (self.bits - 1)) / 2.0
+    }
+
+    /// The largest index; the smallest is `-largest - 1`.
+    pub fn largest(self) -> i32 {
+        (1 << (self.bits - 1)) - 1
+    }
+
+    /// Whether `index` is on the grid.
+    pub fn contains(self, index: i32) -> bool {
+        (-self.largest() - 1..=self.largest()).contains(&index)
+    }
+
+    /// The index nearest to `score`.
+    pub fn index(self, score: f32) -> i32 {
+        // The quotient is exact, a power of two; the cast saturates and the clamp brings it home.
+        (libm::roundf(score / self.step()) as i32).clamp(-self.largest() - 1, self.largest())
+    }
+
+    /// The score of an index.
+    pub fn score(self, index: i32) -> f32 {
+        index as f32 * self.step()
+    }
+
+    /// The nearest score on the grid.
+    pub fn round(self, score: f32) -> f32 {
+        self.score(self.index(score))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_to_the_nearest_and_changes_nothing_twice() {
+        for bits in 2..=16 {
+            let grid = ScoreGrid::new(bits).unwrap();
+            for score in [-100.0f32, -8.0, -1.3, -0.01, 0.0, 0.3, 4.595, 7.99, 1e30] {
+                let rounded = grid.round(score);
+                assert_eq!(grid.round(rounded), rounded);
+                let inside = score.clamp(-8.0, 8.0 - grid.step());
+                assert!((rounded - inside).abs() <= grid.step() / 2.0, "{bits} bits: {score} to {rounded}");
+            }
+        }
+        assert_eq!(ScoreGrid::FINE.step(), 1.0 / 256.0);
+        assert!(ScoreGrid::new(1).is_err() && ScoreGrid::new(17).is_err());
+    }
+}

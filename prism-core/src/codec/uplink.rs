@@ -1,0 +1,185 @@
+//! The ways in which a mask goes up.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Blind, Prior, PrivateSource, Sums, entropy, mrc};
+use crate::error::Error;
+use crate::mask::{self, LayerBits};
+use crate::score::{BYTES_PER_DRAW, keep_threshold, sigmoid};
+use crate::stream::StreamId;
+
+/// How a client's mask is coded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Uplink {
+    /// One bit a weight.
+    #[default]
+    Raw,
+    /// The bits under the shared prior, through the range coder.
+    Entropy,
+    /// Minimal random coding ([`mrc`]).
+    Mrc,
+    /// Blinded numbers that only mean something in sum ([`super::sums`]).
+    Sums,
+}
+
+impl FromStr for Uplink {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "raw" => Ok(Uplink::Raw),
+            "entropy" => Ok(Uplink::Entropy),
+            "mrc" => Ok(Uplink::Mrc),
+            "sums" => Ok(Uplink::Sums),
+            _ => Err(Error::usage(format!("the uplink codec is {text}; choose raw, entropy, mrc or sums"))),
+        }
+    }
+}
+
+impl fmt::Display for Uplink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Uplink::Raw => "raw",
+            Uplink::Entropy => "entropy",
+            Uplink::Mrc => "mrc",
+            Uplink::Sums => "sums",
+        })
+    }
+}
+
+/// What a client has to send, and with what.
+pub struct Learned<'a> {
+    /// Its scores of the layers that cross as masks, one after another.
+    pub scores: &'a [f32],
+    /// What both sides knew beforehand.
+    pub prior: &'a Prior,
+    /// The shared candidates of this client and round.
+    pub shared: StreamId,
+    /// The client's own randomness, used for this message only.
+    pub private: &'a PrivateSource,
+    /// What [`Uplink::Sums`] hides the mask under; the other codecs ignore it.
+    pub blinds: &'a Blinds,
+    /// Threads to use; their number changes no byte.
+    pub threads: usize,
+}
+
+/// The round's clients, as one of them sees them: how many there are, and the keystream shared with each of the others.
+#[derive(Clone, Default)]
+pub struct Blinds {
+    /// Number of clients in the sum.
+    pub clients: usize,
+    /// One for each other client.
+    pub peers: Vec<Blind>,
+}
+
+impl Uplink {
+    /// Codes a mask that follows `sigmoid(scores)`, each weight on its own.
+    ///
+    /// # Panics
+    /// If scores and prior differ in length.
+    pub fn encode(self, learned: &Learned<'_>) -> Vec<u8> {
+        match self {
+            Uplink::Raw => mask::to_bytes(&learned.draw()),
+            Uplink::Entropy => entropy::encode(&learned.draw(), learned.prior),
+            Uplink::Mrc => {
+                let Learned { scores, prior, shared, private, threads, .. } = *learned;
+                mrc::encode(prior, scores, shared, private, threads)
+            }
+            Uplink::Sums => {
+                let mut sums = Sums::new(learned.scores.len(), learned.blinds.clients);
+                sums.add_mask(&learned.draw());
+                learned.blinds.peers.iter().for_each(|blind| sums.blind(blind));
+                sums.to_bytes()
+            }
+        }
+    }
+
+    /// Reads a mask of the prior's length.
+    ///
+    /// # Errors
+    /// A clause that says what is wrong with `code`.
+    pub fn decode(self, code: &[u8], prior: &Prior, shared: StreamId) -> Result<LayerBits, String> {
+        match self {
+            Uplink::Raw => mask::from_bytes(code, prior.len()).ok_or_else(|| {
+                let bytes = prior.len().div_ceil(8);
+                format!("its mask has {} bytes and {bytes} are due, with every bit behind the last one 0", code.len())
+            }),
+            Uplink::Entropy => entropy::decode(code, prior),
+            Uplink::Mrc => mrc::decode(code, prior, shared),
+            Uplink::Sums => Err("it is blinded: only the sum of all clients of the round can be read".into()),
+        }
+    }
+
+    /// Bytes that no code of `weights` mask bits exceeds.
+    pub fn most_bytes(self, weights: usize) -> usize {
+        match self {
+            Uplink::Raw => weights.div_ceil(8),
+            // A bit has a probability of at least 2^-16, and the coder at least that precision.
+            Uplink::Entropy => 2 * weights + weights / 128 + 16,
+            // At worst an index a weight, of 16 binary decisions that an adaptive model may hold for unlikely.
+            Uplink::Mrc => 24 * weights + 1024,
+            Uplink::Sums => 2 * weights,
+        }
+    }
+}
+
+impl Learned<'_> {
+    /// A mask of independent bits, from the first part of the private source.
+    fn draw(&self) -> LayerBits {
+        let mut stream = self.private.open(0);
+        let mut block = [0u8; 1024 * BYTES_PER_DRAW];
+        let mut mask = LayerBits::repeat(false, self.scores.len());
+        for (number, scores) in self.scores.chunks(1024).enumerate() {
+            stream.fill(&mut block);
+            let (draws, _) = block.as_chunks::<BYTES_PER_DRAW>();
+            for (i, (&score, draw)) in scores.iter().zip(draws).enumerate() {
+                if u64::from(u32::from_le_bytes(*draw)) < keep_threshold(sigmoid(score)) {
+                    mask.set(1024 * number + i, true);
+                }
+            }
+        }
+        mask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Purpose;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for uplink in [Uplink::Raw, Uplink::Entropy, Uplink::Mrc, Uplink::Sums] {
+            assert_eq!(uplink.to_string().parse::<Uplink>().unwrap(), uplink);
+        }
+        assert!("zip".parse::<Uplink>().unwrap_err().to_string().contains("choose raw"));
+    }
+
+    #[test]
+    fn raw_and_entropy_carry_the_same_mask() {
+        let known: Vec<f32> = (0..5000).map(|i| (i % 7) as f32 - 3.0).collect();
+        let scores: Vec<f32> = known.iter().map(|s| s * 1.1).collect();
+        let prior = Prior::new(&known);
+        let (shared, private) =
+            (StreamId::new(1, Purpose::MrcCandidate), PrivateSource::simulated(StreamId::new(1, Purpose::Test)));
+        let learned = Learned {
+            scores: &scores,
+            prior: &prior,
+            shared,
+            private: &private,
+            blinds: &Blinds::default(),
+            threads: 1,
+        };
+        let [raw, entropy, mrc] = [Uplink::Raw, Uplink::Entropy, Uplink::Mrc].map(|uplink| {
+            let code = uplink.encode(&learned);
+            assert!(code.len() <= uplink.most_bytes(scores.len()));
+            (code.len(), uplink.decode(&code, &prior, shared).unwrap())
+        });
+        assert_eq!(raw.1, entropy.1);
+        assert!(raw.0 > entropy.0 && entropy.0 > mrc.0, "{} {} {}", raw.0, entropy.0, mrc.0);
+    }
+}

@@ -1,0 +1,110 @@
+//! [`Record`]: what one round adds to the state that everybody holds.
+//!
+//! ```text
+//! nobody answered   no bytes
+//! counts            answers (4), length (4), code of the votes; mean scores of the layers that cross as scores, f32
+//! relay             answers (4), then for each: client (4), length (4), the payload of its update
+//! quantised:B       code of how far each index moved
+//! ```
+
+use super::header::refuse;
+use super::payload::{end, put_block, put_scores, take_block, take_scores, take_u32};
+use super::{Downlink, Session, Update};
+use crate::codec::{Prior, counts, steps};
+use crate::error::Result;
+
+/// The record of one round.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// Nobody answered, so nothing moved.
+    Silent,
+    /// How many of the clients that answered keep each weight.
+    Counts {
+        /// How many clients answered.
+        answers: u32,
+        /// One count per weight of the layers that cross as masks.
+        votes: Vec<u32>,
+        /// The mean of the scores that clients sent, for each layer that crosses as scores.
+        scores: Vec<Vec<f32>>,
+    },
+    /// The updates of the clients that answered, in the order in which the server counted them.
+    Relay(Vec<Update>),
+    /// Every weight's index after the round.
+    Indices(Vec<i32>),
+}
+
+/// A `counts` record. Arguments as in [`Record::Counts`]; `prior` is that of the round's beginning.
+pub fn counts(session: &Session, prior: &Prior, answers: u32, votes: &[u32], scores: &[Vec<f32>]) -> Vec<u8> {
+    let mut record = answers.to_le_bytes().to_vec();
+    put_block(&mut record, &counts::encode(votes, answers, prior));
+    let layers = session.score_layers_of(session.layers());
+    layers.iter().zip(scores).for_each(|(layer, scores)| put_scores(&mut record, layer, scores));
+    record
+}
+
+/// A `relay` record of updates as they came in: their clients and payloads, in the order in which they were counted.
+pub fn relay(updates: &[(u32, Vec<u8>)]) -> Vec<u8> {
+    let mut record = (updates.len() as u32).to_le_bytes().to_vec();
+    for (client, payload) in updates {
+        record.extend_from_slice(&client.to_le_bytes());
+        put_block(&mut record, payload);
+    }
+    record
+}
+
+impl Record {
+    /// Reads the record of `round`; `prior` and `indices` are those of the round's beginning (indices are asked for where
+    /// the record is one of steps).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) if the bytes are not a record of this session.
+    pub fn decode(
+        bytes: &[u8],
+        session: &Session,
+        round: u32,
+        prior: &Prior,
+        indices: impl FnOnce() -> Vec<i32>,
+    ) -> Result<Self> {
+        if bytes.is_empty() {
+            return Ok(Record::Silent);
+        }
+        match session.downlink() {
+            Downlink::Scores => Err(refuse("it holds a record, and this session's downlink is f32, which has none")),
+            Downlink::Counts => take_counts(bytes, session, prior),
+            Downlink::Relay => take_relay(bytes, session, round, prior),
+            Downlink::Quantised(grid) => {
+                let mut indices = indices();
+                steps::apply(bytes, &mut indices, grid).map_err(refuse)?;
+                Ok(Record::Indices(indices))
+            }
+        }
+    }
+}
+
+fn take_counts(mut bytes: &[u8], session: &Session, prior: &Prior) -> Result<Record> {
+    let answers = take_u32(&mut bytes)?;
+    if answers == 0 {
+        return Err(refuse("it counts the votes of no clients"));
+    }
+    let votes = counts::decode(take_block(&mut bytes)?, answers, prior).map_err(refuse)?;
+    let layers = session.score_layers_of(session.layers());
+    let scores = layers.iter().map(|layer| take_scores(&mut bytes, layer)).collect::<Result<_>>()?;
+    end(bytes)?;
+    Ok(Record::Counts { answers, votes, scores })
+}
+
+fn take_relay(mut bytes: &[u8], session: &Session, round: u32, prior: &Prior) -> Result<Record> {
+    let mut updates: Vec<Update> = Vec::new();
+    for _ in 0..take_u32(&mut bytes)? {
+        let client = take_u32(&mut bytes)?;
+        if updates.iter().any(|update| update.client == client) {
+            return Err(refuse(format!("it relays two updates of client {client}")));
+        }
+        updates.push(Update::from_payload(take_block(&mut bytes)?, session, prior, round, client)?);
+    }
+    if updates.is_empty() {
+        return Err(refuse("it relays the updates of no clients"));
+    }
+    end(bytes)?;
+    Ok(Record::Relay(updates))
+}

@@ -1,0 +1,47 @@
+//! The settings of what crosses the wire: one group of [`crate::settings::Settings`].
+
+use clap::Args;
+use prism_core::codec::Uplink;
+use prism_core::codec::counts::MOST_ANSWERS;
+use prism_core::wire::Downlink;
+use prism_nn::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::federation::Choice;
+
+/// How masks go up and scores go down.
+#[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CodecSettings {
+    /// How masks go up: raw (a bit a weight), entropy (range-coded under what both sides know), mrc (shared candidates) or sums (blinded, for secure aggregation)
+    #[arg(long, value_name = "CODEC", default_value_t = Uplink::Raw, help_heading = "Wire")]
+    pub uplink: Uplink,
+    /// How scores go down: f32, counts (votes), relay (everyone's updates) or quantised:BITS (changes on a grid)
+    #[arg(long, value_name = "CODEC", default_value_t = Downlink::Scores, help_heading = "Wire")]
+    pub downlink: Downlink,
+    /// Price of a nat of divergence from the broadcast scores, in units of the loss: trades images for bytes under mrc
+    #[arg(long, value_name = "X", default_value_t = 0.0, help_heading = "Wire")]
+    pub kl_weight: f64,
+    /// Where a client's choice of its mask comes from: seed (repeatable) or system (private, as a real client's must be)
+    #[arg(long, value_name = "SOURCE", value_enum, default_value_t = Choice::Seed, help_heading = "Wire")]
+    pub choice: Choice,
+}
+
+impl CodecSettings {
+    /// Refuses values outside their limits, in a federation of `clients` clients.
+    ///
+    /// # Errors
+    /// [`prism_core::Error::Usage`] naming the flag, its value and its limit.
+    pub fn validate(&self, clients: u32) -> Result<()> {
+        let counted = self.uplink == Uplink::Sums || self.downlink == Downlink::Counts;
+        if counted && clients > MOST_ANSWERS {
+            return Err(Error::usage(format!(
+                "--clients is {clients}, and votes are counted up to {MOST_ANSWERS}; choose fewer, or --uplink mrc --downlink relay"
+            )));
+        }
+        if !(0.0..=1e6).contains(&self.kl_weight) {
+            return Err(Error::usage(format!("--kl-weight is {}; choose a number from 0 to 1000000", self.kl_weight)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! What the server keeps to bring clients up to date: the records of recent rounds.
+//!
+//! A record is dropped once it and all later ones together outweigh any snapshot, since nobody would be sent it again. So
+//! the history never grows beyond one snapshot, however long the run.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use prism_core::wire::Session;
+use prism_core::{Error, Result, file};
+use sha2::{Digest, Sha256};
+
+/// Bytes before a record in its file: a checksum, and the bound.
+const FILE_HEADER: usize = 16;
+
+/// The record of one round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The record's bytes.
+    pub record: Vec<u8>,
+    /// What information theory asks for it, in bits ([`super::Server::end_round`]).
+    pub bound_bits: f64,
+}
+
+/// The records of the rounds `next - entries .. next`.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The round whose record comes next.
+    next: u32,
+    entries: VecDeque<Entry>,
+    limit: usize,
+}
+
+impl History {
+    /// The history after `round` rounds, with no records.
+    pub fn new(session: &Session, round: u32) -> Self {
+        let bits = session.downlink().grid().map_or(0, |grid| usize::from(grid.bits()));
+        History { next: round + 1, entries: VecDeque::new(), limit: session.weights() * bits / 8 + 64 }
+    }
+
+    /// Adds the record of the round that ended.
+    pub fn push(&mut self, entry: Entry) {
+        self.entries.push_back(entry);
+        self.next += 1;
+        let mut total = 0;
+        let kept = self.entries.iter().rev().take_while(|entry| {
+            total += entry.record.len();
+            total <= self.limit
+        });
+        let kept = kept.count().max(1);
+        self.entries.drain(..self.entries.len() - kept.min(self.entries.len()));
+    }
+
+    /// The records of the rounds after `base`, or `None` if some were dropped.
+    pub fn since(&self, base: u32) -> Option<impl Iterator<Item = &Entry>> {
+        let missed = (self.next - 1).checked_sub(base)? as usize;
+        let skip = self.entries.len().checked_sub(missed)?;
+        Some(self.entries.range(skip..))
+    }
+
+    /// Writes the newest record into `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let Some(entry) = self.entries.back() else { return Ok(()) };
+        fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
+        let bound = entry.bound_bits.to_le_bytes();
+        file::write_atomic(&path(folder, self.next - 1), |out| {
+            out.write_all(&checksum(&bound, &entry.record))?;
+            out.write_all(&bound)?;
+            out.write_all(&entry.record)
+        })
+    }
+
+    /// Reads the history after `round` rounds from `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a record was altered, [`Error::Io`] if it cannot be read.
+    pub fn load(session: &Session, round: u32, folder: &Path) -> Result<Self> {
+        let mut history = History::new(session, 0);
+        let first = (1..=round).rev().take_while(|&n| path(folder, n).exists()).last();
+        history.next = first.unwrap_or(round + 1);
+        for number in history.next..=round {
+            let path = path(folder, number);
+            // Never longer than the mask of every weight, many times over.
+            let bytes = file::read_bounded(&path, 1 << 32)?;
+            let (head, record) = bytes.split_at_checked(FILE_HEADER).unwrap_or_default();
+            let (sum, bound) = head.split_at_checked(8).unwrap_or_default();
+            let Ok(bound_bits) = <[u8; 8]>::try_from(bound) else { return Err(damaged(&path)) };
+            if checksum(bound, record) != sum {
+                return Err(damaged(&path));
+            }
+            history.push(Entry { record: record.to_vec(), bound_bits: f64::from_le_bytes(bound_bits) });
+        }
+        Ok(history)
+    }
+
+    /// Removes the files of records that were dropped from `folder`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if one cannot be removed.
+    pub fn tidy(&self, folder: &Path) -> Result<()> {
+        let mut number = (self.next - 1).saturating_sub(self.entries.len() as u32);
+        while number > 0 && path(folder, number).exists() {
+            let path = path(folder, number);
+            fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
+            number -= 1;
+        }
+        Ok(())
+    }
+}
+
+fn path(folder: &Path, round: u32) -> PathBuf {
+    folder.join(format!("round-{round:06}.record"))
+}
+
+fn checksum(bound: &[u8], record: &[u8]) -> [u8; 8] {
+    let hash = Sha256::new().chain_update(bound).chain_update(record).finalize();
+    std::array::from_fn(|i| hash[i])
+}
+
+fn damaged(path: &Path) -> Error {
+    Error::corrupt(
+        format!("the record {}", path.display()),
+        "it was altered or cut short: restore it, or start a new run",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use prism_core::Architecture;
+
+    use super::*;
+
+    fn session() -> Session {
+        let arch = Architecture { image_size: 8, channels: 1, ngf: 1, latent: 3, classes: 0, label_scale: 3.0 };
+        Session::new(&arch, 1, 0).unwrap().with_codecs("mrc".parse().unwrap(), "relay".parse().unwrap())
+    }
+
+    fn entry(n: u8, length: usize) -> Entry {
+        Entry { record: vec![n; length], bound_bits: f64::from(n) }
+    }
+
+    #[test]
+    fn records_are_kept_while_a_replay_can_be_the_shorter_way() {
+        let mut history = History::new(&session(), 0);
+        (1..=9).for_each(|n| history.push(entry(n, 60)));
+        let since = |base| history.since(base).map(|records| records.map(|e| e.record[0]).collect::<Vec<_>>());
+        assert_eq!(since(9), Some(vec![]));
+        assert_eq!(since(7), Some(vec![8, 9]));
+        assert_eq!(since(0), None, "the first records outweigh a snapshot of {} bytes", history.limit);
+        assert_eq!(since(10), None);
+    }
+
+    #[test]
+    fn a_history_is_resumed_from_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut history = History::new(&session(), 0);
+        for n in 1..=9 {
+            history.push(entry(n, 60));
+            history.save(folder.path()).unwrap();
+            history.tidy(folder.path()).unwrap();
+        }
+        let resumed = History::load(&session(), 9, folder.path()).unwrap();
+        assert_eq!((resumed.next, &resumed.entries), (history.next, &history.entries));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), history.entries.len());
+        let earlier = History::load(&session(), 8, folder.path()).unwrap();
+        assert_eq!(earlier.since(7).unwrap().next(), Some(&entry(8, 60)));
+        fs::write(path(folder.path(), 9), [1; 40]).unwrap();
+        assert!(History::load(&session(), 9, folder.path()).unwrap_err().to_string().contains("altered"));
+    }
+}

@@ -1,0 +1,76 @@
+//! The answers of one round, summed: votes for each weight, and score sums in the layers that cross as scores.
+
+use prism_core::score::logit;
+use prism_core::wire::{Session, Update};
+
+/// Vote shares are clipped to this distance from 0 and 1, where their logits would be infinite.
+const CLIP: f32 = 0.01;
+
+/// What the clients that answered agree on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tally {
+    answers: u32,
+    /// How many clients keep each weight of the layers that cross as masks, layer after layer.
+    votes: Vec<u32>,
+    /// For each layer that crosses as scores, their sums.
+    sums: Vec<Vec<f64>>,
+}
+
+impl Tally {
+    /// A tally of no answers.
+    pub fn new(session: &Session) -> Self {
+        let zeros = |layer: &prism_core::arch::Layer| vec![0.0; layer.weights()];
+        Tally {
+            answers: 0,
+            votes: vec![0; session.mask_weights()],
+            sums: session.score_layers_of(session.layers()).iter().map(zeros).collect(),
+        }
+    }
+
+    /// A tally of `answers` clients from their votes and mean scores.
+    pub fn from_counts(answers: u32, votes: Vec<u32>, scores: &[Vec<f32>]) -> Self {
+        let sum = |layer: &Vec<f32>| layer.iter().map(|&s| f64::from(s) * f64::from(answers)).collect();
+        Tally { answers, votes, sums: scores.iter().map(sum).collect() }
+    }
+
+    /// Adds one client's answer, which is of the session that this tally was made for.
+    pub fn add(&mut self, update: &Update) {
+        update.mask.iter_ones().for_each(|i| self.votes[i] += 1);
+        for (sums, scores) in self.sums.iter_mut().zip(&update.scores) {
+            sums.iter_mut().zip(scores).for_each(|(sum, &score)| *sum += f64::from(score));
+        }
+        self.answers += 1;
+    }
+
+    /// Number of answers.
+    pub fn answers(&self) -> u32 {
+        self.answers
+    }
+
+    /// How many clients keep each weight of the layers that cross as masks.
+    pub fn votes(&self) -> &[u32] {
+        &self.votes
+    }
+
+    /// The mean scores of the layers that cross as scores.
+    pub fn mean_scores(&self) -> Vec<Vec<f32>> {
+        let mean = |sums: &Vec<f64>| sums.iter().map(|sum| (sum / f64::from(self.answers.max(1))) as f32).collect();
+        self.sums.iter().map(mean).collect()
+    }
+
+    /// The scores that the answers stand for, layer by layer: `logit(votes / answers)`, and the mean where scores crossed.
+    pub fn targets(&self, session: &Session) -> Vec<Vec<f32>> {
+        let answers = self.answers.max(1);
+        let logit_of = |kept| logit((kept as f32 / answers as f32).clamp(CLIP, 1.0 - CLIP));
+        let logits: Vec<f32> = (0..=answers).map(logit_of).collect();
+        let mut rest = self.votes.as_slice();
+        let masks = session.mask_layers().iter().map(|layer| {
+            let (own, others) = rest.split_at(layer.weights());
+            rest = others;
+            own.iter().map(|&kept| logits[kept as usize]).collect()
+        });
+        let mut targets: Vec<Vec<f32>> = masks.collect();
+        targets.extend(self.mean_scores());
+        targets
+    }
+}

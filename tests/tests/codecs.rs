@@ -1,0 +1,139 @@
+//! The wire's codecs in whole runs: the same bytes at any thread count and after any interruption, sizes as promised.
+
+use std::fs;
+use std::path::Path;
+
+use prism_tests::tiny::{artifact, kill_in_mid_run, tiny, train};
+use prism_tests::{refused, succeed};
+use serde_json::Value;
+
+const MRC_RELAY: [&str; 4] = ["--uplink", "mrc", "--downlink", "relay"];
+
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn number(line: &Value, key: &str) -> f64 {
+    line[key].as_f64().unwrap_or_else(|| panic!("{key} of {line}"))
+}
+
+#[test]
+fn entropy_coding_changes_the_size_and_not_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = train(folder.path(), "raw", &[]);
+    let entropy = train(folder.path(), "entropy", &["--uplink", "entropy"]);
+    // The artifact tells how many bytes went up, so it differs there; the scores do not.
+    assert!(raw != entropy);
+    assert!(scores(folder.path(), "raw") == scores(folder.path(), "entropy"));
+    for line in metrics(&folder.path().join("entropy")) {
+        let (rate, bound) = (number(&line, "uplink_bits_per_weight"), number(&line, "cross_entropy_bits_per_weight"));
+        // A header of 50 bytes on top, which weighs on so small a model, and the luck of the draw.
+        let header = 8.0 * 54.0 / 9_012.0;
+        assert!(rate > 0.97 * bound && rate < 1.03 * bound + header, "{rate} and {bound}");
+    }
+}
+
+#[test]
+fn blinded_sums_lead_to_the_very_scores_of_raw_masks() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--clients", "4", "--dropout", "0.3", "--downlink", "counts"];
+    train(folder.path(), "raw", &more);
+    train(folder.path(), "sums", &[&more[..], &["--uplink", "sums"]].concat());
+    assert!(scores(folder.path(), "raw") == scores(folder.path(), "sums"));
+}
+
+fn scores(folder: &Path, run: &str) -> Vec<u8> {
+    let bytes = fs::read(folder.join(run).join("checkpoint.safetensors")).unwrap();
+    let header = u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
+    bytes[8 + header..].to_vec()
+}
+
+#[test]
+fn counts_and_relay_lead_everybody_to_the_same_scores() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "counts", &["--downlink", "counts"]);
+    train(folder.path(), "relay", &["--downlink", "relay", "--uplink", "entropy"]);
+    assert!(scores(folder.path(), "counts") == scores(folder.path(), "relay"));
+}
+
+#[test]
+fn the_number_of_threads_changes_no_byte_under_any_codec() {
+    let folder = tempfile::tempdir().unwrap();
+    for downlink in ["relay", "quantised:8"] {
+        let codecs = ["--uplink", "mrc", "--downlink", downlink, "--alpha", "0.2", "--threads"];
+        let one = train(folder.path(), &format!("{downlink}-1"), &[&codecs[..], &["1"]].concat());
+        assert!(one == train(folder.path(), &format!("{downlink}-3"), &[&codecs[..], &["3"]].concat()));
+    }
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bytes_with_lagging_clients() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--rounds", "6", "--clients", "4", "--fraction", "0.5", "--dropout", "0.3"];
+    for (attempt, (downlink, milliseconds)) in
+        [("relay", 150u64), ("counts", 400), ("quantised:6", 250)].into_iter().enumerate()
+    {
+        let more = [&more[..], &["--uplink", "mrc", "--downlink", downlink]].concat();
+        let whole = train(folder.path(), &format!("whole-{attempt}"), &more);
+        let name = format!("killed-{attempt}");
+        let arguments = tiny(&[&["--out", name.as_str()], &more[..]].concat());
+        kill_in_mid_run(folder.path(), &arguments, &name, milliseconds);
+        succeed("prism-train", folder.path(), &["--resume", &name, "--quiet"]);
+        assert!(whole == artifact(&folder.path().join(&name)), "{downlink}");
+        let [sent, resumed] = [format!("whole-{attempt}"), name].map(|run| {
+            let lines = metrics(&folder.path().join(run));
+            lines
+                .iter()
+                .map(|line| (number(line, "downlink_bytes"), number(line, "downlink_bound_bits_per_weight")))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(sent, resumed, "{downlink}: the same messages, too");
+    }
+}
+
+#[test]
+fn the_summary_adds_up_and_names_the_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = tiny(&[&MRC_RELAY[..], &["--out", "run", "--json"]].concat());
+    let outcome: Value = serde_json::from_str(&succeed("prism-train", folder.path(), &arguments)).unwrap();
+    let lines = metrics(&folder.path().join("run"));
+    let total = |key: &str| lines.iter().map(|line| number(line, key)).sum::<f64>();
+    for key in ["uplink_bytes", "downlink_bytes", "paper_bytes", "dense_bytes"] {
+        assert_eq!(number(&outcome["traffic"], key), total(key), "{key}");
+    }
+    for line in &lines {
+        // Here headers weigh: the model has 9,012 weights where the paper's has millions.
+        let header = 8.0 * 60.0 / 9_012.0;
+        let (rate, bound) = (number(line, "uplink_bits_per_weight"), number(line, "kl_bits_per_weight"));
+        assert!(rate > bound / 2.0 && rate < 4.0 * bound + header, "{rate} and {bound}");
+    }
+    // Before anything happened there is nothing to relay; then two clients' updates.
+    assert!(number(&lines[0], "downlink_bits_per_weight") < 0.06);
+    assert!(number(&lines[1], "downlink_bits_per_weight") > number(&lines[0], "downlink_bits_per_weight"));
+}
+
+#[test]
+fn a_price_on_divergence_makes_messages_shorter() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = |name: &str, more: &[&str]| {
+        train(folder.path(), name, &[&MRC_RELAY[..], more].concat());
+        metrics(&folder.path().join(name)).iter().map(|line| number(line, "kl_bits_per_weight")).sum::<f64>()
+    };
+    let free = bytes("free", &["--local-steps", "4"]);
+    let priced = bytes("priced", &["--local-steps", "4", "--kl-weight", "1"]);
+    assert!(priced < 0.8 * free, "{priced} against {free} bits");
+}
+
+#[test]
+fn unknown_codecs_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (flag, value, word) in
+        [("--uplink", "zip", "raw"), ("--downlink", "quantised:1", "2 to 16"), ("--kl-weight", "NaN", "kl-weight")]
+    {
+        refused("prism-train", folder.path(), &tiny(&[flag, value]), 2, &[word]);
+    }
+    let sums = ["--uplink", "sums"];
+    refused("prism-train", folder.path(), &tiny(&[&sums[..], &["--downlink", "relay"]].concat()), 2, &["counts"]);
+    refused("prism-train", folder.path(), &tiny(&[&sums[..], &["--alpha", "0.5"]].concat()), 2, &["--alpha 0"]);
+}
