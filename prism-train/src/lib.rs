@@ -18,6 +18,7 @@ mod hash;
 pub mod metrics;
 pub mod moments;
 pub mod partition;
+pub mod privacy;
 pub mod run;
 pub mod settings;
 

@@ -77,20 +77,31 @@ impl LocalTraining {
         on_step: &(dyn Fn() + Sync),
     ) -> Result<Answer> {
         let start = Broadcast::decode(broadcast, &self.session, turn.round)?.scores;
+        let (learned, loss) = self.learn(turn, moments, state, &start, on_step)?;
+        let update = Update { round: turn.round, client: turn.client, layers: self.answer_layers(turn, &learned) };
+        Ok(Answer { bytes: update.encode(&self.session), loss, kl_bits_per_weight: kl_bits(&learned, &start) })
+    }
+
+    /// The local steps from the scores `start`: the scores after them, and the mean loss.
+    ///
+    /// # Errors
+    /// If the computation fails, or if the loss is not finite.
+    pub fn learn(
+        &self,
+        turn: Turn,
+        moments: &ClientMoments,
+        state: &mut OptimiserState,
+        start: &[Vec<f32>],
+        on_step: &(dyn Fn() + Sync),
+    ) -> Result<(Vec<Vec<f32>>, f64)> {
         let scores = self.step.generator().scores_from(start.iter().cloned())?;
         let mut loss = 0.0;
         for step in 0..self.local_steps {
             loss += self.local_step(turn, step, moments, state, &scores)?;
             on_step();
         }
-        let learned: Vec<Vec<f32>> =
-            scores.iter().map(|s| s.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
-        let update = Update { round: turn.round, client: turn.client, layers: self.answer_layers(turn, &learned) };
-        Ok(Answer {
-            bytes: update.encode(&self.session),
-            loss: loss / self.local_steps as f64,
-            kl_bits_per_weight: kl_bits(&learned, &start),
-        })
+        let learned = scores.iter().map(|s| s.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
+        Ok((learned, loss / self.local_steps as f64))
     }
 
     /// One step of Adam on the scores; returns the loss before it.

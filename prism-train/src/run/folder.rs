@@ -6,6 +6,8 @@
 //! checkpoint.safetensors  the global scores after the last finished round
 //! metrics.jsonl           one line a round
 //! samples/                a grid of images every few rounds
+//! privacy.json            what the run guarantees, where its images are protected
+//! shared/                 moments that all train on, and the optimiser state of a server that trains alone
 //! clients/0003/           what a real client would keep to itself: feature moments and optimiser state
 //! model.safetensors.zst   the exported artifact
 //! samples.png             images drawn from it
@@ -112,6 +114,16 @@ impl RunFolder {
     /// What client number `client` keeps to itself.
     pub fn client(&self, client: u32) -> PathBuf {
         self.path.join("clients").join(format!("{client:04}"))
+    }
+
+    /// What the run guarantees, where its images are protected.
+    pub fn privacy(&self) -> PathBuf {
+        self.path.join("privacy.json")
+    }
+
+    /// Moments that all train on, and the optimiser state of a server that trains alone.
+    pub fn shared(&self) -> PathBuf {
+        self.path.join("shared")
     }
 
     /// The exported artifact.

@@ -16,8 +16,10 @@ use super::progress::Progress;
 use super::train::Start;
 use super::{RunFolder, metrics};
 use crate::data::{self, Dataset, LoadOptions, Source, Split};
-use crate::federation::{LocalTraining, Server, Simulation, Workers};
+use crate::federation::{Federation, LocalTraining, MomentPrivacy, OneShot, Regime, Server, Simulation, Workers};
+use crate::moments::ClientMoments;
 use crate::partition::Table;
+use crate::privacy::{Holders, Places, Protected, Protection, claim};
 use crate::settings::Settings;
 
 /// A run that can take its next round.
@@ -27,7 +29,7 @@ pub struct Prepared {
     /// The state before the next round.
     pub checkpoint: Checkpoint,
     /// The federation in that state.
-    pub simulation: Simulation,
+    pub federation: Federation,
 }
 
 /// Loads and checks everything; the folder is made last, so that a refused run leaves nothing behind.
@@ -47,10 +49,16 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
     let table = Table::new(data.labels(), data.class_names(), &members);
     progress.say(table.to_string());
 
+    let conditional = arch.classes > 0;
+    let holders = Holders { encoder: &encoder, data: &data, members: &members, conditional, device: &device };
+    let protection = Protection::plan(&settings.privacy, &holders)?;
+    let statement = protection.as_ref().map_or_else(|| claim::NONE.to_string(), |p| p.claim().sentence());
+    progress.say(format!("privacy: {statement}"));
+
     let folder = open_folder(settings, start)?;
     let checkpoint = match start {
-        Start::New => first_checkpoint(settings, &arch, &data, &encoder),
-        Start::Resume(_) => load_checkpoint(&folder, settings, &arch, &data, &encoder)?,
+        Start::New => first_checkpoint(settings, &arch, &data, &encoder, statement),
+        Start::Resume(_) => load_checkpoint(&folder, settings, &arch, &data, &encoder, statement)?,
     };
     save_setup(&folder, settings, &table)?;
     let done = checkpoint.description.model.training.rounds;
@@ -59,8 +67,60 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
         0 => format!("run folder {}; each client first measures its images, once", folder.path().display()),
         _ => format!("run folder {}, resumed after round {done}", folder.path().display()),
     });
-    let simulation = simulation(settings, &checkpoint, encoder, data, members, &folder, &device)?;
-    Ok(Prepared { folder, checkpoint, simulation })
+    let protected = protect(settings, protection.as_ref(), &holders, &folder, progress)?;
+    let training = local_training(settings, &checkpoint, encoder.clone(), &device)?;
+    let federation = match settings.federation {
+        Regime::Rounds => {
+            let privacy = match (protected.shared, &protection) {
+                (Some(moments), _) => MomentPrivacy::Shared(Box::new(moments)),
+                (None, Some(protection)) => MomentPrivacy::Released(protection.fingerprint().to_string()),
+                (None, None) => MomentPrivacy::None,
+            };
+            Federation::Rounds(Box::new(Simulation {
+                privacy,
+                ..simulation(settings, &checkpoint, training, data, members, &folder, &device)?
+            }))
+        }
+        Regime::OneShot => {
+            let moments = match protected.shared {
+                Some(moments) => moments,
+                None => unprotected(&holders)?,
+            };
+            Federation::OneShot(Box::new(one_shot(
+                settings,
+                &checkpoint,
+                training,
+                moments,
+                protected.uplink_bytes,
+                &folder,
+            )))
+        }
+    };
+    Ok(Prepared { folder, checkpoint, federation })
+}
+
+/// Draws or finds the protected moments; without protection there is nothing to do.
+fn protect(
+    settings: &Settings,
+    protection: Option<&Protection>,
+    holders: &Holders<'_>,
+    folder: &RunFolder,
+    progress: &Progress,
+) -> Result<Protected> {
+    let Some(protection) = protection else { return Ok(Protected { shared: None, uplink_bytes: 0 }) };
+    protection.claim().save(&folder.privacy())?;
+    let places = Places {
+        run: folder.path().to_path_buf(),
+        clients: (0..settings.clients).map(|client| folder.client(client)).collect(),
+        shared: folder.shared(),
+    };
+    protection.protect(holders, &places, settings.federation, &|text| progress.say(text))
+}
+
+/// What the server gets of clients that send their sums as they are: the moments of all their images.
+fn unprotected(holders: &Holders<'_>) -> Result<ClientMoments> {
+    let all: Vec<usize> = holders.members.iter().flatten().copied().collect();
+    ClientMoments::measure(holders.encoder, holders.data, &all, holders.conditional, holders.device)
 }
 
 fn headline(data: &Dataset, arch: &Architecture, encoder: &Encoder, device: &Device) -> String {
@@ -103,7 +163,13 @@ fn save_setup(folder: &RunFolder, settings: &Settings, table: &Table) -> Result<
 }
 
 /// The state before the first round.
-fn first_checkpoint(settings: &Settings, arch: &Architecture, data: &Dataset, encoder: &Encoder) -> Checkpoint {
+fn first_checkpoint(
+    settings: &Settings,
+    arch: &Architecture,
+    data: &Dataset,
+    encoder: &Encoder,
+    privacy: String,
+) -> Checkpoint {
     let initial = |(index, layer)| score::initial_scores(settings.seed, index, layer);
     Checkpoint {
         scores: arch.layers().iter().enumerate().map(initial).collect(),
@@ -123,7 +189,7 @@ fn first_checkpoint(settings: &Settings, arch: &Architecture, data: &Dataset, en
                     downlink_bytes: 0,
                 },
                 mask_rule: settings.mask,
-                privacy: "none: the moments of clients' images are used as they are".into(),
+                privacy,
             },
             client_rounds: vec![0; settings.clients as usize],
         },
@@ -140,8 +206,9 @@ fn load_checkpoint(
     arch: &Architecture,
     data: &Dataset,
     encoder: &Encoder,
+    privacy: String,
 ) -> Result<Checkpoint> {
-    let first = first_checkpoint(settings, arch, data, encoder);
+    let first = first_checkpoint(settings, arch, data, encoder, privacy);
     if !folder.checkpoint().exists() {
         return Ok(first);
     }
@@ -152,6 +219,7 @@ fn load_checkpoint(
         ("seed", a.seed.to_string(), b.seed.to_string()),
         ("data set", a.dataset.clone(), b.dataset.clone()),
         ("encoder", a.encoder.clone(), b.encoder.clone()),
+        ("privacy statement", a.privacy.clone(), b.privacy.clone()),
         ("number of clients", found.description.client_rounds.len().to_string(), settings.clients.to_string()),
     ] {
         if found != expected {
@@ -165,38 +233,66 @@ fn load_checkpoint(
     Ok(found)
 }
 
-fn simulation(
+fn local_training(
     settings: &Settings,
     checkpoint: &Checkpoint,
     encoder: Encoder,
+    device: &Device,
+) -> Result<LocalTraining> {
+    let arch = &checkpoint.description.model.architecture;
+    let score_layers = (settings.alpha * arch.layers().len() as f64).round() as usize;
+    Ok(LocalTraining {
+        step: TrainingStep::new(Generator::new(arch, settings.seed, device)?, encoder)?,
+        adam: Adam::new(settings.lr),
+        seed: settings.seed,
+        local_steps: settings.local_steps,
+        batch_size: settings.batch_size,
+        classes_per_step: settings.classes_per_step,
+        session: Session::new(arch, settings.seed, score_layers)?,
+    })
+}
+
+fn simulation(
+    settings: &Settings,
+    checkpoint: &Checkpoint,
+    training: LocalTraining,
     data: Dataset,
     members: Vec<Vec<usize>>,
     folder: &RunFolder,
     device: &Device,
 ) -> Result<Simulation> {
-    let arch = &checkpoint.description.model.architecture;
-    let score_layers = (settings.alpha * arch.layers().len() as f64).round() as usize;
-    let session = Session::new(arch, settings.seed, score_layers)?;
     // A GPU is kept busy by one client; on the CPU several share the cores.
     let side_by_side = if device.is_cpu() { settings.clients as usize } else { 1 };
     Ok(Simulation {
-        server: Server::new(session.clone(), settings.seed, settings.mada, checkpoint.scores.clone()),
-        training: LocalTraining {
-            step: TrainingStep::new(Generator::new(arch, settings.seed, device)?, encoder)?,
-            adam: Adam::new(settings.lr),
-            seed: settings.seed,
-            local_steps: settings.local_steps,
-            batch_size: settings.batch_size,
-            classes_per_step: settings.classes_per_step,
-            session,
-        },
+        server: Server::new(training.session.clone(), settings.seed, settings.mada, checkpoint.scores.clone()),
+        training,
         folders: (0..settings.clients).map(|client| folder.client(client)).collect(),
         client_rounds: checkpoint.description.client_rounds.clone(),
-        conditional: arch.classes > 0,
+        conditional: checkpoint.description.model.architecture.classes > 0,
+        privacy: MomentPrivacy::None,
         fraction: settings.fraction,
         dropout: settings.dropout,
         workers: Workers::new(settings.threads, side_by_side)?,
         members,
         data,
     })
+}
+
+fn one_shot(
+    settings: &Settings,
+    checkpoint: &Checkpoint,
+    training: LocalTraining,
+    moments: ClientMoments,
+    uplink_bytes: u64,
+    folder: &RunFolder,
+) -> OneShot {
+    OneShot {
+        training,
+        moments,
+        scores: checkpoint.scores.clone(),
+        folder: folder.shared(),
+        state_round: checkpoint.description.model.training.rounds,
+        clients: settings.clients as usize,
+        uplink_bytes,
+    }
 }

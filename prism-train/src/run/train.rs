@@ -12,7 +12,7 @@ use super::metrics::{self, RoundMetrics};
 use super::prepare::{self, Prepared};
 use super::progress::Progress;
 use super::{RunFolder, client_files, interrupt};
-use crate::federation::{Round, Simulation, divergence};
+use crate::federation::{Federation, Regime, Round, divergence};
 use crate::settings::Settings;
 
 /// Whether a run begins or goes on.
@@ -66,7 +66,7 @@ pub fn train(settings: &Settings, start: &Start, quiet: bool) -> Result<Outcome>
 struct Run<'a> {
     settings: &'a Settings,
     folder: RunFolder,
-    simulation: Simulation,
+    federation: Federation,
     description: Description,
 }
 
@@ -75,7 +75,7 @@ impl<'a> Run<'a> {
         Run {
             settings,
             folder: prepared.folder,
-            simulation: prepared.simulation,
+            federation: prepared.federation,
             description: prepared.checkpoint.description,
         }
     }
@@ -86,6 +86,9 @@ impl<'a> Run<'a> {
 
     /// Local steps of a round in which every client asked answers.
     fn expected_steps(&self) -> u64 {
+        if self.settings.federation == Regime::OneShot {
+            return self.settings.local_steps;
+        }
         let asked = (f64::from(self.settings.clients) * self.settings.fraction).round().max(1.0);
         asked as u64 * self.settings.local_steps
     }
@@ -94,12 +97,12 @@ impl<'a> Run<'a> {
         let begun = Instant::now();
         let number = self.round() + 1;
         progress.round(number, self.settings.clients as usize);
-        let round = self.simulation.round(number, &|| progress.step())?;
+        let round = self.federation.round(number, &|| progress.step())?;
         let training = &mut self.description.model.training;
         training.rounds = number;
         training.uplink_bytes += round.uplink_bytes;
         training.downlink_bytes += round.downlink_bytes;
-        self.description.client_rounds.clone_from(&self.simulation.client_rounds);
+        self.description.client_rounds = self.federation.client_rounds();
         let metrics = self.measure(number, &round, begun.elapsed().as_secs_f64());
         // The checkpoint commits the round: before it, a resumed run repeats the round; after it, it never does.
         metrics::append(&self.folder.metrics(), &metrics)?;
@@ -115,11 +118,11 @@ impl<'a> Run<'a> {
     }
 
     fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { description: self.description.clone(), scores: self.simulation.server.scores().to_vec() }
+        Checkpoint { description: self.description.clone(), scores: self.federation.scores().to_vec() }
     }
 
     fn measure(&self, number: u32, round: &Round, seconds: f64) -> RoundMetrics {
-        let scores = self.simulation.server.scores();
+        let scores = self.federation.scores();
         let weights: usize = scores.iter().map(Vec::len).sum();
         let kept = scores.iter().flatten().filter(|&&s| s > 0.0).count();
         let answers = round.answered.len().max(1) as f64;
