@@ -92,7 +92,7 @@ fn impossible_promises_are_refused_before_anything_is_read() {
         (&["--dp-epsilon", "1", "--dp-delta", "1"], ["--dp-delta is 1", "below 1"]),
         (&["--dp-epsilon", "1", "--dp-delta", "0.01"], ["200 images of client 0", "choose at most"]),
         (&["--dp-epsilon", "0.05", "--dp-delta", "1e-4"], ["client 0 holds 200 images", "secagg"]),
-        (&["--dp-epsilon", "1e-9", "--dp-delta", "1e-4"], ["beyond the grid", "larger epsilon"]),
+        (&["--dp-epsilon", "1e-9", "--dp-delta", "1e-4"], ["too few", "larger epsilon"]),
         (&["--dp-features", "pooled"], ["no noise would be added", "--dp-epsilon"]),
         (&["--dp-trust", "secagg"], ["no noise would be added", "--dp-epsilon"]),
     ] {
@@ -160,6 +160,28 @@ fn the_audit_passes_and_speaks_json() {
     assert_eq!(report["noise"].as_array().unwrap().len(), 5);
     refused("prism-train", folder.path(), &["audit", "--epsilon", "-1"], 2, &["epsilon is -1"]);
     refused("prism-train", folder.path(), &["audit", "--releases", "5"], 2, &["--releases is 5", "10000"]);
+}
+
+#[test]
+fn the_papers_own_mechanism_can_be_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mask = ["--dp-epsilon", "10", "--dp-mechanism", "mask"];
+    succeed("prism-train", folder.path(), &[&TINY[..], &mask[..], &["--out", "run"]].concat());
+    let info = succeed("prism-infer", folder.path(), &["info", "--model", "run/model.safetensors.zst"]);
+    assert!(info.contains("all images of one client") && info.contains("each of 1 rounds"), "{info}");
+    assert_eq!(ledger(folder.path()).len(), 1);
+    // More rounds would be another promise.
+    let more = ["--resume", "run", "--rounds", "2", "--quiet"];
+    refused("prism-train", folder.path(), &more, 2, &["privacy statement", "2 rounds"]);
+    for other in [["--dp-trust", "secagg"], ["--dp-features", "pooled"], ["--federation", "one-shot"]] {
+        refused(
+            "prism-train",
+            folder.path(),
+            &[&TINY[..], &mask[..], &other[..]].concat(),
+            2,
+            &["--dp-mechanism mask"],
+        );
+    }
 }
 
 fn copy_folder(from: &Path, to: &Path) {

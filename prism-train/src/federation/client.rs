@@ -19,6 +19,8 @@ use super::divergence::kl_bits;
 use super::optimiser::OptimiserState;
 use super::server::draw_layer;
 use crate::moments::ClientMoments;
+use crate::privacy::gaussian::NoiseSource;
+use crate::privacy::masks::MaskNoise;
 
 /// What all clients share: the frozen networks and the settings of local training.
 pub struct LocalTraining {
@@ -36,6 +38,8 @@ pub struct LocalTraining {
     pub classes_per_step: usize,
     /// What clients and server agreed on: the architecture, the seed, and which layers cross as scores.
     pub session: Session,
+    /// Noise on every answer; none where images are not protected, or by their moments.
+    pub mask_noise: Option<MaskNoise>,
 }
 
 /// A client's answer, and what it reports about its own training.
@@ -77,7 +81,10 @@ impl LocalTraining {
         on_step: &(dyn Fn() + Sync),
     ) -> Result<Answer> {
         let start = Broadcast::decode(broadcast, &self.session, turn.round)?.scores;
-        let (learned, loss) = self.learn(turn, moments, state, &start, on_step)?;
+        let (mut learned, loss) = self.learn(turn, moments, state, &start, on_step)?;
+        if let Some(noise) = &self.mask_noise {
+            learned = noise.protect(&learned, &start, NoiseSource::OperatingSystem)?;
+        }
         let update = Update { round: turn.round, client: turn.client, layers: self.answer_layers(turn, &learned) };
         Ok(Answer { bytes: update.encode(&self.session), loss, kl_bits_per_weight: kl_bits(&learned, &start) })
     }

@@ -56,6 +56,13 @@ impl Claim {
 
     /// One sentence for people; it fits into an artifact's metadata.
     pub fn sentence(&self) -> String {
+        if self.features == NO_FEATURES {
+            return format!(
+                "(epsilon = {}, delta = {:e})-differential privacy for {} (unit: replaced as a whole): {} of {:.3} times the \
+                 sensitivity (rho = {:.4e} zCDP in all), each client by its own noise; other runs on the same images add up",
+                self.epsilon, self.delta, self.unit, self.mechanism, self.noise_multiplier, self.rho
+            );
+        }
         let images = match (self.images.iter().min(), self.images.iter().max()) {
             (Some(least), Some(most)) if least == most => format!("{least} of each client, public"),
             (Some(least), Some(most)) => format!("{least} to {most} of a client, public"),
@@ -94,6 +101,9 @@ impl Claim {
         Ok(file::write_atomic(path, |out| Ok(serde_json::to_writer_pretty(out, self)?))?)
     }
 }
+
+/// The features of a mechanism that releases none.
+pub const NO_FEATURES: &str = "none";
 
 /// What an unprotected run says of itself.
 pub const NONE: &str = "none: the moments of clients' images are used as they are";

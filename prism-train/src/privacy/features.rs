@@ -234,6 +234,11 @@ impl VectorMap {
 }
 
 impl LayerPart {
+    /// Number of cells of its maps.
+    pub fn cells(&self) -> usize {
+        self.features / self.shape[0]
+    }
+
     /// Writes scaled `[p, q]` of one image's `values [C, H, W]`.
     fn pool(&self, values: &[f32], set: FeatureSet, out: &mut [f64]) {
         let (first, second) = out.split_at_mut(self.features);
@@ -267,4 +272,59 @@ impl LayerPart {
 pub fn encode(encoder: &Encoder, data: &Dataset, indices: &[usize], device: &Device) -> Result<Vec<Tensor>> {
     let shape = (indices.len(), data.channels(), data.image_size(), data.image_size());
     encoder.forward(&Tensor::from_vec(data.batch(indices), shape, device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strokes(limit: usize) -> Dataset {
+        let options = LoadOptions { image_size: 16, limit: Some(limit), ..Default::default() };
+        data::load(Source::Strokes, &options).unwrap()
+    }
+
+    #[test]
+    fn vectors_are_nonnegative_integers_of_bounded_length() {
+        let (device, data) = (Device::Cpu, strokes(20));
+        let encoder = Encoder::open("random:1", &device).unwrap();
+        for set in [FeatureSet::All, FeatureSet::Grid(2), FeatureSet::Grid(1)] {
+            // A tight bound, so that every vector is clipped.
+            let map = VectorMap::new(&encoder, (16, 1), set, (0.3, 1.0), 1 << 20, &device).unwrap();
+            let all: Vec<usize> = (0..data.len()).collect();
+            for vector in map.vectors(&encode(&encoder, &data, &all, &device).unwrap()).unwrap() {
+                assert_eq!(vector.len(), map.dimensions());
+                assert!(vector.iter().all(|&x| x >= 0));
+                let square: i128 = vector.iter().map(|&x| i128::from(x) * i128::from(x)).sum();
+                assert!(square <= 1 << 40 && square > (1 << 40) * 9 / 10, "{set}: {square}");
+            }
+        }
+    }
+
+    #[test]
+    fn negative_values_are_dropped_and_infinite_ones_refused() {
+        let encoder = Encoder::open("random:1", &Device::Cpu).unwrap();
+        let map = VectorMap::new(&encoder, (16, 1), FeatureSet::Grid(1), (1.0, 1.0), 1000, &Device::Cpu).unwrap();
+        let mut raw = vec![0.0; map.dimensions()];
+        (raw[0], raw[1], raw[2]) = (CONSTANT, -1e9, 1e9);
+        let grid = map.to_grid(&raw).unwrap();
+        assert!(grid[1] == 0 && grid[2] <= 1000 && grid.iter().all(|&x| x >= 0), "{:?}", &grid[..3]);
+        for bad in [f64::NAN, f64::INFINITY] {
+            raw[2] = bad;
+            assert!(map.to_grid(&raw).unwrap_err().to_string().contains("not finite"));
+        }
+    }
+
+    /// A pooled feature is the mean over its cell, of the feature and of its square.
+    #[test]
+    fn pooling_is_averaging() {
+        let part = |features| LayerPart { offset: 0, features, first_scale: 1.0, second_scale: 1.0, shape: [1, 4, 4] };
+        let values: Vec<f32> = (0..16).map(|x| x as f32).collect();
+        let mut out = vec![0.0; 8];
+        part(4).pool(&values, FeatureSet::Grid(2), &mut out);
+        assert_eq!(out[..4], [2.5, 4.5, 10.5, 12.5]);
+        assert_eq!(out[4], (0.0 + 1.0 + 16.0 + 25.0) / 4.0);
+        let mut out = vec![0.0; 32];
+        part(16).pool(&values, FeatureSet::All, &mut out);
+        assert!(out[..16].iter().zip(&values).all(|(a, b)| *a == f64::from(*b)) && out[31] == 225.0);
+    }
 }

@@ -9,6 +9,7 @@
 //! * [`protect`]: who draws what and when; [`ledger`]: that draws on the same data add up
 //! * [`message`]: what a client sends where it sends moments at all
 //!
+//! * [`masks`]: the paper's own mechanism, noise on every round's mask, for comparison
 //! * [`audit`]: attacks on all of this, and on planted faults that they must catch
 //!
 //! PRIVACY.md says in plain words who is protected from whom, and what is assumed.
@@ -20,11 +21,12 @@ pub mod estimate;
 pub mod features;
 pub mod gaussian;
 pub mod ledger;
+pub mod masks;
 pub mod message;
 pub mod protect;
 pub mod release;
 pub mod settings;
 
 pub use claim::Claim;
-pub use protect::{Holders, Places, Protected, Protection};
+pub use protect::{Holders, Places, Protection};
 pub use settings::PrivacySettings;

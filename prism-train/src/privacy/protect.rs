@@ -63,21 +63,12 @@ pub struct Places {
     pub shared: PathBuf,
 }
 
-/// What protection left for training.
-pub struct Protected {
-    /// The moments that everybody trains on; none where each client has its own in its folder.
-    pub shared: Option<ClientMoments>,
-    /// Bytes that clients sent for it in this process.
-    pub uplink_bytes: u64,
-}
-
 impl Protection {
-    /// Plans the noise and checks everything that can be checked before an image is read; `None` without an epsilon.
+    /// Plans the noise for `budget` and checks everything that can be checked before an image is read.
     ///
     /// # Errors
     /// [`Error::Usage`] if a setting is outside its limits, or a client is too small for the budget.
-    pub fn plan(settings: &PrivacySettings, holders: &Holders<'_>) -> Result<Option<Self>> {
-        let Some(budget) = settings.budget()? else { return Ok(None) };
+    pub fn plan(settings: &PrivacySettings, budget: Budget, holders: &Holders<'_>) -> Result<Self> {
         let images: Vec<usize> = holders.members.iter().map(Vec::len).collect();
         let shares = match settings.dp_trust {
             Trust::Local => 1,
@@ -95,7 +86,7 @@ impl Protection {
         let fingerprint = claim::fingerprint(&claim, settings)?;
         let protection = Protection { settings: settings.clone(), budget, map, noise, claim, fingerprint };
         protection.check_sizes(&images)?;
-        Ok(Some(protection))
+        Ok(protection)
     }
 
     /// The guarantee.
@@ -135,7 +126,8 @@ impl Protection {
         }
     }
 
-    /// Makes sure that every protected moment exists, drawing those that do not; returns what all share, if anything.
+    /// Makes sure that every protected moment exists, drawing those that do not. Returns the moments that all share (none where each
+    /// client has its own in its folder), and the bytes that clients sent for them in this process.
     ///
     /// # Errors
     /// If the ledger or a folder cannot be written, a file is foreign, or nothing stands out of the noise.
@@ -145,7 +137,7 @@ impl Protection {
         places: &Places,
         regime: Regime,
         say: &dyn Fn(String),
-    ) -> Result<Protected> {
+    ) -> Result<(Option<ClientMoments>, u64)> {
         let shared = self.settings.dp_trust == Trust::Secagg || regime == Regime::OneShot;
         match shared {
             true => self.protect_shared(holders, places, say),
@@ -153,11 +145,16 @@ impl Protection {
         }
     }
 
-    fn protect_shared(&self, holders: &Holders<'_>, places: &Places, say: &dyn Fn(String)) -> Result<Protected> {
+    fn protect_shared(
+        &self,
+        holders: &Holders<'_>,
+        places: &Places,
+        say: &dyn Fn(String),
+    ) -> Result<(Option<ClientMoments>, u64)> {
         let all: Vec<usize> = holders.members.iter().flat_map(|m| m.iter().copied().chain([usize::MAX])).collect();
         let key = self.key(holders, &all);
         if let Some(moments) = client_files::load_moments(&places.shared, &key, holders.device)? {
-            return Ok(Protected { shared: Some(moments), uplink_bytes: 0 });
+            return Ok((Some(moments), 0));
         }
         self.record(holders, places, say)?;
         let mut messages = Vec::with_capacity(holders.members.len());
@@ -171,10 +168,15 @@ impl Protection {
             return Err(self.drowned("all clients together"));
         };
         client_files::save_moments(&places.shared, &key, &moments)?;
-        Ok(Protected { shared: Some(moments), uplink_bytes })
+        Ok((Some(moments), uplink_bytes))
     }
 
-    fn protect_each(&self, holders: &Holders<'_>, places: &Places, say: &dyn Fn(String)) -> Result<Protected> {
+    fn protect_each(
+        &self,
+        holders: &Holders<'_>,
+        places: &Places,
+        say: &dyn Fn(String),
+    ) -> Result<(Option<ClientMoments>, u64)> {
         let mut recorded = false;
         for (client, (members, folder)) in holders.members.iter().zip(&places.clients).enumerate() {
             let key = self.key(holders, members);
@@ -192,7 +194,7 @@ impl Protection {
             };
             client_files::save_moments(folder, &key, &moments)?;
         }
-        Ok(Protected { shared: None, uplink_bytes: 0 })
+        Ok((None, 0))
     }
 
     /// One client's exact sums with its share of the noise.
@@ -258,20 +260,7 @@ impl Protection {
 
     /// Writes the draw into the ledger and says aloud what earlier ones cost.
     fn record(&self, holders: &Holders<'_>, places: &Places, say: &dyn Fn(String)) -> Result<()> {
-        let path = self.ledger(&places.run);
-        let guarantee = (self.budget.epsilon(), self.budget.delta());
-        let entry =
-            ledger::Entry::now(&places.run, holders.data.digest(), &self.fingerprint, guarantee, self.noise.rho);
-        let earlier = ledger::record(&path, &entry)?;
-        if let Some(warning) = claim::composition_warning(&earlier, self.noise.rho, self.budget.delta()) {
-            say(format!("{warning} ({})", path.display()));
-        }
-        Ok(())
-    }
-
-    fn ledger(&self, run: &Path) -> PathBuf {
-        let beside = || run.parent().unwrap_or(Path::new("")).join("privacy-ledger.jsonl");
-        self.settings.dp_ledger.clone().unwrap_or_else(beside)
+        record(&self.settings, &self.claim, (holders.data.digest(), &self.fingerprint), &places.run, say)
     }
 
     fn drowned(&self, whose: &str) -> prism_nn::Error {
@@ -282,6 +271,27 @@ impl Protection {
         ))
         .into()
     }
+}
+
+/// Writes the draw that `claim` speaks of into the ledger and says aloud what earlier ones on the same data cost.
+///
+/// # Errors
+/// If the ledger cannot be read or written. Nothing may then be drawn.
+pub fn record(
+    settings: &PrivacySettings,
+    claim: &Claim,
+    (data, mechanism): (&str, &str),
+    run: &Path,
+    say: &dyn Fn(String),
+) -> Result<()> {
+    let beside = || run.parent().unwrap_or(Path::new("")).join("privacy-ledger.jsonl");
+    let path = settings.dp_ledger.clone().unwrap_or_else(beside);
+    let entry = ledger::Entry::now(run, data, mechanism, (claim.epsilon, claim.delta), claim.rho);
+    let earlier = ledger::record(&path, &entry)?;
+    if let Some(warning) = claim::composition_warning(&earlier, claim.rho, claim.delta) {
+        say(format!("{warning} ({})", path.display()));
+    }
+    Ok(())
 }
 
 fn check_deltas(settings: &PrivacySettings, images: &[usize]) -> Result<()> {

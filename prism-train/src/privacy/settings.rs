@@ -22,6 +22,9 @@ pub struct PrivacySettings {
     #[arg(long, value_name = "E", allow_hyphen_values = true, help_heading = "Privacy")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dp_epsilon: Option<f64>,
+    /// What is noised: moments, once, or every round's mask (the paper's way, for comparison)
+    #[arg(long, value_name = "NAME", default_value_t = Mechanism::Moments, help_heading = "Privacy")]
+    pub dp_mechanism: Mechanism,
     /// Probability that the bound of --dp-epsilon does not hold; below one in the number of images
     #[arg(long, value_name = "D", default_value_t = DEFAULT_DELTA, allow_hyphen_values = true, help_heading = "Privacy")]
     pub dp_delta: f64,
@@ -34,7 +37,7 @@ pub struct PrivacySettings {
     /// Whose word protects a client: its own noise (local), or the sum of all clients' under secure summation (secagg)
     #[arg(long, value_name = "RULE", default_value_t = Trust::Local, help_heading = "Privacy")]
     pub dp_trust: Trust,
-    /// Bound on an image's feature vector, in lengths of a typical public one
+    /// Bound on an image's feature vector, in lengths of a typical public one; for masks, on a round's change of theta
     #[arg(long, value_name = "X", default_value_t = 1.0, help_heading = "Privacy")]
     pub dp_clip: f64,
     /// Weight of second moments against first ones in the released vector
@@ -44,6 +47,16 @@ pub struct PrivacySettings {
     #[arg(long, value_name = "FILE", help_heading = "Privacy")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dp_ledger: Option<PathBuf>,
+}
+
+/// What is noised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mechanism {
+    /// The moments of a client's images, once ([`super::release`]).
+    Moments,
+    /// What a client learned, in every round ([`super::masks`]).
+    Mask,
 }
 
 /// What two neighbouring data sets of a client differ in.
@@ -85,6 +98,7 @@ macro_rules! display_as_value {
         }
     };
 }
+display_as_value!(Mechanism);
 display_as_value!(Adjacency);
 display_as_value!(Trust);
 
@@ -92,6 +106,7 @@ impl Default for PrivacySettings {
     fn default() -> Self {
         PrivacySettings {
             dp_epsilon: None,
+            dp_mechanism: Mechanism::Moments,
             dp_delta: DEFAULT_DELTA,
             dp_features: FeatureSet::All,
             dp_adjacency: Adjacency::ReplaceOne,
@@ -122,6 +137,20 @@ impl PrivacySettings {
             };
         };
         let budget = Budget::new(epsilon, self.dp_delta)?;
+        let fitting = PrivacySettings {
+            dp_features: FeatureSet::All,
+            dp_adjacency: Adjacency::ReplaceOne,
+            dp_trust: Trust::Local,
+            dp_lambda: 1.0,
+            ..self.clone()
+        };
+        if self.dp_mechanism == Mechanism::Mask && *self != fitting {
+            return Err(Error::usage(
+                "--dp-mechanism mask protects a client's whole data set by its own noise and releases no features; leave out \
+                 --dp-features, --dp-adjacency, --dp-trust and --dp-lambda",
+            )
+            .into());
+        }
         for (flag, value) in [("dp-clip", self.dp_clip), ("dp-lambda", self.dp_lambda)] {
             if !(0.01..=100.0).contains(&value) {
                 return Err(Error::usage(format!("--{flag} is {value}; choose a number from 0.01 to 100")).into());

@@ -12,6 +12,7 @@ use prism_nn::generator::Generator;
 use prism_nn::step::TrainingStep;
 use prism_nn::{Error, Result, device};
 
+use super::private::PrivacyPlan;
 use super::progress::Progress;
 use super::train::Start;
 use super::{RunFolder, metrics};
@@ -19,7 +20,7 @@ use crate::data::{self, Dataset, LoadOptions, Source, Split};
 use crate::federation::{Federation, LocalTraining, MomentPrivacy, OneShot, Regime, Server, Simulation, Workers};
 use crate::moments::ClientMoments;
 use crate::partition::Table;
-use crate::privacy::{Holders, Places, Protected, Protection, claim};
+use crate::privacy::Holders;
 use crate::settings::Settings;
 
 /// A run that can take its next round.
@@ -51,8 +52,8 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
 
     let conditional = arch.classes > 0;
     let holders = Holders { encoder: &encoder, data: &data, members: &members, conditional, device: &device };
-    let protection = Protection::plan(&settings.privacy, &holders)?;
-    let statement = protection.as_ref().map_or_else(|| claim::NONE.to_string(), |p| p.claim().sentence());
+    let privacy = PrivacyPlan::new(settings, &holders)?;
+    let statement = privacy.statement();
     progress.say(format!("privacy: {statement}"));
 
     let folder = open_folder(settings, start)?;
@@ -67,60 +68,23 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
         0 => format!("run folder {}; each client first measures its images, once", folder.path().display()),
         _ => format!("run folder {}, resumed after round {done}", folder.path().display()),
     });
-    let protected = protect(settings, protection.as_ref(), &holders, &folder, progress)?;
-    let training = local_training(settings, &checkpoint, encoder.clone(), &device)?;
+    let protected = privacy.carry_out(settings, &holders, &folder, progress)?;
+    let training = LocalTraining {
+        mask_noise: protected.mask_noise.clone(),
+        ..local_training(settings, &checkpoint, encoder.clone(), &device)?
+    };
     let federation = match settings.federation {
         Regime::Rounds => {
-            let privacy = match (protected.shared, &protection) {
-                (Some(moments), _) => MomentPrivacy::Shared(Box::new(moments)),
-                (None, Some(protection)) => MomentPrivacy::Released(protection.fingerprint().to_string()),
-                (None, None) => MomentPrivacy::None,
-            };
-            Federation::Rounds(Box::new(Simulation {
-                privacy,
-                ..simulation(settings, &checkpoint, training, data, members, &folder, &device)?
-            }))
+            let simulation = simulation(settings, &checkpoint, training, data, members, &folder, &device)?;
+            Federation::Rounds(Box::new(Simulation { privacy: protected.moments, ..simulation }))
         }
         Regime::OneShot => {
-            let moments = match protected.shared {
-                Some(moments) => moments,
-                None => unprotected(&holders)?,
-            };
-            Federation::OneShot(Box::new(one_shot(
-                settings,
-                &checkpoint,
-                training,
-                moments,
-                protected.uplink_bytes,
-                &folder,
-            )))
+            let moments = protected.combined(&holders)?;
+            let server = one_shot(settings, &checkpoint, training, moments, protected.uplink_bytes, &folder);
+            Federation::OneShot(Box::new(server))
         }
     };
     Ok(Prepared { folder, checkpoint, federation })
-}
-
-/// Draws or finds the protected moments; without protection there is nothing to do.
-fn protect(
-    settings: &Settings,
-    protection: Option<&Protection>,
-    holders: &Holders<'_>,
-    folder: &RunFolder,
-    progress: &Progress,
-) -> Result<Protected> {
-    let Some(protection) = protection else { return Ok(Protected { shared: None, uplink_bytes: 0 }) };
-    protection.claim().save(&folder.privacy())?;
-    let places = Places {
-        run: folder.path().to_path_buf(),
-        clients: (0..settings.clients).map(|client| folder.client(client)).collect(),
-        shared: folder.shared(),
-    };
-    protection.protect(holders, &places, settings.federation, &|text| progress.say(text))
-}
-
-/// What the server gets of clients that send their sums as they are: the moments of all their images.
-fn unprotected(holders: &Holders<'_>) -> Result<ClientMoments> {
-    let all: Vec<usize> = holders.members.iter().flatten().copied().collect();
-    ClientMoments::measure(holders.encoder, holders.data, &all, holders.conditional, holders.device)
 }
 
 fn headline(data: &Dataset, arch: &Architecture, encoder: &Encoder, device: &Device) -> String {
@@ -249,6 +213,7 @@ fn local_training(
         batch_size: settings.batch_size,
         classes_per_step: settings.classes_per_step,
         session: Session::new(arch, settings.seed, score_layers)?,
+        mask_noise: None,
     })
 }
 
