@@ -29,10 +29,16 @@ fn first(t: &[Tensor]) -> Result<Tensor> {
     ops::first_layer(&t[0], &t[1])
 }
 
+/// Targets whose terms count differently.
+fn weighted(groups: usize, width: usize) -> MomentTargets {
+    let weight = |number| random(&[groups, width], number).sqr().unwrap();
+    MomentTargets { weights: Some([weight(8), weight(9)]), ..targets(groups, width) }
+}
+
 fn targets(groups: usize, width: usize) -> MomentTargets {
     let variance = random(&[groups, width], 6).sqr().unwrap();
     let scale = variance.mean_keepdim(1).unwrap();
-    MomentTargets { mean: random(&[groups, width], 5), variance, scale }
+    MomentTargets::new(random(&[groups, width], 5), variance, scale)
 }
 
 proptest! {
@@ -61,10 +67,12 @@ proptest! {
 
     #[test]
     fn moment_loss_agrees_with_candle(groups in 1usize..4, images in 2usize..9, width in 1usize..1100) {
-        let (x, targets) = (variable(&[groups * images, width], 0), targets(groups, width));
-        let fast = |t: &[Tensor]| ops::moment_loss(&t[0], &targets);
-        let error = disagreement(fast, |t: &[Tensor]| composed::moment_loss(&t[0], &targets), &[&x]);
-        prop_assert!(error < 1e-4, "{error}");
+        let x = variable(&[groups * images, width], 0);
+        for targets in [targets(groups, width), weighted(groups, width)] {
+            let fast = |t: &[Tensor]| ops::moment_loss(&t[0], &targets);
+            let error = disagreement(fast, |t: &[Tensor]| composed::moment_loss(&t[0], &targets), &[&x]);
+            prop_assert!(error < 1e-4, "{error}");
+        }
     }
 }
 
@@ -101,6 +109,24 @@ fn gradients_are_finite_differences() {
     check_gradient(first, &[&variable(&[3, 5], 0), &variable(&[5, 2, 4, 4], 1)], 1e-2, 1e-3);
     let targets = targets(2, 7);
     check_gradient(|t: &[Tensor]| ops::moment_loss(&t[0], &targets), &[&variable(&[8, 7], 0)], 1e-2, 1e-3);
+    let pooled = MomentTargets { grid: Some(2), ..weighted(2, 12) };
+    check_gradient(|t: &[Tensor]| ops::moment_loss(&t[0], &pooled), &[&variable(&[4, 3, 4, 4], 0)], 1e-2, 1e-3);
+}
+
+/// Pooling to a grid is what averaging over the pixels of each cell says it is.
+#[test]
+fn pooled_moments_run_over_images_and_pixels_of_a_cell() {
+    let x = random(&[4, 3, 4, 4], 0);
+    let samples = composed::cell_samples(&x, 2, 2).unwrap();
+    assert_eq!(samples.dims(), [2, 8, 12]);
+    for (group, channel, row, column) in [(0, 0, 0, 0), (1, 2, 1, 0), (0, 1, 0, 1), (1, 0, 1, 1)] {
+        let cell = x.narrow(0, 2 * group, 2).unwrap().narrow(1, channel, 1).unwrap();
+        let cell = cell.narrow(2, 2 * row, 2).unwrap().narrow(3, 2 * column, 2).unwrap();
+        let expected = cell.mean_all().unwrap().to_scalar::<f32>().unwrap();
+        let found = samples.mean(1).unwrap().to_vec2::<f32>().unwrap()[group][channel * 4 + row * 2 + column];
+        assert!((found - expected).abs() < 1e-6, "{found} against {expected}");
+    }
+    assert!(composed::cell_samples(&x, 2, 3).is_err(), "3 cells do not divide 4 pixels");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn targets(encoder: &Encoder) -> Vec<MomentTargets> {
         let grouped = features.reshape((arch.classes, TARGETS_PER_CLASS, ())).unwrap();
         let variance = grouped.var(1).unwrap();
         let scale = variance.mean_keepdim(1).unwrap();
-        MomentTargets { mean: grouped.mean(1).unwrap(), variance, scale }
+        MomentTargets::new(grouped.mean(1).unwrap(), variance, scale)
     };
     encoder.forward(&images).unwrap().iter().map(moments).collect()
 }

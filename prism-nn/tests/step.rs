@@ -8,7 +8,7 @@ use prism_core::Architecture;
 use prism_core::stream::{Purpose, StreamId};
 use prism_nn::encoder::Encoder;
 use prism_nn::generator::{Generator, latents};
-use prism_nn::ops::MomentTargets;
+use prism_nn::ops::{MomentTargets, composed};
 use prism_nn::step::{LossAndGradients, TrainingStep};
 use support::{check_threads, distance, random, values};
 
@@ -23,17 +23,26 @@ fn training_step(arch: &Architecture) -> TrainingStep {
     TrainingStep::new(Generator::new(arch, 3, &device).unwrap(), Encoder::open("random:1", &device).unwrap()).unwrap()
 }
 
-/// Moments of random images, a group each of `groups`.
-fn targets(step: &TrainingStep, groups: usize) -> Vec<MomentTargets> {
+/// Moments of random images, a group each of `groups`, pooled over `grid` cells a side if any; pooled ones count differently.
+fn targets_on(step: &TrainingStep, groups: usize, grid: Option<usize>) -> Vec<MomentTargets> {
     let side = step.generator().arch().image_size;
     let real = random(&[groups * 5, 3, side, side], 8).tanh().unwrap();
     let measure = |features: &Tensor| {
-        let features = features.reshape((groups, 5, ())).unwrap();
+        let features = match grid {
+            Some(grid) => composed::cell_samples(features, groups, grid).unwrap(),
+            None => features.reshape((groups, 5, ())).unwrap(),
+        };
         let variance = features.var(1).unwrap();
         let scale = (variance.mean_keepdim(1).unwrap() + 1e-8).unwrap();
-        MomentTargets { mean: features.mean(1).unwrap(), variance, scale }
+        let weight = |number| random(variance.dims(), number).sqr().unwrap();
+        let weights = grid.map(|_| [weight(1), weight(2)]);
+        MomentTargets { weights, grid, ..MomentTargets::new(features.mean(1).unwrap(), variance, scale) }
     };
     step.encoder().forward(&real).unwrap().iter().map(measure).collect()
+}
+
+fn targets(step: &TrainingStep, groups: usize) -> Vec<MomentTargets> {
+    targets_on(step, groups, None)
 }
 
 fn inputs(step: &TrainingStep, groups: usize, images: usize) -> Tensor {
@@ -47,11 +56,11 @@ fn run(step: &TrainingStep, scores: &[Var], groups: usize, images: usize) -> Los
 }
 
 /// The largest difference of any layer's gradient, in units of its largest element.
-fn error(arch: &Architecture, groups: usize, images: usize) -> f32 {
+fn error(arch: &Architecture, groups: usize, grid: Option<usize>, images: usize) -> f32 {
     let step = training_step(arch);
     let scores = step.generator().initial_scores().unwrap();
-    let found = run(&step, &scores, groups, images);
-    let (z, targets) = (inputs(&step, groups, images), targets(&step, groups));
+    let (z, targets) = (inputs(&step, groups, images), targets_on(&step, groups, grid));
+    let found = step.run(&scores, &z, MASKS, &targets).unwrap();
     let reference = step.composed(&scores, &z, MASKS, &targets).unwrap();
     let difference = (found.loss - reference.loss).abs() / reference.loss;
     assert!(difference < 1e-5, "{arch:?}: loss {} against {}", found.loss, reference.loss);
@@ -62,18 +71,25 @@ fn error(arch: &Architecture, groups: usize, images: usize) -> f32 {
 /// Where an activation lies within rounding of 0, or two of a square within rounding of each other, the gradient jumps. One
 /// such place among the hundreds of thousands moves a gradient by up to a percent, so of a few batches some must agree to
 /// rounding, and all must to that.
-fn check(arch: Architecture, groups: usize, batches: [usize; 3]) {
-    let errors = batches.map(|images| error(&arch, groups, images));
+fn check(arch: Architecture, groups: usize, grid: Option<usize>, batches: [usize; 3]) {
+    let errors = batches.map(|images| error(&arch, groups, grid, images));
     let (least, most) = errors.iter().fold((f32::MAX, 0f32), |(l, m), &e| (l.min(e), m.max(e)));
     assert!(least < 5e-5 && most < 5e-2, "{arch:?}: gradients differ by {errors:?}");
 }
 
 #[test]
 fn the_fused_step_is_the_composed_one() {
-    check(arch(8, 1, 16, 0), 1, [2, 3, 9]);
-    check(arch(16, 3, 8, 2), 2, [2, 3, 4]);
-    check(arch(16, 3, 5, 0), 1, [2, 3, 7]);
-    check(arch(32, 1, 4, 3), 2, [2, 3, 4]);
+    check(arch(8, 1, 16, 0), 1, None, [2, 3, 9]);
+    check(arch(16, 3, 8, 2), 2, None, [2, 3, 4]);
+    check(arch(16, 3, 5, 0), 1, None, [2, 3, 7]);
+    check(arch(32, 1, 4, 3), 2, None, [2, 3, 4]);
+}
+
+#[test]
+fn so_it_is_for_pooled_features_whose_terms_count_differently() {
+    check(arch(8, 1, 16, 0), 1, Some(2), [2, 3, 9]);
+    check(arch(16, 3, 8, 2), 2, Some(1), [2, 3, 4]);
+    check(arch(16, 1, 5, 3), 2, Some(8), [2, 3, 4]);
 }
 
 #[test]

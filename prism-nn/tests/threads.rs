@@ -34,7 +34,7 @@ fn targets(encoder: &Encoder, image_size: usize) -> Vec<MomentTargets> {
     let target = |shape: [usize; 3]| {
         let constant = |value: f32, width| Tensor::full(value, (2, width), &Device::Cpu).unwrap();
         let width = shape.iter().product();
-        MomentTargets { mean: constant(0.5, width), variance: constant(0.25, width), scale: constant(0.25, 1) }
+        MomentTargets::new(constant(0.5, width), constant(0.25, width), constant(0.25, 1))
     };
     encoder.feature_shapes(image_size).unwrap().into_iter().map(target).collect()
 }

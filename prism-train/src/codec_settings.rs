@@ -7,7 +7,7 @@ use prism_core::wire::Downlink;
 use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::federation::Choice;
+use crate::federation::{Choice, Regime};
 
 /// How masks go up and scores go down.
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
@@ -28,11 +28,19 @@ pub struct CodecSettings {
 }
 
 impl CodecSettings {
-    /// Refuses values outside their limits, in a federation of `clients` clients.
+    /// Refuses values outside their limits, in a federation of `clients` clients that works in `regime`.
     ///
     /// # Errors
     /// [`prism_core::Error::Usage`] naming the flag, its value and its limit.
-    pub fn validate(&self, clients: u32) -> Result<()> {
+    pub fn validate(&self, clients: u32, regime: Regime) -> Result<()> {
+        let coded = self.uplink != Uplink::Raw || self.downlink != Downlink::Scores || self.kl_weight > 0.0;
+        if coded && regime == Regime::OneShot {
+            return Err(Error::usage(format!(
+                "--uplink {}, --downlink {} and --kl-weight {} are for rounds, and --federation one-shot has none that cross a \
+                 wire; leave these or that out",
+                self.uplink, self.downlink, self.kl_weight
+            )));
+        }
         let counted = self.uplink == Uplink::Sums || self.downlink == Downlink::Counts;
         if counted && clients > MOST_ANSWERS {
             return Err(Error::usage(format!(

@@ -19,6 +19,7 @@ mod hash;
 pub mod metrics;
 pub mod moments;
 pub mod partition;
+pub mod privacy;
 pub mod report;
 pub mod run;
 pub mod settings;

@@ -3,6 +3,8 @@
 //! For each group (a class, or all images where the model is unconditional), each encoder layer and each feature d:
 //! the mean and the unbiased variance over the client's images. They are computed once, in `f64`, image by image in a
 //! fixed order, so they do not depend on thread count or batch size.
+//!
+//! Where images are protected, moments are not measured here but estimated from a noisy release ([`crate::privacy`]).
 
 use candle_core::{Device, Tensor};
 use prism_core::Stream;
@@ -25,6 +27,10 @@ pub struct LayerMoments {
     pub mean: Tensor,
     /// Unbiased variance of each feature.
     pub variance: Tensor,
+    /// The unit in which distances count, `[groups, 1]`: the mean over features of the variance.
+    pub scale: Tensor,
+    /// How much each mean's and each variance's term counts; 1 where there are none.
+    pub weights: Option<[Tensor; 2]>,
 }
 
 /// A client's feature moments, per group and encoder layer.
@@ -32,6 +38,8 @@ pub struct LayerMoments {
 pub struct ClientMoments {
     classes: Vec<u32>,
     layers: Vec<LayerMoments>,
+    /// Cells a side of the grid over which features are pooled; none for every pixel by itself.
+    grid: Option<usize>,
 }
 
 impl ClientMoments {
@@ -63,12 +71,18 @@ impl ClientMoments {
             )));
         }
         let layers = (0..sums[0].len()).map(|layer| stack(&sums, layer, device)).collect::<Result<_>>()?;
-        Ok(ClientMoments { classes, layers })
+        Ok(ClientMoments { classes, layers, grid: None })
     }
 
-    /// Moments that were measured before: the class of each group, and each layer's `[groups, features]`.
-    pub fn from_parts(classes: Vec<u32>, layers: Vec<LayerMoments>) -> Self {
-        ClientMoments { classes, layers }
+    /// Moments that were measured before: the class of each group, each layer's `[groups, features]`, and the grid over
+    /// whose cells the features are pooled, if any.
+    pub fn from_parts(classes: Vec<u32>, layers: Vec<LayerMoments>, grid: Option<usize>) -> Self {
+        ClientMoments { classes, layers, grid }
+    }
+
+    /// Cells a side of the grid over which features are pooled; none for every pixel by itself.
+    pub fn grid(&self) -> Option<usize> {
+        self.grid
     }
 
     /// The class of each group; a single 0 where the model is unconditional.
@@ -103,10 +117,13 @@ impl ClientMoments {
     pub fn targets(&self, groups: &[u32]) -> Result<Vec<MomentTargets>> {
         let target = |layer: &LayerMoments| -> candle_core::Result<MomentTargets> {
             let rows = Tensor::new(groups, layer.mean.device())?;
-            let (mean, variance) = (layer.mean.index_select(&rows, 0)?, layer.variance.index_select(&rows, 0)?);
-            // A layer that is dead on these images would otherwise divide by zero.
-            let scale = (variance.mean_keepdim(1)? + 1e-8)?;
-            Ok(MomentTargets { mean, variance, scale })
+            let chosen = |all: &Tensor| all.index_select(&rows, 0);
+            let weights = match &layer.weights {
+                Some([mean, variance]) => Some([chosen(mean)?, chosen(variance)?]),
+                None => None,
+            };
+            let targets = MomentTargets::new(chosen(&layer.mean)?, chosen(&layer.variance)?, chosen(&layer.scale)?);
+            Ok(MomentTargets { weights, grid: self.grid, ..targets })
         };
         Ok(self.layers.iter().map(target).collect::<candle_core::Result<_>>()?)
     }
@@ -175,8 +192,8 @@ fn stack(groups: &[Vec<Sums>], layer: usize, device: &Device) -> Result<LayerMom
     let shape = (groups.len(), groups[0][layer].features.len());
     let mean: Vec<f32> = groups.iter().flat_map(|group| group[layer].mean()).collect();
     let variance: Vec<f32> = groups.iter().flat_map(|group| group[layer].variance()).collect();
-    Ok(LayerMoments {
-        mean: Tensor::from_vec(mean, shape, device)?,
-        variance: Tensor::from_vec(variance, shape, device)?,
-    })
+    let variance = Tensor::from_vec(variance, shape, device)?;
+    // A layer that is dead on these images would otherwise divide by zero.
+    let scale = (variance.mean_keepdim(1)? + 1e-8)?;
+    Ok(LayerMoments { mean: Tensor::from_vec(mean, shape, device)?, variance, scale, weights: None })
 }

@@ -12,14 +12,16 @@ use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::codec_settings::CodecSettings;
+use crate::federation::Regime;
 use crate::partition::Partition;
+use crate::privacy::PrivacySettings;
 
 /// Most bytes that a settings file may have.
 const MAX_FILE: u64 = 1 << 20;
 
 /// The settings of a training run. In a TOML file the keys are the flags' names, such as `image-size = 32`.
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub struct Settings {
     /// Images to learn from: strokes (embedded), mnist, fashion-mnist, cifar10, or folder (your own)
     #[arg(long, value_name = "NAME", default_value = "strokes", help_heading = "Data")]
@@ -46,6 +48,9 @@ pub struct Settings {
     /// How images are divided: iid, shards:N, dirichlet:ALPHA or classes:N
     #[arg(long, value_name = "RULE", default_value = "iid", help_heading = "Federation")]
     pub partition: Partition,
+    /// Rounds of masks, or one message of moments from each client and a server that trains alone: rounds or one-shot
+    #[arg(long, value_name = "RULE", default_value_t = Regime::Rounds, help_heading = "Federation")]
+    pub federation: Regime,
     /// Number of rounds
     #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Federation")]
     pub rounds: u32,
@@ -101,6 +106,11 @@ pub struct Settings {
     /// Root of every random draw: same settings and seed, same model, byte for byte
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
     pub seed: u64,
+
+    /// How clients' images are protected
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub privacy: PrivacySettings,
 
     /// Where to compute: auto, cpu or cuda:N
     #[arg(long, value_name = "NAME", default_value = "auto", help_heading = "Run")]
@@ -208,7 +218,8 @@ impl Settings {
         if !(self.lr > 0.0 && self.lr <= 100.0) {
             return refuse("lr", self.lr.to_string(), "a number above 0 and at most 100, such as 0.1");
         }
-        self.wire.validate(self.clients)?;
+        self.wire.validate(self.clients, self.federation)?;
+        self.privacy.budget()?;
         // The data set may still change channels and classes; the rest of the shape is settled here, before it loads.
         Ok(self.architecture(self.channels.unwrap_or(1), 0).validate()?)
     }
@@ -239,6 +250,15 @@ fn to_table(settings: &Settings) -> Result<toml::Table> {
 }
 
 fn from_table(table: toml::Table, path: &Path) -> Result<Settings> {
+    // serde cannot refuse unknown keys where groups of settings are flattened into one table.
+    let known = Settings::augment_args(clap::Command::new(""));
+    let is_known = |key: &str| known.get_arguments().any(|flag| flag.get_long() == Some(key));
+    if let Some(key) = table.keys().find(|key| !is_known(key)) {
+        return Err(Error::usage(format!(
+            "{}: there is no setting `{key}`; see `prism-train --help` for every setting",
+            path.display()
+        )));
+    }
     table.try_into().map_err(|e: toml::de::Error| {
         Error::usage(format!("{}: {}; see `prism-train --help` for every setting", path.display(), e.message()))
     })
@@ -316,6 +336,9 @@ mod tests {
 
     #[test]
     fn values_outside_their_limits_are_refused() {
+        let one_shot = parse(&["--federation=one-shot", "--uplink=mrc"]);
+        let refused = Settings::resolve(&one_shot, None).and_then(|settings| settings.validate());
+        assert_eq!(refused.unwrap_err().exit_code(), 2);
         for flags in [
             ["--clients", "0"],
             ["--rounds", "0"],

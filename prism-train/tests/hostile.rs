@@ -14,7 +14,7 @@ use prism_nn::generator::Generator;
 use prism_nn::step::TrainingStep;
 use prism_train::data::{self, LoadOptions, Source, Split};
 use prism_train::federation::{
-    Choice, Global, History, LocalTraining, Round, Server, Simulation, Transit, Turn, Workers,
+    Choice, Global, History, LocalTraining, MomentPrivacy, Round, Server, Simulation, Transit, Turn, Workers,
 };
 use prism_train::run::client_files;
 
@@ -54,11 +54,13 @@ fn federation(folder: &Path, session: Session, transit: Option<Transit>) -> Simu
             session,
             kl_weight: 0.0,
             choice: Choice::Seed,
+            mask_noise: None,
         },
         members: (0..CLIENTS).map(|client| (client * 10..client * 10 + 10).collect()).collect(),
         folders: (0..CLIENTS).map(|client| folder.join(client.to_string())).collect(),
         client_rounds: vec![0; CLIENTS],
         conditional: false,
+        privacy: MomentPrivacy::None,
         fraction: 1.0,
         dropout: 0.0,
         workers: Workers::new(2, CLIENTS).unwrap(),

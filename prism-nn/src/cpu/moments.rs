@@ -3,12 +3,15 @@
 //! `features [G, n, D]`, targets `mean, variance [G, D]`, `scale [G]`:
 //!
 //! ```text
-//! loss = sum over g, d of ((mu - mean)^2 / scale + (var - variance)^2 / scale^2) / (G D)
+//! loss = sum over g, d of (a (mu - mean)^2 / scale + b (var - variance)^2 / scale^2) / (G D)
 //! dloss/df[g, i, d] = shift[g, d] + slope[g, d] * f[g, i, d]
-//! slope = 4 (var - variance) / (scale^2 G D (n - 1)),  shift = 2 (mu - mean) / (scale G D n) - slope * mu
+//! slope = 4 b (var - variance) / (scale^2 G D (n - 1)),  shift = 2 a (mu - mean) / (scale G D n) - slope * mu
 //! ```
 //!
-//! Blocks of features are tasks; their sums are added in order.
+//! with weights a, b of each feature's terms, 1 where none are given. Blocks of features are tasks; their sums are added in
+//! order. [`pooled`] does the same for features pooled over the cells of a grid.
+
+pub mod pooled;
 
 use rayon::prelude::*;
 
@@ -16,6 +19,8 @@ use super::simd::{Isa, Kernel, Shape};
 
 /// Features that one task works on, so that their sums stay in the first cache.
 const BLOCK: usize = 512;
+/// Rows that are summed in single precision; longer sums are added up in double.
+const ROWS: usize = 256;
 
 /// What generated moments should be.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +31,20 @@ pub struct Targets<'a> {
     pub variance: &'a [f32],
     /// `[G]`.
     pub scale: &'a [f32],
+    /// How much the term of each mean and of each variance counts, `[G, D]` each; 1 where there are none.
+    pub weights: Option<[&'a [f32]; 2]>,
+}
+
+impl<'a> Targets<'a> {
+    /// The targets of features `range`, counted over all groups, all of which belong to `group`.
+    fn part(&self, range: std::ops::Range<usize>, group: usize) -> Targets<'a> {
+        Targets {
+            mean: &self.mean[range.clone()],
+            variance: &self.variance[range.clone()],
+            scale: &self.scale[group..=group],
+            weights: self.weights.map(|weights| weights.map(|w| &w[range.clone()])),
+        }
+    }
 }
 
 /// The gradient, as a linear function of each feature.
@@ -70,14 +89,11 @@ pub fn moment_loss(
             .map(|(block, (shift, slope))| {
                 let first = block * BLOCK;
                 let range = at + first..at + first + shift.len();
-                let targets = Targets {
-                    mean: &targets.mean[range.clone()],
-                    variance: &targets.variance[range],
-                    scale: &targets.scale[group..=group],
-                };
+                let targets = targets.part(range, group);
                 let count = (groups * counted) as f64;
+                let rows = Rows { values: rows, first, images, image: width, height: 1, line: 0, width: 1, pixel: 0 };
                 // SAFETY: `isa` is one of this machine's.
-                unsafe { isa.run(Block { rows, first, width, images, targets, count, shift, slope }) }
+                unsafe { isa.run(Block { rows, targets, count, shift, slope }) }
             })
             .collect();
         loss += terms.iter().sum::<f64>();
@@ -109,12 +125,40 @@ impl Gradient {
     }
 }
 
-/// Features `first..first + shift.len()` of one group.
-struct Block<'a> {
-    rows: &'a [f32],
+/// Where the samples of a block of features lie: at every pixel of a rectangle of every image.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    values: &'a [f32],
+    /// Where the first sample begins.
     first: usize,
-    width: usize,
     images: usize,
+    /// Floats from one image to the next.
+    image: usize,
+    /// Rows of the rectangle, and floats from one to the next.
+    height: usize,
+    line: usize,
+    /// Columns of the rectangle, and floats from one to the next.
+    width: usize,
+    pixel: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn count(&self) -> usize {
+        self.images * self.height * self.width
+    }
+
+    /// The first `len` features of sample `i`.
+    #[inline(always)]
+    fn get(&self, i: usize, len: usize) -> &'a [f32] {
+        let (line, column) = (i / self.width, i % self.width);
+        let (image, line) = (line / self.height, line % self.height);
+        &self.values[self.first + image * self.image + line * self.line + column * self.pixel..][..len]
+    }
+}
+
+/// A block of features of one group.
+struct Block<'a> {
+    rows: Rows<'a>,
     targets: Targets<'a>,
     /// G D.
     count: f64,
@@ -127,34 +171,50 @@ impl Kernel for Block<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Shape>(self) -> f64 {
-        let (len, n) = (self.shift.len(), self.images as f64);
-        let row = |i: usize| &self.rows[i * self.width + self.first..][..len];
-        let (mut sums, mut squares) = ([0f32; BLOCK], [0f32; BLOCK]);
-        for i in 0..self.images {
-            for (sum, &f) in sums.iter_mut().zip(row(i)) {
+        let (len, samples) = (self.shift.len(), self.rows.count());
+        let n = samples as f64;
+        let mut means = [0f32; BLOCK];
+        let sums = sum_rows(samples, len, |i, sums| {
+            for (sum, &f) in sums.iter_mut().zip(self.rows.get(i, len)) {
                 *sum += f;
             }
-        }
-        let mut means = [0f32; BLOCK];
+        });
         for (mean, sum) in means.iter_mut().zip(&sums) {
-            *mean = (f64::from(*sum) / n) as f32;
+            *mean = (sum / n) as f32;
         }
-        for i in 0..self.images {
-            for ((square, &mean), &f) in squares.iter_mut().zip(&means).zip(row(i)) {
+        let squares = sum_rows(samples, len, |i, squares| {
+            for ((square, &mean), &f) in squares.iter_mut().zip(&means).zip(self.rows.get(i, len)) {
                 *square += (f - mean) * (f - mean);
             }
-        }
+        });
         let scale = f64::from(self.targets.scale[0]);
         let mut loss = 0.0;
         for d in 0..len {
+            let [a, b] = self.targets.weights.map_or([1.0; 2], |weights| weights.map(|w| f64::from(w[d])));
             let mean = f64::from(means[d]);
             let mean_gap = mean - f64::from(self.targets.mean[d]);
-            let variance_gap = f64::from(squares[d]) / (n - 1.0) - f64::from(self.targets.variance[d]);
-            loss += (mean_gap * mean_gap / scale + variance_gap * variance_gap / (scale * scale)) / self.count;
-            let slope = 4.0 * variance_gap / (scale * scale * self.count * (n - 1.0));
-            let shift = 2.0 * mean_gap / (scale * self.count * n) - slope * mean;
+            let variance_gap = squares[d] / (n - 1.0) - f64::from(self.targets.variance[d]);
+            loss += (a * mean_gap * mean_gap / scale + b * variance_gap * variance_gap / (scale * scale)) / self.count;
+            let slope = 4.0 * b * variance_gap / (scale * scale * self.count * (n - 1.0));
+            let shift = 2.0 * a * mean_gap / (scale * self.count * n) - slope * mean;
             (self.shift[d], self.slope[d]) = (shift as f32, slope as f32);
         }
         loss
     }
+}
+
+/// Sums over `samples` rows of what `add` adds to the sums of `len` features.
+#[inline(always)]
+fn sum_rows(samples: usize, len: usize, add: impl Fn(usize, &mut [f32])) -> [f64; BLOCK] {
+    let mut totals = [0f64; BLOCK];
+    for first in (0..samples).step_by(ROWS) {
+        let mut sums = [0f32; BLOCK];
+        for i in first..samples.min(first + ROWS) {
+            add(i, &mut sums[..len]);
+        }
+        for (total, sum) in totals.iter_mut().zip(&sums[..len]) {
+            *total += f64::from(*sum);
+        }
+    }
+    totals
 }

@@ -63,7 +63,8 @@ pub fn masked_weight(scores: &Tensor, frozen: &Tensor, stream: StreamId) -> Resu
 
 /// The feature moments that generated images are to match, for one encoder layer.
 ///
-/// `G` groups (classes; 1 where there are none), `D` features (channels x height x width).
+/// `G` groups (classes; 1 where there are none), `D` features: channels x height x width, or channels x N x N where the
+/// features are pooled over the cells of an N x N grid. All pixels of a cell are then samples of one feature.
 #[derive(Clone, Debug)]
 pub struct MomentTargets {
     /// Mean of each feature, `[G, D]`.
@@ -72,19 +73,51 @@ pub struct MomentTargets {
     pub variance: Tensor,
     /// Mean over features of the variance, `[G, 1]`: the unit in which distances count.
     pub scale: Tensor,
+    /// How much the term of each mean and of each variance counts, `[G, D]` each; 1 where there are none.
+    pub weights: Option<[Tensor; 2]>,
+    /// Cells a side of the grid that features are pooled over (at most one a pixel); none for every pixel by itself.
+    pub grid: Option<usize>,
+}
+
+impl MomentTargets {
+    /// Targets of features that are not pooled, all of which count alike: the shapes are those of the fields.
+    pub fn new(mean: Tensor, variance: Tensor, scale: Tensor) -> Self {
+        MomentTargets { mean, variance, scale, weights: None, grid: None }
+    }
+}
+
+/// `[B, C, H, W]` as samples of features pooled over `grid` cells a side: `[G, B / G * pixels of a cell, C * N * N]`.
+pub fn cell_samples(features: &Tensor, groups: usize, grid: usize) -> Result<Tensor> {
+    let (batch, channels, height, width) = features.dims4()?;
+    let side = grid.min(height);
+    let (high, wide) = (height / side.max(1), width / side.max(1));
+    if side == 0 || (high * side, wide * side) != (height, width) || batch % groups != 0 {
+        candle_core::bail!("a grid of {grid} cells a side does not divide features of shape {:?}", features.shape());
+    }
+    // candle permutes at most six axes at once, so the batch stays one axis until the end.
+    let split = features.reshape((batch * channels, side, high, side, wide))?.permute((0, 2, 4, 1, 3))?.contiguous()?;
+    let samples = split.reshape((batch, channels, high * wide, side * side))?.permute((0, 2, 1, 3))?.contiguous()?;
+    samples.reshape((groups, batch / groups * high * wide, channels * side * side))
 }
 
 /// How far generated features are from the targets: the mean over groups g of
-/// `mean_d((mu - mu_g)^2) / v_g + mean_d((var - var_g)^2) / v_g^2`, a scalar.
+/// `mean_d(a_d (mu - mu_g)^2) / v_g + mean_d(b_d (var - var_g)^2) / v_g^2`, a scalar, with the weights a and b of the targets.
 ///
 /// `features [G * n, ...]` holds n images of group 0, then n of group 1, and so on; `var` is unbiased, so n >= 2.
 /// Source: PRISM, equation 5 (a linear-kernel MMD with second moments, as in GFMN).
 pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor> {
     let (groups, width) = targets.mean.dims2()?;
-    let features = features.reshape((groups, (), width))?;
-    let mean = features.mean(1)?;
-    let variance = features.var(1)?;
-    let mean_term = ((mean - &targets.mean)?.sqr()?.mean_keepdim(1)? / &targets.scale)?;
-    let variance_term = ((variance - &targets.variance)?.sqr()?.mean_keepdim(1)? / targets.scale.sqr()?)?;
+    let features = match targets.grid {
+        Some(grid) => cell_samples(features, groups, grid)?,
+        None => features.reshape((groups, (), width))?,
+    };
+    let mut mean_term = (features.mean(1)? - &targets.mean)?.sqr()?;
+    let mut variance_term = (features.var(1)? - &targets.variance)?.sqr()?;
+    if let Some([of_mean, of_variance]) = &targets.weights {
+        mean_term = (mean_term * of_mean)?;
+        variance_term = (variance_term * of_variance)?;
+    }
+    let mean_term = (mean_term.mean_keepdim(1)? / &targets.scale)?;
+    let variance_term = (variance_term.mean_keepdim(1)? / targets.scale.sqr()?)?;
     (mean_term + variance_term)?.mean_all()
 }

@@ -10,7 +10,7 @@ use crate::cpu::moments::{self, Gradient, Targets};
 use crate::cpu::simd::Isa;
 
 /// How far generated features are from the targets: the mean over groups g of
-/// `mean_d((mu - mu_g)^2) / v_g + mean_d((var - var_g)^2) / v_g^2`, a scalar.
+/// `mean_d(a_d (mu - mu_g)^2) / v_g + mean_d(b_d (var - var_g)^2) / v_g^2`, a scalar, with the weights a and b of the targets.
 ///
 /// `features [G * n, ...]` holds n images of group 0, then n of group 1, and so on; `var` is unbiased, so n >= 2.
 /// Only `features` gets a gradient.
@@ -19,6 +19,12 @@ use crate::cpu::simd::Isa;
 /// # Errors
 /// If the features are not the same number of images, at least 2, for each group.
 pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor> {
+    if let Some(grid) = targets.grid {
+        // Pooling is a reordering, after which each pixel of a cell counts as an image.
+        let pooled = MomentTargets { grid: None, ..targets.clone() };
+        let samples = composed::cell_samples(features, targets.mean.dim(0)?, grid)?;
+        return moment_loss(&samples, &pooled);
+    }
     let (groups, width) = targets.mean.dims2()?;
     let images = features.elem_count() / (groups * width).max(1);
     if images < 2 || features.elem_count() != groups * width * images || targets.scale.elem_count() != groups {
@@ -35,6 +41,11 @@ pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor>
         mean: targets.mean.contiguous()?,
         variance: targets.variance.contiguous()?,
         scale: targets.scale.contiguous()?,
+        weights: match &targets.weights {
+            Some([a, b]) => Some([a.contiguous()?, b.contiguous()?]),
+            None => None,
+        },
+        grid: None,
     };
     features.contiguous()?.apply_op1(MomentLoss { targets, images, gradient: Arc::default() })
 }
@@ -54,13 +65,20 @@ impl CustomOp1 for MomentLoss {
 
     fn cpu_fwd(&self, features: &CpuStorage, at: &Layout) -> Result<(CpuStorage, Shape)> {
         let features = floats(features, at)?;
-        let MomentTargets { mean, variance, scale } = &self.targets;
+        let MomentTargets { mean, variance, scale, weights, .. } = &self.targets;
         let width = mean.dims2()?.1;
         let mut gradient = Gradient::default();
-        let loss = with_floats([mean, variance, scale], |[mean, variance, scale]| {
-            let targets = Targets { mean, variance, scale };
+        let mut run = |targets: Targets<'_>| {
             moments::moment_loss(Isa::detect(), features, self.images, targets, width, &mut gradient)
-        })?;
+        };
+        let loss = match weights {
+            None => with_floats([mean, variance, scale], |[mean, variance, scale]| {
+                run(Targets { mean, variance, scale, weights: None })
+            }),
+            Some([a, b]) => with_floats([mean, variance, scale, a, b], |[mean, variance, scale, a, b]| {
+                run(Targets { mean, variance, scale, weights: Some([a, b]) })
+            }),
+        }?;
         // The operation is applied once, so there is nothing to overwrite.
         let _ = self.gradient.set(gradient);
         Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))

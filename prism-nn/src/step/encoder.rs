@@ -11,7 +11,7 @@ use super::Work;
 use crate::cpu::layer::Layer;
 use crate::cpu::map::Map;
 use crate::cpu::map_pool::{halved, max_pool, max_pool_gradient};
-use crate::cpu::moments::{Gradient, Targets, moment_loss};
+use crate::cpu::moments::{Gradient, Targets, moment_loss, pooled};
 use crate::cpu::packed::{Packed, WeightShape};
 use crate::cpu::scheme::Winograd;
 use crate::cpu::share::Disjoint;
@@ -59,11 +59,18 @@ pub struct Memory {
     losses: Vec<Gradient>,
     /// Gradient of the step's output, and of its input.
     gradients: [Vec<f32>; 2],
-    targets: [Vec<f32>; 2],
+    /// Mean, variance and their weights, channels last.
+    targets: [Vec<f32>; 4],
 }
 
-/// What one layer's features should be: `[G, D]`, `[G, D]` and `[G]`, features ordered as channels, rows, columns.
-pub type LayerTargets<'a> = [&'a [f32]; 3];
+/// What one layer's features should be, features ordered as channels, rows, columns.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerTargets<'a> {
+    /// As the kernel takes them, but for the order.
+    pub targets: Targets<'a>,
+    /// Cells a side over which features are pooled; none for every pixel by itself.
+    pub grid: Option<usize>,
+}
 
 impl Weights {
     /// Packs `convs`, applied as `steps` say.
@@ -144,15 +151,16 @@ impl Net {
         let mut loss = 0.0;
         for (index, layer) in self.layers.iter().enumerate() {
             let Planned::Conv(layer, number) = *layer else { continue };
-            let [mean, variance, scale] = targets[number];
-            let map = layer.output;
-            let [mean_last, variance_last] = &mut memory.targets;
-            channels_last(mean, map, mean_last);
-            channels_last(variance, map, variance_last);
-            let targets = Targets { mean: mean_last, variance: variance_last, scale };
-            let counted = map.channels * map.pixels();
-            let gradient = &mut memory.losses[number];
-            loss += moment_loss(self.weights.isa, &memory.outputs[index], images, targets, counted, gradient);
+            let LayerTargets { targets, grid } = targets[number];
+            let (map, isa) = (layer.output, self.weights.isa);
+            let side = grid.map(|grid| pooled::cells(grid, map.height));
+            let of_targets = side.map_or(map, |side| Map { height: side, width: side, ..map });
+            let targets = reorder(targets, of_targets, &mut memory.targets);
+            let (features, gradient) = (&memory.outputs[index], &mut memory.losses[number]);
+            loss += match side {
+                Some(side) => pooled::moment_loss(isa, features, map, images, side, targets, gradient),
+                None => moment_loss(isa, features, images, targets, map.channels * map.pixels(), gradient),
+            };
         }
         loss
     }
@@ -206,6 +214,19 @@ pub fn work(isa: Isa, steps: &[Step], input: Map) -> Work {
         }
     }
     work
+}
+
+/// The targets with channels last, of shape `map`; `memory` holds them.
+fn reorder<'a>(targets: Targets<'a>, map: Map, memory: &'a mut [Vec<f32>; 4]) -> Targets<'a> {
+    let [mean, variance, of_mean, of_variance] = memory;
+    channels_last(targets.mean, map, mean);
+    channels_last(targets.variance, map, variance);
+    let weights = targets.weights.map(|[a, b]| {
+        channels_last(a, map, of_mean);
+        channels_last(b, map, of_variance);
+        [of_mean.as_slice(), of_variance.as_slice()]
+    });
+    Targets { mean, variance, scale: targets.scale, weights }
 }
 
 /// Reorders `[G, C, H, W]` as `[G, H, W, stride]`.

@@ -9,13 +9,14 @@ use prism_core::stream::StreamId;
 use super::images::Images;
 use super::{LossAndGradients, encoder, generator};
 use crate::cpu::masking::{masked, masked_gradient};
+use crate::cpu::moments::Targets;
 use crate::cpu::simd::Isa;
 use crate::encoder::Encoder;
 use crate::encoder::layout::INPUTS;
 use crate::error::Result;
 use crate::generator::Generator;
 use crate::ops::MomentTargets;
-use crate::ops::storage::with_floats;
+use crate::ops::storage::{floats_of, with_floats};
 
 /// The encoder's packed weights, and the memory of steps that have ended.
 pub struct Fused {
@@ -146,15 +147,26 @@ impl Pass {
     }
 
     fn loss(&mut self, images: usize, targets: &[MomentTargets]) -> Result<f64> {
-        let mut tensors = Vec::with_capacity(3 * targets.len());
-        for MomentTargets { mean, variance, scale } in targets {
-            tensors.extend([mean.contiguous()?, variance.contiguous()?, scale.contiguous()?]);
+        let mut tensors = Vec::new();
+        for MomentTargets { mean, variance, scale, weights, .. } in targets {
+            for tensor in [mean, variance, scale].into_iter().chain(weights.iter().flatten()) {
+                tensors.push(tensor.contiguous()?);
+            }
         }
         let held: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
-        let floats = held.iter().map(|(storage, layout)| crate::ops::storage::floats_of(storage, layout));
+        let floats = held.iter().map(|(storage, layout)| floats_of(storage, layout));
         let floats = floats.collect::<candle_core::Result<Vec<_>>>()?;
-        let targets: Vec<encoder::LayerTargets<'_>> =
-            floats.chunks_exact(3).map(|layer| [layer[0], layer[1], layer[2]]).collect();
+        let mut rest = floats.as_slice();
+        let targets: Vec<encoder::LayerTargets<'_>> = targets
+            .iter()
+            .map(|layer| {
+                let (own, others) = rest.split_at(if layer.weights.is_some() { 5 } else { 3 });
+                rest = others;
+                let weights = layer.weights.is_some().then(|| [own[3], own[4]]);
+                let targets = Targets { mean: own[0], variance: own[1], scale: own[2], weights };
+                encoder::LayerTargets { targets, grid: layer.grid }
+            })
+            .collect();
         Ok(self.encoder.loss(&mut self.encoder_memory, images, &targets))
     }
 }

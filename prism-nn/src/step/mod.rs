@@ -135,11 +135,14 @@ impl TrainingStep {
             )));
         }
         let shapes = self.encoder.feature_shapes(arch.image_size)?;
-        let widths = shapes.iter().map(|shape| shape.iter().product::<usize>());
         let fits = targets.len() == shapes.len()
-            && targets.iter().zip(widths).all(|(t, width)| {
-                t.mean.dims() == [groups, width]
-                    && t.variance.dims() == [groups, width]
+            && targets.iter().zip(&shapes).all(|(t, &[channels, height, width])| {
+                let side = t.grid.map(|grid| grid.min(height));
+                let divides = side.is_none_or(|s| s > 0 && height.is_multiple_of(s) && width.is_multiple_of(s));
+                let features = [groups, channels * side.map_or(height * width, |side| side * side)];
+                let of_weights = t.weights.iter().flatten();
+                divides
+                    && [&t.mean, &t.variance].into_iter().chain(of_weights).all(|moment| moment.dims() == features)
                     && t.scale.elem_count() == groups
             });
         match fits {

@@ -168,7 +168,7 @@ impl Bench {
             let features = features.flatten_from(1)?;
             let variance = features.var(0)?.unsqueeze(0)?;
             let scale = (variance.mean_keepdim(1)? + 1e-8)?;
-            Ok(MomentTargets { mean: features.mean(0)?.unsqueeze(0)?, variance, scale })
+            Ok(MomentTargets::new(features.mean(0)?.unsqueeze(0)?, variance, scale))
         };
         Ok(step.encoder().forward(&images)?.iter().map(measure).collect::<candle_core::Result<_>>()?)
     }

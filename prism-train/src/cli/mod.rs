@@ -1,5 +1,6 @@
 //! The command line: what the flags mean, which command runs, and how its end is reported.
 
+mod audit;
 mod bench;
 mod encoder;
 mod eval;
@@ -25,6 +26,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Attack the differential privacy of this very program, and planted faults that the attacks must catch
+    Audit(audit::AuditArgs),
     /// Train the public encoder on a labelled folder of public images
     Encoder(encoder::EncoderArgs),
     /// Time one local training step on random data
@@ -40,6 +43,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let result = match Cli::from_arg_matches(&matches) {
+        Ok(Cli { command: Some(Command::Audit(args)), .. }) => audit::run(&args),
         Ok(Cli { command: Some(Command::Encoder(args)), .. }) => encoder::run(&args),
         Ok(Cli { command: Some(Command::Bench(args)), .. }) => bench::run(&args),
         Ok(Cli { command: Some(Command::Eval(args)), .. }) => eval::run(&args),

@@ -21,6 +21,8 @@ use super::global::Global;
 use super::optimiser::OptimiserState;
 use super::penalty;
 use crate::moments::ClientMoments;
+use crate::privacy::gaussian::NoiseSource;
+use crate::privacy::masks::MaskNoise;
 
 /// What all clients share: the frozen networks and the settings of local training.
 pub struct LocalTraining {
@@ -42,6 +44,8 @@ pub struct LocalTraining {
     pub kl_weight: f64,
     /// Where a client's choice of its mask comes from.
     pub choice: Choice,
+    /// Noise on every answer; none where images are not protected, or by their moments.
+    pub mask_noise: Option<MaskNoise>,
 }
 
 /// Where the randomness comes from with which a client chooses the mask that it sends.
@@ -131,16 +135,34 @@ impl LocalTraining {
         on_step: &(dyn Fn() + Sync),
     ) -> Result<Answer> {
         global.receive(opening.broadcast, turn.round)?;
-        let scores = self.step.generator().scores_from(global.scores().iter().cloned())?;
+        let (mut learned, loss) = self.learn(turn, moments, state, global.scores(), on_step)?;
+        if let Some(noise) = &self.mask_noise {
+            learned = noise.protect(&learned, global.scores(), NoiseSource::OperatingSystem)?;
+        }
+        self.answer(turn, &learned, &global.prior(), &self.blinds(turn, opening.asked), loss)
+    }
+
+    /// The local steps from the scores `start`: the scores after them, and the mean loss.
+    ///
+    /// # Errors
+    /// If the computation fails, or if the loss is not finite.
+    pub fn learn(
+        &self,
+        turn: Turn,
+        moments: &ClientMoments,
+        state: &mut OptimiserState,
+        start: &[Vec<f32>],
+        on_step: &(dyn Fn() + Sync),
+    ) -> Result<(Vec<Vec<f32>>, f64)> {
+        let scores = self.step.generator().scores_from(start.iter().cloned())?;
         let known = scores.iter().map(|s| s.as_tensor().copy()).collect::<candle_core::Result<Vec<_>>>()?;
         let mut loss = 0.0;
         for step in 0..self.local_steps {
             loss += self.local_step(turn, step, moments, state, &scores, &known)?;
             on_step();
         }
-        let learned: Vec<Vec<f32>> =
-            scores.iter().map(|s| s.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
-        self.answer(turn, &learned, &global.prior(), &self.blinds(turn, opening.asked), loss / self.local_steps as f64)
+        let learned = scores.iter().map(|s| s.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
+        Ok((learned, loss / self.local_steps as f64))
     }
 
     /// What hides this client's mask in the sum over `asked`, where the session sums.

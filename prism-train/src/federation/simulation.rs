@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use candle_core::Device;
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::Reveal;
-use prism_nn::Result;
+use prism_nn::{Error, Result};
 
 use super::server::Outgoing;
 use super::{Answer, LocalTraining, Opening, OptimiserState, Server, Turn, Workers};
@@ -30,6 +30,8 @@ pub struct Simulation {
     pub client_rounds: Vec<u32>,
     /// Whether moments are matched per class.
     pub conditional: bool,
+    /// How the moments are protected.
+    pub privacy: MomentPrivacy,
     /// Share of the clients asked in a round.
     pub fraction: f64,
     /// Probability that a client asked never answers.
@@ -50,6 +52,17 @@ pub struct Rejected {
     pub client: u32,
     /// Why, in one sentence.
     pub reason: String,
+}
+
+/// How clients' moments are protected.
+#[derive(Clone, Debug)]
+pub enum MomentPrivacy {
+    /// Not at all: each client measures its own and uses them as they are.
+    None,
+    /// Each client's folder holds moments that were released under this name before the first round.
+    Released(String),
+    /// All clients train on these, which were released before the first round.
+    Shared(Box<ClientMoments>),
 }
 
 /// What one round did.
@@ -174,17 +187,31 @@ impl Simulation {
         Ok(answer)
     }
 
-    /// A client's feature moments: measured on its first turn, and read from its folder ever after.
+    /// A client's feature moments: measured on its first turn, and read from its folder ever after. Protected ones are never
+    /// measured here.
     fn moments(&self, client: usize, device: &Device) -> Result<ClientMoments> {
+        let privacy = match &self.privacy {
+            MomentPrivacy::Shared(moments) => return Ok((**moments).clone()),
+            MomentPrivacy::Released(name) => name.clone(),
+            MomentPrivacy::None => client_files::RAW.to_string(),
+        };
         let members = &self.members[client];
         let key = MomentsKey {
             data: self.data.digest().to_string(),
             members: crate::hash::of_numbers(members),
             encoder: self.training.step.encoder().digest().to_string(),
             conditional: self.conditional,
+            privacy,
         };
         if let Some(moments) = client_files::load_moments(&self.folders[client], &key, device)? {
             return Ok(moments);
+        }
+        if let MomentPrivacy::Released(_) = self.privacy {
+            let folder = self.folders[client].display();
+            return Err(Error::usage(format!(
+                "the protected moments of client {client} are gone from {folder}; resume the run to draw them again, which the \
+                 privacy ledger counts"
+            )));
         }
         let moments =
             ClientMoments::measure(self.training.step.encoder(), &self.data, members, self.conditional, device)?;

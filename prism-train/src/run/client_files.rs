@@ -22,7 +22,7 @@ use crate::moments::{ClientMoments, LayerMoments};
 
 const OPTIMISER: FileKind = FileKind { name: "optimiser state", version: 1 };
 const GLOBAL: FileKind = FileKind { name: "global scores", version: 1 };
-const MOMENTS: FileKind = FileKind { name: "feature moments", version: 1 };
+const MOMENTS: FileKind = FileKind { name: "feature moments", version: 2 };
 
 #[derive(Serialize, Deserialize)]
 struct OptimiserDescription {
@@ -42,12 +42,18 @@ pub struct MomentsKey {
     pub encoder: String,
     /// Whether moments are per class.
     pub conditional: bool,
+    /// How they are protected: [`RAW`], or everything that the noise depends on.
+    pub privacy: String,
 }
+
+/// The protection of moments that have none.
+pub const RAW: &str = "none";
 
 #[derive(Serialize, Deserialize)]
 struct MomentsDescription {
     key: MomentsKey,
     classes: Vec<u32>,
+    grid: Option<usize>,
 }
 
 fn state_path(folder: &Path, round: u32) -> PathBuf {
@@ -194,8 +200,14 @@ pub fn save_moments(folder: &Path, key: &MomentsKey, moments: &ClientMoments) ->
     for (layer, moments) in moments.layers().iter().enumerate() {
         tensors.push(named(format!("mean.{layer}"), &moments.mean)?);
         tensors.push(named(format!("variance.{layer}"), &moments.variance)?);
+        tensors.push(named(format!("scale.{layer}"), &moments.scale)?);
+        if let Some([mean, variance]) = &moments.weights {
+            tensors.push(named(format!("mean-weight.{layer}"), mean)?);
+            tensors.push(named(format!("variance-weight.{layer}"), variance)?);
+        }
     }
-    let description = MomentsDescription { key: key.clone(), classes: moments.classes().to_vec() };
+    let (classes, grid) = (moments.classes().to_vec(), moments.grid());
+    let description = MomentsDescription { key: key.clone(), classes, grid };
     Ok(tensor_file::write(&moments_path(folder), MOMENTS, &description, &tensors)?)
 }
 
@@ -212,7 +224,8 @@ pub fn load_moments(folder: &Path, key: &MomentsKey, device: &Device) -> Result<
     let refuse = |why: &str| Error::corrupt(format!("feature moments {}", path.display()), why);
     if description.key != *key {
         return Err(refuse(
-            "they were measured on other images or with another encoder; give the run's own --data-dir, or start a new run",
+            "they were measured on other images, with another encoder or under other privacy; give the run's own --data-dir, \
+             or start a new run",
         )
         .into());
     }
@@ -224,12 +237,15 @@ pub fn load_moments(folder: &Path, key: &MomentsKey, device: &Device) -> Result<
         Ok(Some(Tensor::from_slice(&found.values, found.shape.as_slice(), device)?))
     };
     let mut layers = Vec::new();
-    while let (Some(mean), Some(variance)) =
-        (tensor(format!("mean.{}", layers.len()))?, tensor(format!("variance.{}", layers.len()))?)
-    {
-        layers.push(LayerMoments { mean, variance });
+    loop {
+        let part = |name: &str| tensor(format!("{name}.{}", layers.len()));
+        let (Some(mean), Some(variance), Some(scale)) = (part("mean")?, part("variance")?, part("scale")?) else {
+            break;
+        };
+        let weights = part("mean-weight")?.zip(part("variance-weight")?).map(|(mean, variance)| [mean, variance]);
+        layers.push(LayerMoments { mean, variance, scale, weights });
     }
-    Ok(Some(ClientMoments::from_parts(description.classes, layers)))
+    Ok(Some(ClientMoments::from_parts(description.classes, layers, description.grid)))
 }
 
 fn named(name: String, tensor: &Tensor) -> Result<NamedTensor> {

@@ -8,6 +8,8 @@
 //! samples/                a grid of images every few rounds
 //! records/                what recent rounds changed, for clients that missed them (see `--downlink`)
 //! clients/0003/           what a real client would keep to itself: feature moments, optimiser state, global scores
+//! privacy.json            what the run guarantees, where its images are protected
+//! shared/                 moments that all train on, and the optimiser state of a server that trains alone
 //! model.safetensors.zst   the exported artifact
 //! samples.png             images drawn from it
 //! ```
@@ -118,6 +120,16 @@ impl RunFolder {
     /// What client number `client` keeps to itself.
     pub fn client(&self, client: u32) -> PathBuf {
         self.path.join("clients").join(format!("{client:04}"))
+    }
+
+    /// What the run guarantees, where its images are protected.
+    pub fn privacy(&self) -> PathBuf {
+        self.path.join("privacy.json")
+    }
+
+    /// Moments that all train on, and the optimiser state of a server that trains alone.
+    pub fn shared(&self) -> PathBuf {
+        self.path.join("shared")
     }
 
     /// The exported artifact.

@@ -5,6 +5,7 @@ pub mod folder;
 pub mod interrupt;
 pub mod metrics;
 mod prepare;
+mod private;
 pub mod progress;
 mod samples;
 pub mod traffic;

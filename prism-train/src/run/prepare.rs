@@ -12,12 +12,17 @@ use prism_nn::generator::Generator;
 use prism_nn::step::TrainingStep;
 use prism_nn::{Error, Result, device};
 
+use super::private::PrivacyPlan;
 use super::progress::Progress;
 use super::train::Start;
 use super::{RunFolder, metrics};
 use crate::data::{self, Dataset, LoadOptions, Source, Split};
-use crate::federation::{History, LocalTraining, Server, Simulation, Workers};
+use crate::federation::{
+    Federation, History, LocalTraining, MomentPrivacy, OneShot, Regime, Server, Simulation, Workers,
+};
+use crate::moments::ClientMoments;
 use crate::partition::Table;
+use crate::privacy::Holders;
 use crate::settings::Settings;
 
 /// A run that can take its next round.
@@ -27,7 +32,7 @@ pub struct Prepared {
     /// The state before the next round.
     pub checkpoint: Checkpoint,
     /// The federation in that state.
-    pub simulation: Simulation,
+    pub federation: Federation,
 }
 
 /// Loads and checks everything; the folder is made last, so that a refused run leaves nothing behind.
@@ -47,10 +52,16 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
     let table = Table::new(data.labels(), data.class_names(), &members);
     progress.say(table.to_string());
 
+    let conditional = arch.classes > 0;
+    let holders = Holders { encoder: &encoder, data: &data, members: &members, conditional, device: &device };
+    let privacy = PrivacyPlan::new(settings, &holders)?;
+    let statement = privacy.statement();
+    progress.say(format!("privacy: {statement}"));
+
     let folder = open_folder(settings, start)?;
     let checkpoint = match start {
-        Start::New => first_checkpoint(settings, &arch, &data, &encoder),
-        Start::Resume(_) => load_checkpoint(&folder, settings, &arch, &data, &encoder)?,
+        Start::New => first_checkpoint(settings, &arch, &data, &encoder, statement),
+        Start::Resume(_) => load_checkpoint(&folder, settings, &arch, &data, &encoder, statement)?,
     };
     save_setup(&folder, settings, &table)?;
     let done = checkpoint.description.model.training.rounds;
@@ -59,8 +70,23 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
         0 => format!("run folder {}; each client first measures its images, once", folder.path().display()),
         _ => format!("run folder {}, resumed after round {done}", folder.path().display()),
     });
-    let simulation = simulation(settings, &checkpoint, encoder, data, members, &folder, &device)?;
-    Ok(Prepared { folder, checkpoint, simulation })
+    let protected = privacy.carry_out(settings, &holders, &folder, progress)?;
+    let training = LocalTraining {
+        mask_noise: protected.mask_noise.clone(),
+        ..local_training(settings, &checkpoint, encoder.clone(), &device)?
+    };
+    let federation = match settings.federation {
+        Regime::Rounds => {
+            let simulation = simulation(settings, &checkpoint, training, data, members, &folder, &device)?;
+            Federation::Rounds(Box::new(Simulation { privacy: protected.moments, ..simulation }))
+        }
+        Regime::OneShot => {
+            let moments = protected.combined(&holders)?;
+            let server = one_shot(settings, &checkpoint, training, moments, protected.uplink_bytes, &folder);
+            Federation::OneShot(Box::new(server))
+        }
+    };
+    Ok(Prepared { folder, checkpoint, federation })
 }
 
 fn headline(data: &Dataset, arch: &Architecture, encoder: &Encoder, device: &Device) -> String {
@@ -103,7 +129,13 @@ fn save_setup(folder: &RunFolder, settings: &Settings, table: &Table) -> Result<
 }
 
 /// The state before the first round.
-fn first_checkpoint(settings: &Settings, arch: &Architecture, data: &Dataset, encoder: &Encoder) -> Checkpoint {
+fn first_checkpoint(
+    settings: &Settings,
+    arch: &Architecture,
+    data: &Dataset,
+    encoder: &Encoder,
+    privacy: String,
+) -> Checkpoint {
     let initial = |(index, layer)| score::initial_scores(settings.seed, index, layer);
     Checkpoint {
         scores: arch.layers().iter().enumerate().map(initial).collect(),
@@ -123,7 +155,7 @@ fn first_checkpoint(settings: &Settings, arch: &Architecture, data: &Dataset, en
                     downlink_bytes: 0,
                 },
                 mask_rule: settings.mask,
-                privacy: "none: the moments of clients' images are used as they are".into(),
+                privacy,
             },
             client_rounds: vec![0; settings.clients as usize],
         },
@@ -140,8 +172,9 @@ fn load_checkpoint(
     arch: &Architecture,
     data: &Dataset,
     encoder: &Encoder,
+    privacy: String,
 ) -> Result<Checkpoint> {
-    let first = first_checkpoint(settings, arch, data, encoder);
+    let first = first_checkpoint(settings, arch, data, encoder, privacy);
     if !folder.checkpoint().exists() {
         return Ok(first);
     }
@@ -152,6 +185,7 @@ fn load_checkpoint(
         ("seed", a.seed.to_string(), b.seed.to_string()),
         ("data set", a.dataset.clone(), b.dataset.clone()),
         ("encoder", a.encoder.clone(), b.encoder.clone()),
+        ("privacy statement", a.privacy.clone(), b.privacy.clone()),
         ("number of clients", found.description.client_rounds.len().to_string(), settings.clients.to_string()),
     ] {
         if found != expected {
@@ -165,45 +199,75 @@ fn load_checkpoint(
     Ok(found)
 }
 
-fn simulation(
+fn local_training(
     settings: &Settings,
     checkpoint: &Checkpoint,
     encoder: Encoder,
-    data: Dataset,
-    members: Vec<Vec<usize>>,
-    folder: &RunFolder,
     device: &Device,
-) -> Result<Simulation> {
+) -> Result<LocalTraining> {
     let arch = &checkpoint.description.model.architecture;
     let score_layers = (settings.alpha * arch.layers().len() as f64).round() as usize;
     let wire = &settings.wire;
     let session = Session::new(arch, settings.seed, score_layers)?.with_codecs(wire.uplink, wire.downlink);
     session.check()?;
+    Ok(LocalTraining {
+        step: TrainingStep::new(Generator::new(arch, settings.seed, device)?, encoder)?,
+        adam: Adam::new(settings.lr),
+        seed: settings.seed,
+        local_steps: settings.local_steps,
+        batch_size: settings.batch_size,
+        classes_per_step: settings.classes_per_step,
+        session,
+        kl_weight: wire.kl_weight,
+        choice: wire.choice,
+        mask_noise: None,
+    })
+}
+
+fn simulation(
+    settings: &Settings,
+    checkpoint: &Checkpoint,
+    training: LocalTraining,
+    data: Dataset,
+    members: Vec<Vec<usize>>,
+    folder: &RunFolder,
+    device: &Device,
+) -> Result<Simulation> {
     let round = checkpoint.description.model.training.rounds;
-    let history = History::load(&session, round, &folder.records())?;
+    let history = History::load(&training.session, round, &folder.records())?;
     // A GPU is kept busy by one client; on the CPU several share the cores.
     let side_by_side = if device.is_cpu() { settings.clients as usize } else { 1 };
     Ok(Simulation {
-        server: Server::new(session.clone(), settings.mada, round, checkpoint.scores.clone(), history),
-        training: LocalTraining {
-            step: TrainingStep::new(Generator::new(arch, settings.seed, device)?, encoder)?,
-            adam: Adam::new(settings.lr),
-            seed: settings.seed,
-            local_steps: settings.local_steps,
-            batch_size: settings.batch_size,
-            classes_per_step: settings.classes_per_step,
-            session,
-            kl_weight: wire.kl_weight,
-            choice: wire.choice,
-        },
+        server: Server::new(training.session.clone(), settings.mada, round, checkpoint.scores.clone(), history),
+        training,
         transit: None,
         folders: (0..settings.clients).map(|client| folder.client(client)).collect(),
         client_rounds: checkpoint.description.client_rounds.clone(),
-        conditional: arch.classes > 0,
+        conditional: checkpoint.description.model.architecture.classes > 0,
+        privacy: MomentPrivacy::None,
         fraction: settings.fraction,
         dropout: settings.dropout,
         workers: Workers::new(settings.threads, side_by_side)?,
         members,
         data,
     })
+}
+
+fn one_shot(
+    settings: &Settings,
+    checkpoint: &Checkpoint,
+    training: LocalTraining,
+    moments: ClientMoments,
+    uplink_bytes: u64,
+    folder: &RunFolder,
+) -> OneShot {
+    OneShot {
+        training,
+        moments,
+        scores: checkpoint.scores.clone(),
+        folder: folder.shared(),
+        state_round: checkpoint.description.model.training.rounds,
+        clients: settings.clients as usize,
+        uplink_bytes,
+    }
 }

@@ -13,7 +13,7 @@ use super::prepare::{self, Prepared};
 use super::progress::Progress;
 use super::traffic::{Summary, Traffic};
 use super::{RunFolder, client_files, interrupt};
-use crate::federation::{Round, Simulation, divergence};
+use crate::federation::{Federation, Regime, Round, divergence};
 use crate::settings::Settings;
 
 /// Whether a run begins or goes on.
@@ -69,7 +69,7 @@ pub fn train(settings: &Settings, start: &Start, quiet: bool) -> Result<Outcome>
 struct Run<'a> {
     settings: &'a Settings,
     folder: RunFolder,
-    simulation: Simulation,
+    federation: Federation,
     description: Description,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
         Run {
             settings,
             folder: prepared.folder,
-            simulation: prepared.simulation,
+            federation: prepared.federation,
             description: prepared.checkpoint.description,
         }
     }
@@ -89,6 +89,9 @@ impl<'a> Run<'a> {
 
     /// Local steps of a round in which every client asked answers.
     fn expected_steps(&self) -> u64 {
+        if self.settings.federation == Regime::OneShot {
+            return self.settings.local_steps;
+        }
         let asked = (f64::from(self.settings.clients) * self.settings.fraction).round().max(1.0);
         asked as u64 * self.settings.local_steps
     }
@@ -97,7 +100,7 @@ impl<'a> Run<'a> {
         let begun = Instant::now();
         let number = self.round() + 1;
         progress.round(number, self.settings.clients as usize);
-        let round = self.simulation.round(number, &|| progress.step())?;
+        let round = self.federation.round(number, &|| progress.step())?;
         for rejected in &round.rejected {
             progress.say(format!("round {number}: client {} is left out: {}", rejected.client, rejected.reason));
         }
@@ -105,13 +108,17 @@ impl<'a> Run<'a> {
         training.rounds = number;
         training.uplink_bytes += round.uplink_bytes;
         training.downlink_bytes += round.downlink_bytes;
-        self.description.client_rounds.clone_from(&self.simulation.client_rounds);
+        self.description.client_rounds = self.federation.client_rounds();
         let metrics = self.measure(number, &round, begun.elapsed().as_secs_f64());
-        self.simulation.server.history().save(&self.folder.records())?;
+        if let Some(history) = self.federation.history() {
+            history.save(&self.folder.records())?;
+        }
         // The checkpoint commits the round: before it, a resumed run repeats the round; after it, it never does.
         metrics::append(&self.folder.metrics(), &metrics)?;
         self.checkpoint().write(&self.folder.checkpoint())?;
-        self.simulation.server.history().tidy(&self.folder.records())?;
+        if let Some(history) = self.federation.history() {
+            history.tidy(&self.folder.records())?;
+        }
         for &client in &round.answered {
             client_files::remove_other_states(&self.folder.client(client), number)?;
         }
@@ -123,11 +130,11 @@ impl<'a> Run<'a> {
     }
 
     fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { description: self.description.clone(), scores: self.simulation.server.scores().to_vec() }
+        Checkpoint { description: self.description.clone(), scores: self.federation.scores().to_vec() }
     }
 
     fn measure(&self, number: u32, round: &Round, seconds: f64) -> RoundMetrics {
-        let scores = self.simulation.server.scores();
+        let scores = self.federation.scores();
         let weights: usize = scores.iter().map(Vec::len).sum();
         let kept = scores.iter().flatten().filter(|&&s| s > 0.0).count();
         let answers = round.answered.len().max(1) as f64;
@@ -144,7 +151,7 @@ impl<'a> Run<'a> {
             clients_asked: round.asked.len() as u32,
             clients_answered: round.answered.len() as u32,
             seconds,
-            traffic: Traffic::of(round, &self.simulation.training.session),
+            traffic: Traffic::of(round, &self.federation.training().session),
         }
     }
 

@@ -1,0 +1,128 @@
+//! `prism-train audit`: attacks the release of moments, and planted faults that the attacks must catch.
+
+use std::process::ExitCode;
+
+use candle_core::Device;
+use clap::Args;
+use prism_nn::encoder::Encoder;
+use prism_nn::{Error, Result};
+use serde::Serialize;
+
+use crate::privacy::accounting::Budget;
+use crate::privacy::audit::canary::{self, CanaryFinding};
+use crate::privacy::audit::images::{self, ImageFinding};
+use crate::privacy::audit::{Audit, Finding, Subject};
+use crate::privacy::gaussian::NoiseSource;
+use crate::privacy::settings::Adjacency;
+
+/// Flags of `prism-train audit`.
+#[derive(Args)]
+pub struct AuditArgs {
+    /// The claim to test
+    #[arg(long, value_name = "E", default_value_t = 1.0, allow_hyphen_values = true)]
+    epsilon: f64,
+    /// The claim to test
+    #[arg(long, value_name = "D", default_value_t = 1e-5, allow_hyphen_values = true)]
+    delta: f64,
+    /// What neighbouring data sets differ in: replace-one or add-remove
+    #[arg(long, value_name = "RULE", default_value_t = Adjacency::ReplaceOne)]
+    adjacency: Adjacency,
+    /// Clients whose shares of the noise add up; 1 for local noise
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    shares: u32,
+    /// Releases of each of two neighbouring data sets
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    releases: u64,
+    /// Canary images in the end-to-end audit
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    canaries: usize,
+    /// Frozen encoder whose bound on one image is tested
+    #[arg(long, value_name = "NAME", default_value = "public")]
+    encoder: String,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    claimed_epsilon: f64,
+    delta: f64,
+    releases: u64,
+    noise: Vec<Finding>,
+    images: Vec<ImageFinding>,
+    canaries: Vec<CanaryFinding>,
+    passed: bool,
+}
+
+/// Runs the audit; the exit code is 1 if the release breaks its claim or a planted fault went unnoticed.
+pub fn run(args: &AuditArgs) -> Result<ExitCode> {
+    let limits = [("releases", args.releases, 10_000, 10_000_000), ("canaries", args.canaries as u64, 40, 10_000)];
+    for (flag, value, least, most) in limits.into_iter().chain([("shares", args.shares.into(), 1, 100_000)]) {
+        if !(least..=most).contains(&value) {
+            return Err(Error::usage(format!("--{flag} is {value}; choose a number from {least} to {most}")));
+        }
+    }
+    let report = audit(args)?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&report);
+        println!("{}", text.map_err(|e| Error::usage(format!("no JSON can be written: {e}")))?);
+    } else {
+        print(&report);
+    }
+    Ok(ExitCode::from(u8::from(!report.passed)))
+}
+
+fn audit(args: &AuditArgs) -> Result<Report> {
+    let (budget, source) = (Budget::new(args.epsilon, args.delta)?, NoiseSource::OperatingSystem);
+    let encoder = Encoder::open(&args.encoder, &Device::Cpu)?;
+    let &AuditArgs { adjacency, shares, releases, .. } = args;
+    let audit = Audit { budget, adjacency, shares, releases, source };
+    let noise = Subject::ALL.into_iter().map(|subject| audit.attack(subject)).collect::<Result<Vec<_>>>()?;
+    let images = [false, true].map(|fault| images::attack(&encoder, fault));
+    let images = images.into_iter().collect::<Result<Vec<_>>>()?;
+    let canaries = [true, false].map(|noise| canary::attack(&encoder, budget, args.canaries, noise, source));
+    let canaries = canaries.into_iter().collect::<Result<Vec<_>>>()?;
+    let passed = noise.iter().all(|finding| finding.violation == (finding.subject != Subject::Release))
+        && images.iter().all(|finding| finding.violation == finding.train_mode)
+        && !canaries[0].violation;
+    Ok(Report { claimed_epsilon: args.epsilon, delta: args.delta, releases, noise, images, canaries, passed })
+}
+
+fn print(report: &Report) {
+    println!(
+        "claim: epsilon {} at delta {:e}; {} releases a side",
+        report.claimed_epsilon, report.delta, report.releases
+    );
+    println!("\n{:<46} {:>10} {:>10}  verdict", "attack on the noise: epsilon is at least", "rates", "Gaussian");
+    for finding in &report.noise {
+        let verdict = verdict(finding.violation, finding.subject != Subject::Release);
+        println!(
+            "{:<46} {:>10.3} {:>10.3}  {verdict}",
+            finding.subject.name(),
+            finding.epsilon,
+            finding.gaussian_epsilon
+        );
+    }
+    println!("\n{:<46} {:>10}", "attack on the bound of one image", "worst");
+    for finding in &report.images {
+        let name = if finding.train_mode { "fault: encoder in training mode" } else { "encoder" };
+        println!("{name:<46} {:>10.3}             {}", finding.worst, verdict(finding.violation, finding.train_mode));
+    }
+    println!("\n{:<46} {:>10} {:>10}", "canaries, one release: epsilon is at least", "right", "epsilon");
+    for (finding, name) in report.canaries.iter().zip(["release", "fault: noise off"]) {
+        let right = format!("{}/{}", finding.correct, finding.guesses);
+        let verdict = verdict(finding.violation, name != "release");
+        println!("{name:<46} {right:>10} {:>10.3}  {verdict}", finding.epsilon);
+    }
+    println!("\n{}", if report.passed { "passed" } else { "FAILED" });
+}
+
+fn verdict(violation: bool, fault: bool) -> &'static str {
+    match (violation, fault) {
+        (false, false) => "below the claim",
+        (true, false) => "THE CLAIM IS BROKEN",
+        (true, true) => "caught",
+        (false, true) => "NOT CAUGHT",
+    }
+}

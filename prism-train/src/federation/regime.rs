@@ -1,0 +1,78 @@
+//! The two ways to train: rounds of masks between server and clients, or one message of moments and a server that trains alone.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use prism_nn::Result;
+use serde::{Deserialize, Serialize};
+
+use super::{History, LocalTraining, OneShot, Round, Simulation};
+
+/// How clients and server share the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Regime {
+    /// Rounds of scores down and masks up; clients train.
+    Rounds,
+    /// Each client sends its moments once in its life; the server trains alone.
+    OneShot,
+}
+
+impl fmt::Display for Regime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |value| f.pad(value.get_name()))
+    }
+}
+
+/// A federation that can take its next round.
+pub enum Federation {
+    /// See [`Regime::Rounds`].
+    Rounds(Box<Simulation>),
+    /// See [`Regime::OneShot`].
+    OneShot(Box<OneShot>),
+}
+
+impl Federation {
+    /// Runs one round.
+    ///
+    /// # Errors
+    /// If a computation fails or a folder cannot be written. The scores have then not moved.
+    pub fn round(&mut self, round: u32, on_step: &(dyn Fn() + Sync)) -> Result<Round> {
+        match self {
+            Federation::Rounds(simulation) => simulation.round(round, on_step),
+            Federation::OneShot(server) => server.round(round, on_step),
+        }
+    }
+
+    /// The global scores, one vector a layer.
+    pub fn scores(&self) -> &[Vec<f32>] {
+        match self {
+            Federation::Rounds(simulation) => simulation.server.scores(),
+            Federation::OneShot(server) => &server.scores,
+        }
+    }
+
+    /// The frozen networks, the settings of training, and what crosses the wire.
+    pub fn training(&self) -> &LocalTraining {
+        match self {
+            Federation::Rounds(simulation) => &simulation.training,
+            Federation::OneShot(server) => &server.training,
+        }
+    }
+
+    /// What recent rounds changed; none where no rounds cross a wire.
+    pub fn history(&self) -> Option<&History> {
+        match self {
+            Federation::Rounds(simulation) => Some(simulation.server.history()),
+            Federation::OneShot(_) => None,
+        }
+    }
+
+    /// For each client, the round of its saved optimiser state; 0 for none.
+    pub fn client_rounds(&self) -> Vec<u32> {
+        match self {
+            Federation::Rounds(simulation) => simulation.client_rounds.clone(),
+            Federation::OneShot(server) => vec![0; server.clients],
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! From noisy sums to what training matches: means and variances with the noise's part taken out, and how much each counts.
+//!
+//! ```text
+//! w   = y[0] unit / k                               how many images there are, each counted with its clipping factor
+//! m1  = y[p] unit / (a_l w),      N1 = its noise's variance;      m2 = y[q] unit / (b_l w),      N2 likewise
+//! mean = S(m1),   variance = max(0, S(m2 - (m1^2 - N1)))           E[m1^2] is too large by N1
+//! v_l  = mean over features of that variance, unfloored            the unit in which a layer's distances count
+//! weight of the mean's term     = v_l   / (v_l   + N1)
+//! weight of the variance's term = v_l^2 / (v_l^2 + N2 + 4 m1^2 N1 + 2 N1^2)
+//! ```
+//!
+//! S shrinks the features of a channel towards their mean over the map, by the share of their spread that the noise accounts
+//! for (James and Stein): neighbouring pixels of a channel look alike, and noise does not. All of it is post-processing of the
+//! release: no image is read here.
+
+use candle_core::{Device, Tensor};
+use prism_nn::Result;
+
+use super::features::{CONSTANT, LayerPart, VectorMap};
+use super::release::Sums;
+use crate::moments::{ClientMoments, LayerMoments};
+
+/// A class is held to be there if its weight is so many standard deviations of the noise above 0.
+pub const PRESENT: f64 = 3.0;
+/// Fewer images than this have no variance worth matching.
+const MIN_WEIGHT: f64 = 2.0;
+
+/// A release, possibly a sum of several, and the variance of the noise in each group's coordinates.
+pub struct Noisy {
+    /// `[groups][coordinates]`, in grid units.
+    pub sums: Sums,
+    /// One number a group, in square grid units; 0 where a group is not known to be there.
+    pub variance: Vec<f64>,
+}
+
+impl Noisy {
+    /// The groups whose weight stands out of the noise.
+    pub fn present(&self, map: &VectorMap) -> Vec<usize> {
+        let stands_out = |&group: &usize| {
+            let (weight, deviation) = (self.sums[group][0] as f64, self.variance[group].sqrt());
+            self.variance[group] > 0.0 && weight > PRESENT * deviation && weight * map.unit() > MIN_WEIGHT * CONSTANT
+        };
+        (0..self.sums.len()).filter(stands_out).collect()
+    }
+
+    /// The sum of several clients' own releases: of each group, only from those where it stands out. That choice sees only
+    /// what was released.
+    pub fn combine(releases: &[Noisy], map: &VectorMap) -> Noisy {
+        let groups = releases.first().map_or(0, |release| release.sums.len());
+        let mut all = Noisy { sums: vec![vec![0; map.dimensions()]; groups], variance: vec![0.0; groups] };
+        for release in releases {
+            for group in release.present(map) {
+                all.sums[group].iter_mut().zip(&release.sums[group]).for_each(|(sum, x)| *sum += x);
+                all.variance[group] += release.variance[group];
+            }
+        }
+        all
+    }
+
+    /// What training matches, for every group that stands out; `None` if none does.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn estimate(&self, map: &VectorMap, device: &Device) -> Result<Option<ClientMoments>> {
+        let present = self.present(map);
+        if present.is_empty() {
+            return Ok(None);
+        }
+        let layers = map.layers.iter().map(|layer| {
+            let groups: Vec<Estimate> = present.iter().map(|&group| self.layer(map, layer, group)).collect();
+            stack(&groups, layer.features, device)
+        });
+        let classes = present.iter().map(|&group| group as u32).collect();
+        Ok(Some(ClientMoments::from_parts(classes, layers.collect::<Result<_>>()?, map.set.grid())))
+    }
+
+    fn layer(&self, map: &VectorMap, layer: &LayerPart, group: usize) -> Estimate {
+        let sums = &self.sums[group];
+        let (unit, weight) = (map.unit(), sums[0] as f64 * map.unit() / CONSTANT);
+        let deviation = self.variance[group].sqrt() * unit / weight;
+        let (first_unit, second_unit) = (unit / (layer.first_scale * weight), unit / (layer.second_scale * weight));
+        let (n1, n2) = ((deviation / layer.first_scale).powi(2), (deviation / layer.second_scale).powi(2));
+        let (first, second) = sums[layer.offset..][..2 * layer.features].split_at(layer.features);
+        let pairs: Vec<(f64, f64)> =
+            first.iter().zip(second).map(|(&p, &q)| (p as f64 * first_unit, q as f64 * second_unit)).collect();
+        let mut means: Vec<f64> = pairs.iter().map(|(m1, _)| *m1).collect();
+        let mut variances: Vec<f64> = pairs.iter().map(|(m1, m2)| m2 - (m1 * m1 - n1)).collect();
+        let noise_of_variance = |m1: f64| n2 + 4.0 * m1 * m1 * n1 + 2.0 * n1 * n1;
+        for (channel, variances) in variances.chunks_mut(layer.cells()).enumerate() {
+            let means = &mut means[channel * layer.cells()..][..variances.len()];
+            let noise = means.iter().map(|&m1| noise_of_variance(m1)).sum::<f64>() / means.len() as f64;
+            shrink(variances, noise);
+            shrink(means, n1);
+        }
+        let scale = (variances.iter().sum::<f64>() / variances.len() as f64).max(1e-8);
+        let of_variance = |m1: f64| scale * scale / (scale * scale + noise_of_variance(m1));
+        Estimate {
+            variance: variances.iter().map(|v| v.max(0.0) as f32).collect(),
+            scale: scale as f32,
+            of_mean: vec![(scale / (scale + n1)) as f32; pairs.len()],
+            of_variance: means.iter().map(|&m1| of_variance(m1) as f32).collect(),
+            mean: means.into_iter().map(|m1| m1 as f32).collect(),
+        }
+    }
+}
+
+/// Moves `values` towards their mean as far as noise of variance `noise` explains how they spread.
+fn shrink(values: &mut [f64], noise: f64) {
+    let n = values.len() as f64;
+    if values.len() < 4 {
+        return;
+    }
+    let mean = values.iter().sum::<f64>() / n;
+    let spread = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0);
+    let kept = if spread > noise { 1.0 - noise / spread } else { 0.0 };
+    values.iter_mut().for_each(|x| *x = mean + kept * (*x - mean));
+}
+
+/// One layer of one group.
+struct Estimate {
+    mean: Vec<f32>,
+    variance: Vec<f32>,
+    scale: f32,
+    of_mean: Vec<f32>,
+    of_variance: Vec<f32>,
+}
+
+fn stack(groups: &[Estimate], features: usize, device: &Device) -> Result<LayerMoments> {
+    let tensor = |part: fn(&Estimate) -> &[f32]| {
+        let values: Vec<f32> = groups.iter().flat_map(|group| part(group).iter().copied()).collect();
+        Tensor::from_vec(values, (groups.len(), features), device)
+    };
+    let scale = Tensor::from_vec(groups.iter().map(|g| g.scale).collect(), (groups.len(), 1), device)?;
+    Ok(LayerMoments {
+        mean: tensor(|g| &g.mean)?,
+        variance: tensor(|g| &g.variance)?,
+        scale,
+        weights: Some([tensor(|g| &g.of_mean)?, tensor(|g| &g.of_variance)?]),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::privacy::features::FeatureSet;
+    use crate::privacy::gaussian::NoiseSource;
+    use prism_nn::encoder::Encoder;
+
+    fn map() -> VectorMap {
+        let device = Device::Cpu;
+        let encoder = Encoder::open("random:1", &device).unwrap();
+        VectorMap::new(&encoder, (16, 1), FeatureSet::All, (1.0, 1.0), 1 << 20, &device).unwrap()
+    }
+
+    /// Sums of `images` copies of a vector whose layers have mean m1 and second moment m2 everywhere.
+    fn constant(map: &VectorMap, images: f64, (m1, m2): (f64, f64)) -> Vec<i64> {
+        let mut sums = vec![0; map.dimensions()];
+        sums[0] = (images * CONSTANT / map.unit()) as i64;
+        for layer in &map.layers {
+            let (first, second) = sums[layer.offset..][..2 * layer.features].split_at_mut(layer.features);
+            first.fill((images * m1 * layer.first_scale / map.unit()) as i64);
+            second.fill((images * m2 * layer.second_scale / map.unit()) as i64);
+        }
+        sums
+    }
+
+    #[test]
+    fn estimates_are_right_on_average_and_without_the_noises_own_variance() {
+        let map = map();
+        for (sigma, tolerance) in [(1u64, 1e-3), (1 << 22, 0.1)] {
+            let mut sums = vec![constant(&map, 1000.0, (0.5, 0.5))];
+            sums.iter_mut().for_each(|group| NoiseSource::Seeded(5).add_noise(sigma, group).unwrap());
+            // The weight's own noise is a common factor of all moments; here only theirs is of interest.
+            sums[0][0] = (1000.0 * CONSTANT / map.unit()) as i64;
+            let noisy = Noisy { sums, variance: vec![(sigma as f64).powi(2)] };
+            let moments = noisy.estimate(&map, &Device::Cpu).unwrap().unwrap();
+            for layer in moments.layers() {
+                let scale = layer.scale.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0];
+                assert!((f64::from(scale) - 0.25).abs() < tolerance, "sigma {sigma}: variance {scale}");
+                let mean = layer.mean.mean_all().unwrap().to_scalar::<f32>().unwrap();
+                assert!((f64::from(mean) - 0.5).abs() < tolerance, "sigma {sigma}: mean {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_drowns_in_noise_is_not_there() {
+        let map = map();
+        let weight = |images: f64| constant(&map, images, (0.5, 0.5));
+        let release = |sums: Vec<Vec<i64>>| Noisy { variance: vec![1e6 * 1e6; sums.len()], sums };
+        let few = 2.0 * 1e6 * map.unit() / CONSTANT;
+        assert_eq!(release(vec![weight(1000.0), weight(few), weight(0.0)]).present(&map), [0]);
+        assert!(release(vec![weight(few)]).estimate(&map, &Device::Cpu).unwrap().is_none());
+        // What is absent from a client adds no noise to the sum over clients.
+        let all = [release(vec![weight(1000.0), weight(0.0)]), release(vec![weight(1000.0), weight(500.0)])];
+        let sum = Noisy::combine(&all, &map);
+        assert_eq!((sum.variance[0], sum.variance[1]), (2e12, 1e12));
+        assert_eq!(sum.present(&map), [0, 1]);
+    }
+
+    #[test]
+    fn shrinking_removes_what_noise_explains() {
+        let mut flat = [1.0, -1.0, 1.0, -1.0];
+        shrink(&mut flat, 2.0);
+        assert_eq!(flat, [0.0; 4]);
+        let mut clear = [10.0, -10.0, 10.0, -10.0];
+        shrink(&mut clear, 1e-9);
+        assert!((clear[0] - 10.0).abs() < 1e-6);
+    }
+}

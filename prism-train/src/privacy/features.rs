@@ -1,0 +1,330 @@
+//! What one image contributes: a vector of nonnegative integers of bounded length.
+//!
+//! ```text
+//! v = [k,  a_l * p_l,  lambda b_l * q_l  for every encoder layer l],    p = mean over a cell of phi,  q = of phi^2
+//! x = truncate(v * min(1, C / |v|) / unit),     C = clip * sqrt(k^2 + (1 + lambda^2) layers),    unit = C / clip_units
+//! ```
+//!
+//! `phi >= 0` are the layer's features after the ReLU; a cell is one pixel (`all`), a square of a grid (`grid:N`) or the whole
+//! map (`pooled`). The scales `a_l`, `b_l` make `p_l`, `q_l` of unit root mean square length over images that this program
+//! draws itself ([`crate::data::strokes`]), so they are public whatever the encoder. The leading k = 2 is counted with the image's
+//! own factor: dividing by its sum turns sums into means without any exact count.
+
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::{Device, Tensor};
+use prism_core::Error;
+use prism_nn::Result;
+use prism_nn::encoder::Encoder;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::data::{self, Dataset, LoadOptions, Source};
+
+/// Public images from which the scales are measured.
+const PUBLIC_IMAGES: usize = 256;
+/// Images that pass through the encoder at once.
+pub const ENCODER_BATCH: usize = 32;
+/// The leading number of every vector: large enough that its sum stands well above the noise, at a tenth more of noise.
+pub const CONSTANT: f64 = 2.0;
+/// Most cells a side.
+const MAX_GRID: usize = 256;
+
+/// Which features of an encoder's layers are released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum FeatureSet {
+    /// Every feature at every pixel.
+    All,
+    /// Averages over the cells of a grid of so many cells a side, a power of two; 1 for whole maps.
+    Grid(usize),
+}
+
+impl FeatureSet {
+    /// Cells a side over which features are pooled; none for every pixel by itself.
+    pub fn grid(self) -> Option<usize> {
+        match self {
+            FeatureSet::All => None,
+            FeatureSet::Grid(side) => Some(side),
+        }
+    }
+}
+
+impl fmt::Display for FeatureSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FeatureSet::All => f.pad("all"),
+            FeatureSet::Grid(1) => f.pad("pooled"),
+            FeatureSet::Grid(side) => f.pad(&format!("grid:{side}")),
+        }
+    }
+}
+
+impl FromStr for FeatureSet {
+    type Err = Error;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Error> {
+        let side = |text: &str| text.parse().ok().filter(|side: &usize| side.is_power_of_two() && *side <= MAX_GRID);
+        match text.split_once(':') {
+            None if text == "all" => Ok(FeatureSet::All),
+            None if text == "pooled" => Ok(FeatureSet::Grid(1)),
+            Some(("grid", number)) if side(number).is_some() => Ok(FeatureSet::Grid(side(number).unwrap_or(1))),
+            _ => Err(Error::usage(format!(
+                "feature set '{text}' is unknown; choose all, pooled, or grid:N with N a power of two up to {MAX_GRID}"
+            ))),
+        }
+    }
+}
+
+impl TryFrom<String> for FeatureSet {
+    type Error = Error;
+
+    fn try_from(text: String) -> std::result::Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<FeatureSet> for String {
+    fn from(set: FeatureSet) -> String {
+        set.to_string()
+    }
+}
+
+/// One encoder layer in the vector: `[p (features), q (features)]`.
+#[derive(Clone, Debug)]
+pub struct LayerPart {
+    /// Where its p begins in the vector.
+    pub offset: usize,
+    /// Number of its features: channels times cells.
+    pub features: usize,
+    /// What p is multiplied by.
+    pub first_scale: f64,
+    /// What q is multiplied by.
+    pub second_scale: f64,
+    shape: [usize; 3],
+}
+
+/// The map from an image's features to its vector of integers. All of it is public.
+#[derive(Clone, Debug)]
+pub struct VectorMap {
+    /// The feature set.
+    pub set: FeatureSet,
+    /// The encoder's layers.
+    pub layers: Vec<LayerPart>,
+    /// Length that a vector may have at most.
+    pub clip: f64,
+    /// The same in grid units.
+    pub clip_units: i64,
+}
+
+impl VectorMap {
+    /// The map for images of `image_size` pixels a side with `channels` colours: measures the public scales.
+    ///
+    /// `clip` is the bound on a vector's length in units of a typical public one; `lambda` weighs second moments.
+    ///
+    /// # Errors
+    /// If the encoder refuses the images.
+    pub fn new(
+        encoder: &Encoder,
+        (image_size, channels): (usize, usize),
+        set: FeatureSet,
+        (clip, lambda): (f64, f64),
+        clip_units: i64,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut offset = 1;
+        let part = |shape: [usize; 3]| {
+            let side = set.grid().map(|side| side.min(shape[1]));
+            let features = shape[0] * side.map_or(shape[1] * shape[2], |side| side * side);
+            let part = LayerPart { offset, features, first_scale: 1.0, second_scale: 1.0, shape };
+            offset += 2 * features;
+            part
+        };
+        let layers: Vec<LayerPart> = encoder.feature_shapes(image_size)?.into_iter().map(part).collect();
+        let length = (CONSTANT * CONSTANT + (1.0 + lambda * lambda) * layers.len() as f64).sqrt();
+        let mut map = VectorMap { set, layers, clip: clip * length, clip_units };
+        let options =
+            LoadOptions { image_size, channels: Some(channels), limit: Some(PUBLIC_IMAGES), ..Default::default() };
+        map.measure_scales(encoder, &data::load(Source::Strokes, &options)?, lambda, device)?;
+        Ok(map)
+    }
+
+    /// Length of a vector.
+    pub fn dimensions(&self) -> usize {
+        1 + self.layers.iter().map(|layer| 2 * layer.features).sum::<usize>()
+    }
+
+    /// The real value of one grid unit.
+    pub fn unit(&self) -> f64 {
+        self.clip / self.clip_units as f64
+    }
+
+    fn measure_scales(&mut self, encoder: &Encoder, public: &Dataset, lambda: f64, device: &Device) -> Result<()> {
+        let mut squares = vec![[0.0; 2]; self.layers.len()];
+        let all: Vec<usize> = (0..public.len()).collect();
+        for batch in all.chunks(ENCODER_BATCH) {
+            for raw in self.raw_vectors(&encode(encoder, public, batch, device)?)? {
+                for (sum, layer) in squares.iter_mut().zip(&self.layers) {
+                    let (first, second) = raw[layer.offset..][..2 * layer.features].split_at(layer.features);
+                    sum[0] += first.iter().map(|x| x * x).sum::<f64>();
+                    sum[1] += second.iter().map(|x| x * x).sum::<f64>();
+                }
+            }
+        }
+        for (layer, sum) in self.layers.iter_mut().zip(squares) {
+            // A layer that is dead on public images gets no amplification.
+            let scale = |square: f64| if square > 0.0 { (public.len() as f64 / square).sqrt() } else { 1.0 };
+            (layer.first_scale, layer.second_scale) = (scale(sum[0]), lambda * scale(sum[1]));
+        }
+        Ok(())
+    }
+
+    /// The unclipped vector of each image of a batch.
+    fn raw_vectors(&self, features: &[Tensor]) -> Result<Vec<Vec<f64>>> {
+        let images = features.first().map_or(Ok(0), |f| f.dim(0))?;
+        let layers =
+            features.iter().map(|f| f.flatten_all()?.to_vec1::<f32>()).collect::<candle_core::Result<Vec<_>>>()?;
+        let vector = |image: usize| {
+            let mut out = vec![0.0; self.dimensions()];
+            out[0] = CONSTANT;
+            for (layer, values) in self.layers.iter().zip(&layers) {
+                let len = layer.shape.iter().product::<usize>();
+                layer.pool(&values[image * len..][..len], self.set, &mut out[layer.offset..][..2 * layer.features]);
+            }
+            out
+        };
+        Ok((0..images).into_par_iter().map(vector).collect())
+    }
+
+    /// The vector of each image of a batch of encoder outputs, one tensor a layer: nonnegative, of length at most
+    /// `clip_units`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a feature is not a finite number, which no bound could hold.
+    pub fn vectors(&self, features: &[Tensor]) -> Result<Vec<Vec<i64>>> {
+        let vectors = self.raw_vectors(features)?;
+        Ok(vectors.into_par_iter().map(|raw| self.to_grid(&raw)).collect::<std::result::Result<_, Error>>()?)
+    }
+
+    /// Clips and truncates one vector.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if a value is not finite.
+    pub fn to_grid(&self, raw: &[f64]) -> std::result::Result<Vec<i64>, Error> {
+        let square: f64 = raw.iter().map(|x| x * x).sum();
+        if !square.is_finite() {
+            return Err(Error::corrupt(
+                "an image",
+                "its encoder features are not finite numbers, or exceed the grid; choose another --encoder",
+            ));
+        }
+        let mut factor = (self.clip / square.sqrt()).min(1.0) / self.unit();
+        loop {
+            // Negative numbers cannot come out of a ReLU; the bound on sensitivity must not depend on that.
+            let grid: Vec<i64> = raw.iter().map(|x| (x.max(0.0) * factor) as i64).collect();
+            let length: i128 = grid.iter().map(|&x| i128::from(x) * i128::from(x)).sum();
+            if length <= i128::from(self.clip_units) * i128::from(self.clip_units) {
+                return Ok(grid);
+            }
+            // Rounding in the factor; truncation makes this rare.
+            factor *= 1.0 - 1e-12;
+        }
+    }
+}
+
+impl LayerPart {
+    /// Number of cells of its maps.
+    pub fn cells(&self) -> usize {
+        self.features / self.shape[0]
+    }
+
+    /// Writes scaled `[p, q]` of one image's `values [C, H, W]`.
+    fn pool(&self, values: &[f32], set: FeatureSet, out: &mut [f64]) {
+        let (first, second) = out.split_at_mut(self.features);
+        // Images are square, and so are their feature maps.
+        let [_, side, _] = self.shape;
+        let cells = set.grid().map_or(side, |grid| grid.min(side));
+        let cell = side / cells;
+        let share = 1.0 / (cell * cell) as f64;
+        for (line, values) in values.chunks_exact(side).enumerate() {
+            let (channel, row) = (line / side, line % side);
+            let at = (channel * cells + row / cell) * cells;
+            for ((first, second), values) in
+                first[at..].iter_mut().zip(&mut second[at..]).zip(values.chunks_exact(cell))
+            {
+                for &value in values {
+                    let value = f64::from(value);
+                    *first += value;
+                    *second += value * value;
+                }
+            }
+        }
+        first.iter_mut().for_each(|x| *x *= share * self.first_scale);
+        second.iter_mut().for_each(|x| *x *= share * self.second_scale);
+    }
+}
+
+/// The encoder's features of the images `indices`.
+///
+/// # Errors
+/// If the computation fails.
+pub fn encode(encoder: &Encoder, data: &Dataset, indices: &[usize], device: &Device) -> Result<Vec<Tensor>> {
+    let shape = (indices.len(), data.channels(), data.image_size(), data.image_size());
+    encoder.forward(&Tensor::from_vec(data.batch(indices), shape, device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strokes(limit: usize) -> Dataset {
+        let options = LoadOptions { image_size: 16, limit: Some(limit), ..Default::default() };
+        data::load(Source::Strokes, &options).unwrap()
+    }
+
+    #[test]
+    fn vectors_are_nonnegative_integers_of_bounded_length() {
+        let (device, data) = (Device::Cpu, strokes(20));
+        let encoder = Encoder::open("random:1", &device).unwrap();
+        for set in [FeatureSet::All, FeatureSet::Grid(2), FeatureSet::Grid(1)] {
+            // A tight bound, so that every vector is clipped.
+            let map = VectorMap::new(&encoder, (16, 1), set, (0.3, 1.0), 1 << 20, &device).unwrap();
+            let all: Vec<usize> = (0..data.len()).collect();
+            for vector in map.vectors(&encode(&encoder, &data, &all, &device).unwrap()).unwrap() {
+                assert_eq!(vector.len(), map.dimensions());
+                assert!(vector.iter().all(|&x| x >= 0));
+                let square: i128 = vector.iter().map(|&x| i128::from(x) * i128::from(x)).sum();
+                assert!(square <= 1 << 40 && square > (1 << 40) * 9 / 10, "{set}: {square}");
+            }
+        }
+    }
+
+    #[test]
+    fn negative_values_are_dropped_and_infinite_ones_refused() {
+        let encoder = Encoder::open("random:1", &Device::Cpu).unwrap();
+        let map = VectorMap::new(&encoder, (16, 1), FeatureSet::Grid(1), (1.0, 1.0), 1000, &Device::Cpu).unwrap();
+        let mut raw = vec![0.0; map.dimensions()];
+        (raw[0], raw[1], raw[2]) = (CONSTANT, -1e9, 1e9);
+        let grid = map.to_grid(&raw).unwrap();
+        assert!(grid[1] == 0 && grid[2] <= 1000 && grid.iter().all(|&x| x >= 0), "{:?}", &grid[..3]);
+        for bad in [f64::NAN, f64::INFINITY] {
+            raw[2] = bad;
+            assert!(map.to_grid(&raw).unwrap_err().to_string().contains("not finite"));
+        }
+    }
+
+    /// A pooled feature is the mean over its cell, of the feature and of its square.
+    #[test]
+    fn pooling_is_averaging() {
+        let part = |features| LayerPart { offset: 0, features, first_scale: 1.0, second_scale: 1.0, shape: [1, 4, 4] };
+        let values: Vec<f32> = (0..16).map(|x| x as f32).collect();
+        let mut out = vec![0.0; 8];
+        part(4).pool(&values, FeatureSet::Grid(2), &mut out);
+        assert_eq!(out[..4], [2.5, 4.5, 10.5, 12.5]);
+        assert_eq!(out[4], (0.0 + 1.0 + 16.0 + 25.0) / 4.0);
+        let mut out = vec![0.0; 32];
+        part(16).pool(&values, FeatureSet::All, &mut out);
+        assert!(out[..16].iter().zip(&values).all(|(a, b)| *a == f64::from(*b)) && out[31] == 225.0);
+    }
+}

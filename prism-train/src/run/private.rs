@@ -1,0 +1,119 @@
+//! Before the first round: what protects the run's images is planned, claimed, recorded, and drawn or found again.
+
+use prism_nn::{Error, Result};
+
+use super::RunFolder;
+use super::progress::Progress;
+use crate::federation::{MomentPrivacy, Regime};
+use crate::moments::ClientMoments;
+use crate::privacy::masks::MaskNoise;
+use crate::privacy::protect::record;
+use crate::privacy::settings::Mechanism;
+use crate::privacy::{Claim, Holders, Places, Protection, claim};
+use crate::settings::Settings;
+
+/// What protects a run's images: one mechanism, or none.
+pub enum PrivacyPlan {
+    /// Nothing does.
+    None,
+    /// Noise on moments.
+    Moments(Box<Protection>),
+    /// Noise on masks.
+    Masks(MaskNoise, Box<Claim>),
+}
+
+/// What the federation gets of it.
+pub struct Protected {
+    /// Where clients' moments come from.
+    pub moments: MomentPrivacy,
+    /// Noise on every answer, if that is the mechanism.
+    pub mask_noise: Option<MaskNoise>,
+    /// Bytes that clients sent for it in this process.
+    pub uplink_bytes: u64,
+}
+
+impl PrivacyPlan {
+    /// Plans the noise and checks everything that can be checked before an image is read.
+    ///
+    /// # Errors
+    /// If a setting is outside its limits, or a client is too small for the budget.
+    pub fn new(settings: &Settings, holders: &Holders<'_>) -> Result<Self> {
+        let Some(budget) = settings.privacy.budget()? else { return Ok(PrivacyPlan::None) };
+        match (settings.privacy.dp_mechanism, settings.federation) {
+            (Mechanism::Moments, _) => {
+                Ok(PrivacyPlan::Moments(Box::new(Protection::plan(&settings.privacy, budget, holders)?)))
+            }
+            (Mechanism::Mask, Regime::Rounds) => {
+                let (noise, claim) = MaskNoise::plan(&settings.privacy, budget, settings.rounds)?;
+                Ok(PrivacyPlan::Masks(noise, Box::new(claim)))
+            }
+            (Mechanism::Mask, Regime::OneShot) => Err(Error::usage(
+                "--dp-mechanism mask protects masks, and --federation one-shot sends none; leave out one of the two",
+            )),
+        }
+    }
+
+    fn claim(&self) -> Option<&Claim> {
+        match self {
+            PrivacyPlan::None => None,
+            PrivacyPlan::Moments(protection) => Some(protection.claim()),
+            PrivacyPlan::Masks(_, claim) => Some(claim),
+        }
+    }
+
+    /// What the run may say of its privacy.
+    pub fn statement(&self) -> String {
+        self.claim().map_or_else(|| claim::NONE.to_string(), Claim::sentence)
+    }
+
+    /// Saves the claim, writes the ledger, and draws what has not been drawn.
+    ///
+    /// # Errors
+    /// If a file cannot be written or is foreign, or nothing stands out of the noise.
+    pub fn carry_out(
+        self,
+        settings: &Settings,
+        holders: &Holders<'_>,
+        folder: &RunFolder,
+        progress: &Progress,
+    ) -> Result<Protected> {
+        if let Some(claim) = self.claim() {
+            claim.save(&folder.privacy())?;
+        }
+        let say = |text| progress.say(text);
+        match self {
+            PrivacyPlan::None => Ok(Protected { moments: MomentPrivacy::None, mask_noise: None, uplink_bytes: 0 }),
+            PrivacyPlan::Moments(protection) => {
+                let places = Places {
+                    run: folder.path().to_path_buf(),
+                    clients: (0..settings.clients).map(|client| folder.client(client)).collect(),
+                    shared: folder.shared(),
+                };
+                let (shared, uplink_bytes) = protection.protect(holders, &places, settings.federation, &say)?;
+                let released = || MomentPrivacy::Released(protection.fingerprint().to_string());
+                let moments = shared.map_or_else(released, |moments| MomentPrivacy::Shared(Box::new(moments)));
+                Ok(Protected { moments, mask_noise: None, uplink_bytes })
+            }
+            PrivacyPlan::Masks(noise, claim) => {
+                // A resumed run may repeat the round that was interrupted, so it counts as another draw.
+                let what = settings.privacy.dp_mechanism.to_string();
+                record(&settings.privacy, &claim, (holders.data.digest(), &what), folder.path(), &say)?;
+                Ok(Protected { moments: MomentPrivacy::None, mask_noise: Some(noise), uplink_bytes: 0 })
+            }
+        }
+    }
+}
+
+impl Protected {
+    /// The moments that a server trains on alone: the released ones, or, without protection, those of all clients' images.
+    ///
+    /// # Errors
+    /// If the computation fails.
+    pub fn combined(&self, holders: &Holders<'_>) -> Result<ClientMoments> {
+        if let MomentPrivacy::Shared(moments) = &self.moments {
+            return Ok((**moments).clone());
+        }
+        let all: Vec<usize> = holders.members.iter().flatten().copied().collect();
+        ClientMoments::measure(holders.encoder, holders.data, &all, holders.conditional, holders.device)
+    }
+}

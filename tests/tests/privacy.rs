@@ -1,0 +1,196 @@
+//! Differential privacy as users meet it: what a protected run says, keeps, remembers and refuses.
+
+use std::fs;
+use std::path::Path;
+
+use prism_tests::{refused, run, succeed};
+
+const TINY: [&str; 19] = [
+    "--limit",
+    "400",
+    "--image-size",
+    "16",
+    "--ngf",
+    "4",
+    "--latent",
+    "16",
+    "--clients",
+    "2",
+    "--rounds",
+    "1",
+    "--local-steps",
+    "1",
+    "--batch-size",
+    "8",
+    "--encoder",
+    "random:1",
+    "--quiet",
+];
+const PROTECTED: [&str; 6] = ["--dp-epsilon", "20", "--dp-delta", "1e-3", "--dp-features", "grid:2"];
+
+fn train(folder: &Path, more: &[&str]) -> String {
+    succeed("prism-train", folder, &[&TINY[..], &PROTECTED[..], more].concat())
+}
+
+fn ledger(folder: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(folder.join("privacy-ledger.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_protected_run_carries_its_promise_and_draws_once() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), &["--out", "run"]);
+    let path = |name: &str| folder.path().join("run").join(name);
+    let claim: serde_json::Value = serde_json::from_slice(&fs::read(path("privacy.json")).unwrap()).unwrap();
+    assert_eq!((claim["epsilon"].as_f64(), claim["delta"].as_f64()), (Some(20.0), Some(1e-3)));
+    assert_eq!(claim["images"], serde_json::json!([200, 200]));
+    let info = succeed("prism-infer", folder.path(), &["info", "--model", "run/model.safetensors.zst"]);
+    assert!(info.contains("(epsilon = 20, delta = 1e-3)-differential privacy"), "{info}");
+    assert_eq!(ledger(folder.path()).len(), 1);
+
+    let moments = ["clients/0000/moments.safetensors", "clients/0001/moments.safetensors"];
+    let before = moments.map(|name| fs::read(path(name)).unwrap());
+    succeed("prism-train", folder.path(), &["--resume", "run", "--rounds", "2", "--quiet"]);
+    assert_eq!(before, moments.map(|name| fs::read(path(name)).unwrap()), "a resumed run draws nothing");
+    assert_eq!(ledger(folder.path()).len(), 1);
+}
+
+#[test]
+fn noise_never_comes_from_the_seed_and_a_second_draw_is_announced() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), &["--out", "one"]);
+    let aloud: Vec<&str> = [&TINY[..18], &PROTECTED[..], &["--out", "two"]].concat();
+    let output = run("prism-train", folder.path(), &aloud);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("WARNING") && stderr.contains("1 earlier draw"), "{stderr}");
+    assert!(stderr.contains("privacy: (epsilon = 20"), "the promise comes before training: {stderr}");
+    let read = |run: &str| fs::read(folder.path().join(run).join("clients/0000/moments.safetensors")).unwrap();
+    assert_ne!(read("one"), read("two"), "same settings and seed, other noise");
+    assert_eq!(ledger(folder.path()).len(), 2);
+}
+
+#[test]
+fn an_unprotected_run_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run("prism-train", folder.path(), &[&TINY[..18], &["--out", "run"]].concat());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("privacy: none"));
+    assert!(!folder.path().join("privacy-ledger.jsonl").exists());
+    let info = succeed("prism-infer", folder.path(), &["info", "--model", "run/model.safetensors.zst"]);
+    assert!(info.contains("privacy        none"), "{info}");
+}
+
+#[test]
+fn impossible_promises_are_refused_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, words) in [
+        (&["--dp-epsilon", "0"][..], ["--dp-epsilon is 0", "above 0"]),
+        (&["--dp-epsilon", "-1"], ["--dp-epsilon is -1", "above 0"]),
+        (&["--dp-epsilon", "NaN"], ["--dp-epsilon is NaN", "above 0"]),
+        (&["--dp-epsilon", "1", "--dp-delta", "0"], ["--dp-delta is 0", "above 0"]),
+        (&["--dp-epsilon", "1", "--dp-delta", "1"], ["--dp-delta is 1", "below 1"]),
+        (&["--dp-epsilon", "1", "--dp-delta", "0.01"], ["200 images of client 0", "choose at most"]),
+        (&["--dp-epsilon", "0.05", "--dp-delta", "1e-4"], ["client 0 holds 200 images", "secagg"]),
+        (&["--dp-epsilon", "1e-9", "--dp-delta", "1e-4"], ["too few", "larger epsilon"]),
+        (&["--dp-features", "pooled"], ["no noise would be added", "--dp-epsilon"]),
+        (&["--dp-trust", "secagg"], ["no noise would be added", "--dp-epsilon"]),
+    ] {
+        refused("prism-train", folder.path(), &[&TINY[..], arguments].concat(), 2, &words);
+    }
+    assert!(!folder.path().join("runs").exists(), "a refused run leaves nothing behind");
+}
+
+#[test]
+fn raw_moments_never_pass_for_protected_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    succeed("prism-train", folder.path(), &[&TINY[..], &["--out", "run"]].concat());
+    let settings = folder.path().join("run/settings.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, text.replace("dp-delta", "dp-epsilon = 20.0\ndp-delta")).unwrap();
+    let resume = ["--resume", "run", "--quiet"];
+    refused("prism-train", folder.path(), &resume, 2, &["privacy statement", "none"]);
+    fs::remove_file(folder.path().join("run/checkpoint.safetensors")).unwrap();
+    refused("prism-train", folder.path(), &resume, 1, &["feature moments", "other privacy"]);
+    assert!(!folder.path().join("privacy-ledger.jsonl").exists(), "nothing was drawn");
+}
+
+#[test]
+fn one_shot_sends_one_message_and_resumes_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    for trust in ["local", "secagg"] {
+        let more = ["--dp-trust", trust, "--federation", "one-shot", "--out", trust];
+        train(folder.path(), &more);
+        let copy = format!("{trust}-copy");
+        copy_folder(&folder.path().join(trust), &folder.path().join(&copy));
+        succeed("prism-train", folder.path(), &["--resume", trust, "--rounds", "3", "--quiet"]);
+        for rounds in ["2", "3"] {
+            succeed(
+                "prism-train",
+                folder.path(),
+                &["--resume", &copy, "--rounds", rounds, "--threads", "1", "--quiet"],
+            );
+        }
+        let model = |run: &str| fs::read(folder.path().join(run).join("model.safetensors.zst")).unwrap();
+        assert!(model(trust) == model(&copy), "{trust}: resumed in two steps on one thread");
+        let metrics = fs::read_to_string(folder.path().join(trust).join("metrics.jsonl")).unwrap();
+        let sent: Vec<u64> = metrics
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["uplink_bytes"].as_u64().unwrap())
+            .collect();
+        assert!(sent[0] > 1000 && sent[1..] == [0, 0], "{trust}: {sent:?}");
+    }
+}
+
+#[test]
+fn one_shot_works_without_privacy_and_secagg_with_rounds() {
+    let folder = tempfile::tempdir().unwrap();
+    succeed("prism-train", folder.path(), &[&TINY[..], &["--federation", "one-shot"]].concat());
+    train(folder.path(), &["--dp-trust", "secagg", "--dp-adjacency", "add-remove", "--out", "rounds"]);
+    assert!(folder.path().join("rounds/shared/moments.safetensors").exists());
+    assert!(!folder.path().join("rounds/clients/0000/moments.safetensors").exists());
+}
+
+#[test]
+fn the_audit_passes_and_speaks_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["audit", "--epsilon", "4", "--releases", "10000", "--canaries", "100", "--json"];
+    let report: serde_json::Value = serde_json::from_str(&succeed("prism-train", folder.path(), &arguments)).unwrap();
+    assert_eq!(report["passed"], true);
+    assert_eq!(report["noise"].as_array().unwrap().len(), 5);
+    refused("prism-train", folder.path(), &["audit", "--epsilon", "-1"], 2, &["epsilon is -1"]);
+    refused("prism-train", folder.path(), &["audit", "--releases", "5"], 2, &["--releases is 5", "10000"]);
+}
+
+#[test]
+fn the_papers_own_mechanism_can_be_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mask = ["--dp-epsilon", "10", "--dp-mechanism", "mask"];
+    succeed("prism-train", folder.path(), &[&TINY[..], &mask[..], &["--out", "run"]].concat());
+    let info = succeed("prism-infer", folder.path(), &["info", "--model", "run/model.safetensors.zst"]);
+    assert!(info.contains("all images of one client") && info.contains("each of 1 rounds"), "{info}");
+    assert_eq!(ledger(folder.path()).len(), 1);
+    // More rounds would be another promise.
+    let more = ["--resume", "run", "--rounds", "2", "--quiet"];
+    refused("prism-train", folder.path(), &more, 2, &["privacy statement", "2 rounds"]);
+    for other in [["--dp-trust", "secagg"], ["--dp-features", "pooled"], ["--federation", "one-shot"]] {
+        refused(
+            "prism-train",
+            folder.path(),
+            &[&TINY[..], &mask[..], &other[..]].concat(),
+            2,
+            &["--dp-mechanism mask"],
+        );
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to.join(entry.file_name())),
+            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
