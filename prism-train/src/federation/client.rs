@@ -7,7 +7,7 @@
 //!
 //! Source: PRISM, section 3.2 and algorithm 1. A client's images enter through its feature moments only.
 
-use candle_core::Var;
+use candle_core::{Tensor, Var};
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::{Broadcast, LayerUpdate, Session, Update};
 use prism_nn::Result;
@@ -78,9 +78,9 @@ impl LocalTraining {
     ) -> Result<Answer> {
         let start = Broadcast::decode(broadcast, &self.session, turn.round)?.scores;
         let scores = self.step.generator().scores_from(start.iter().cloned())?;
-        let mut loss = 0.0;
+        let mut losses = Vec::new();
         for step in 0..self.local_steps {
-            loss += self.local_step(turn, step, moments, state, &scores)?;
+            losses.push(self.local_step(turn, step, moments, state, &scores)?);
             on_step();
         }
         let learned: Vec<Vec<f32>> =
@@ -88,12 +88,26 @@ impl LocalTraining {
         let update = Update { round: turn.round, client: turn.client, layers: self.answer_layers(turn, &learned) };
         Ok(Answer {
             bytes: update.encode(&self.session),
-            loss: loss / self.local_steps as f64,
+            loss: self.mean_loss(turn, &losses)?,
             kl_bits_per_weight: kl_bits(&learned, &start),
         })
     }
 
-    /// One step of Adam on the scores; returns the loss before it.
+    /// The mean of a round's losses. A GPU may still be computing them, and is waited for here, once a round.
+    fn mean_loss(&self, turn: Turn, losses: &[Tensor]) -> Result<f64> {
+        let losses = Tensor::stack(losses, 0)?.to_vec1::<f64>()?;
+        let loss = losses.iter().sum::<f64>() / losses.len() as f64;
+        if !loss.is_finite() {
+            return Err(prism_core::Error::Usage(format!(
+                "the loss of client {} in round {} is {loss}; choose a smaller --lr than {}",
+                turn.client, turn.round, self.adam.lr
+            ))
+            .into());
+        }
+        Ok(loss)
+    }
+
+    /// One step of Adam on the scores; returns the loss before it, which a GPU may still be computing.
     fn local_step(
         &self,
         turn: Turn,
@@ -101,7 +115,7 @@ impl LocalTraining {
         moments: &ClientMoments,
         state: &mut OptimiserState,
         scores: &[Var],
-    ) -> Result<f64> {
+    ) -> Result<Tensor> {
         let stream = |purpose| turn.stream(self.seed, purpose).index(step);
         let groups = moments.choose_groups(self.classes_per_step, &mut stream(Purpose::TrainClass).open());
         let labels = moments.labels(&groups, self.batch_size);
@@ -110,13 +124,6 @@ impl LocalTraining {
 
         let masks = stream(Purpose::TrainMask);
         let LossAndGradients { loss, gradients } = self.step.run(scores, &z, masks, &moments.targets(&groups)?)?;
-        if !loss.is_finite() {
-            return Err(prism_core::Error::Usage(format!(
-                "the loss of client {} in round {} is {loss}; choose a smaller --lr than {}",
-                turn.client, turn.round, self.adam.lr
-            ))
-            .into());
-        }
         state.step(&self.adam, scores, &gradients)?;
         Ok(loss)
     }
