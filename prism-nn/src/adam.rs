@@ -1,9 +1,11 @@
 //! Adam (Kingma and Ba, 2015) on the scores.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, Var};
 use rayon::prelude::*;
 
-use crate::ops::storage::{floats, floats_mut, on_cpu};
+use crate::ops::storage::{floats, floats_mut, has_kernels};
 
 /// Parameters that one task moves.
 const CHUNK: usize = 1 << 14;
@@ -45,7 +47,8 @@ impl Adam {
 
     /// Moves `parameter` against `gradient`; `step` counts from 1.
     ///
-    /// On the CPU the moments are overwritten in place, so clones of [`Moments`] that share their tensors change as well.
+    /// The moments are overwritten in place where this crate has a kernel for it, so clones of [`Moments`] that share their
+    /// tensors may change as well.
     ///
     /// # Errors
     /// If the shapes differ.
@@ -55,7 +58,7 @@ impl Adam {
         let rate = self.lr / (1.0 - self.beta1.powi(step));
         let correction = 1.0 - self.beta2.powi(step);
         let tensors = [parameter.as_tensor(), gradient, &moments.first, &moments.second];
-        if tensors.into_iter().all(|t| on_cpu(t) && t.is_contiguous()) {
+        if tensors.into_iter().all(|t| has_kernels(t) && t.is_contiguous()) {
             moments.first.inplace_op2(gradient, &Decay { beta: self.beta1, square: false })?;
             moments.second.inplace_op2(gradient, &Decay { beta: self.beta2, square: true })?;
             let advance = Advance { rate: rate as f32, correction: correction as f32, epsilon: self.epsilon as f32 };
@@ -92,6 +95,12 @@ impl InplaceOp2 for Decay {
         });
         Ok(())
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, moment: &mut CudaStorage, m_at: &Layout, gradient: &CudaStorage, g_at: &Layout) -> Result<()> {
+        let factors = (self.beta as f32, (1.0 - self.beta) as f32, self.square);
+        crate::cuda::adam_moment((moment, m_at), (gradient, g_at), factors)
+    }
 }
 
 /// `parameter <- parameter - rate * first / (sqrt(second / correction) + epsilon)`.
@@ -125,6 +134,20 @@ impl InplaceOp3 for Advance {
             }
         });
         Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        parameter: &mut CudaStorage,
+        p_at: &Layout,
+        first: &CudaStorage,
+        m_at: &Layout,
+        second: &CudaStorage,
+        v_at: &Layout,
+    ) -> Result<()> {
+        let numbers = (self.rate, self.correction, self.epsilon);
+        crate::cuda::adam_step((parameter, p_at), (first, m_at), (second, v_at), numbers)
     }
 }
 

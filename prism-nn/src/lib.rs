@@ -7,6 +7,8 @@
 
 pub mod adam;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod device;
 pub mod encoder;
 pub mod error;

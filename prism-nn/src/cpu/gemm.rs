@@ -85,17 +85,17 @@ unsafe fn product_tile<S: Simd, const M: usize, const N: usize>(
     M
 }
 
-/// `c[i][n] += sum over t of a[t][i] * b[t][n]`.
+/// `c[i][n] = sum over t of a[t][i] * b[t][n]`, added to what c holds if `accumulate`.
 ///
 /// # Safety
 /// Below `Isa::run` of `S`. `a` must be readable for `shared` rows of `rows` floats `a_row` apart, `b` for `shared` rows of
 /// `columns` floats `b_row` apart, `c` writable for `rows * columns` floats; `columns` must be a multiple of `S::LANES`.
 #[inline(always)]
-pub unsafe fn add_transposed_product<S: Shape>(
+pub unsafe fn transposed_product<S: Shape>(
     (rows, shared, columns): (usize, usize, usize),
     (a, a_row): (*const f32, usize),
     (b, b_row): (*const f32, usize),
-    c: *mut f32,
+    (c, accumulate): (*mut f32, bool),
 ) {
     let mut column = 0;
     while column < columns {
@@ -105,7 +105,7 @@ pub unsafe fn add_transposed_product<S: Shape>(
             // SAFETY: the tile's rows and columns remain.
             unsafe {
                 let (a, b) = ((a.add(row), a_row), (b.add(column), b_row));
-                let c = (c.add(row * columns + column), columns);
+                let c = (c.add(row * columns + column), columns, accumulate);
                 row += match ((rows - row).min(S::ROWS), width == S::LANES) {
                     (8.., false) => transposed_tile::<S, 8, 2>(shared, a, b, c),
                     (8.., true) => transposed_tile::<S, 8, 1>(shared, a, b, c),
@@ -121,17 +121,17 @@ pub unsafe fn add_transposed_product<S: Shape>(
 }
 
 /// # Safety
-/// As for `add_transposed_product`, for `M` rows and `N` vectors of columns; returns `M`.
+/// As for `transposed_product`, for `M` rows and `N` vectors of columns; returns `M`.
 #[inline(always)]
 unsafe fn transposed_tile<S: Simd, const M: usize, const N: usize>(
     shared: usize,
     (a, a_row): (*const f32, usize),
     (b, b_row): (*const f32, usize),
-    (c, c_row): (*mut f32, usize),
+    (c, c_row, accumulate): (*mut f32, usize, bool),
 ) -> usize {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut acc = load::<S, M, N>(c, c_row);
+        let mut acc = if accumulate { load::<S, M, N>(c, c_row) } else { [[S::splat(0.0); N]; M] };
         for t in 0..shared {
             acc = step::<S, M, N>(acc, (a.add(t * a_row), 1), b.add(t * b_row));
         }

@@ -1,10 +1,12 @@
-//! Masked weights, over the kernels of [`crate::cpu::masking`].
+//! Masked weights, over the kernels of [`crate::cpu::masking`] and those of the GPU, which draw the same bits.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use prism_core::stream::StreamId;
 
 use super::composed;
-use super::storage::{floats, on_cpu};
+use super::storage::{floats, has_kernels};
 use crate::cpu::masking::{masked, masked_gradient};
 use crate::cpu::simd::Isa;
 
@@ -17,7 +19,7 @@ use crate::cpu::simd::Isa;
 /// # Errors
 /// If the shapes differ.
 pub fn masked_weight(scores: &Tensor, frozen: &Tensor, stream: StreamId) -> Result<Tensor> {
-    if !(on_cpu(scores) && on_cpu(frozen)) {
+    if !(has_kernels(scores) && has_kernels(frozen)) {
         return composed::masked_weight(scores, frozen, stream);
     }
     scores.contiguous()?.apply_op2(&frozen.contiguous()?, Masked { stream })
@@ -33,13 +35,17 @@ impl CustomOp2 for Masked {
     }
 
     fn cpu_fwd(&self, s: &CpuStorage, s_at: &Layout, w: &CpuStorage, w_at: &Layout) -> Result<(CpuStorage, Shape)> {
-        if s_at.shape() != w_at.shape() {
-            candle_core::bail!("scores of shape {:?} cannot mask weights of shape {:?}", s_at.shape(), w_at.shape());
-        }
+        same_shape(s_at, w_at)?;
         let scores = floats(s, s_at)?;
         let mut out = vec![0.0; scores.len()];
         masked(Isa::detect(), scores, floats(w, w_at)?, self.stream, &mut out);
         Ok((CpuStorage::F32(out), s_at.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, s_at: &Layout, w: &CudaStorage, w_at: &Layout) -> Result<(CudaStorage, Shape)> {
+        same_shape(s_at, w_at)?;
+        Ok((crate::cuda::masked(self.stream, (s, s_at), (w, w_at))?, s_at.shape().clone()))
     }
 
     fn bwd(&self, s: &Tensor, w: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -70,4 +76,26 @@ impl CustomOp3 for MaskedGradient {
         masked_gradient(Isa::detect(), arguments, &mut out);
         Ok((CpuStorage::F32(out), s_at.shape().clone()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s: &CudaStorage,
+        s_at: &Layout,
+        w: &CudaStorage,
+        w_at: &Layout,
+        g: &CudaStorage,
+        g_at: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        same_shape(s_at, w_at)?;
+        same_shape(s_at, g_at)?;
+        Ok((crate::cuda::masked_gradient([(s, s_at), (w, w_at), (g, g_at)])?, s_at.shape().clone()))
+    }
+}
+
+fn same_shape(scores: &Layout, others: &Layout) -> Result<()> {
+    if scores.shape() != others.shape() {
+        candle_core::bail!("scores of shape {:?} cannot mask weights of shape {:?}", scores.shape(), others.shape());
+    }
+    Ok(())
 }

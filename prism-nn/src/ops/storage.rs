@@ -9,6 +9,12 @@ pub fn on_cpu(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
 
+/// Whether kernels of this crate take `tensor`: f32, in main memory or on a GPU that this build can use.
+pub fn has_kernels(tensor: &Tensor) -> bool {
+    let device = tensor.device();
+    (device.is_cpu() || cfg!(feature = "cuda") && device.is_cuda()) && tensor.dtype() == DType::F32
+}
+
 /// The floats of a contiguous f32 tensor.
 pub fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {

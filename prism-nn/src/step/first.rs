@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::Work;
-use crate::cpu::gemm::{add_transposed_product, panel_width, product};
+use crate::cpu::gemm::{panel_width, product, transposed_product};
 use crate::cpu::map::Map;
 use crate::cpu::packed::WeightShape;
 use crate::cpu::share::Disjoint;
@@ -87,7 +87,6 @@ impl FirstLayer {
         assert!(dy.len() == self.output.len() && out.len() == self.shape().len(), "whole maps and weights");
         sums.resize(PIXELS * self.plane(), 0.0);
         sums.par_chunks_exact_mut(self.plane()).enumerate().for_each(|(pixel, sums)| {
-            sums.fill(0.0);
             // SAFETY: `isa` is one of this machine's.
             unsafe { self.isa.run(Gradient { layer: *self, z, dy, pixel, sums }) };
         });
@@ -145,11 +144,11 @@ impl Kernel for Gradient<'_> {
         let FirstLayer { inputs, output, .. } = self.layer;
         // SAFETY: below `Isa::run` of `S`; lengths were checked.
         unsafe {
-            add_transposed_product::<S>(
+            transposed_product::<S>(
                 (inputs, output.batch, output.stride),
                 (self.z.as_ptr(), inputs),
                 (self.dy.as_ptr().add(self.pixel * output.stride), output.image_len()),
-                self.sums.as_mut_ptr(),
+                (self.sums.as_mut_ptr(), false),
             );
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use prism_core::arch::Architecture;
 use prism_core::stream::StreamId;
 
@@ -18,7 +18,7 @@ use crate::generator::Generator;
 use crate::ops::MomentTargets;
 use crate::ops::storage::{floats_of, with_floats};
 
-/// The encoder's packed weights, and the memory of steps that have ended.
+/// The encoder's packed weights, and the memory of steps that have ended: never more than steps ran at the same time.
 pub struct Fused {
     encoder: encoder::Weights,
     /// The encoder's normalisation of each colour.
@@ -86,6 +86,8 @@ impl Fused {
         if let Some(index) = found {
             return spare.swap_remove(index);
         }
+        // Memory of another batch size makes room for this one's, so that sizes do not pile up.
+        spare.pop();
         drop(spare);
         let isa = Isa::detect();
         let generator = generator::Net::new(isa, arch, batch);
@@ -143,6 +145,7 @@ impl Pass {
             gradients[index] = Some(Tensor::from_vec(out, scores[index].shape(), scores[index].device())?);
             Ok::<_, candle_core::Error>(())
         })?;
+        let loss = Tensor::new(loss, &Device::Cpu)?;
         Ok(LossAndGradients { loss, gradients: gradients.into_iter().flatten().collect() })
     }
 

@@ -4,7 +4,8 @@
 //! M ~ Bernoulli(sigmoid(s));   loss = sum over encoder layers of moment_loss(encoder(generator(z; w * M)));   dloss/ds
 //! ```
 //!
-//! On a GPU the step is a composition of [`crate::ops`], differentiated by candle. On the CPU it is written out: maps lie
+//! On a GPU the step is a composition of [`crate::ops`], differentiated by candle; it is queued, and nothing in it waits for
+//! the GPU. On the CPU it is written out: maps lie
 //! channels last ([`crate::cpu::map`]), convolutions take few products ([`crate::cpu::scheme`]), everything else happens
 //! while they read and write, and memory is kept from step to step. Both compute the same numbers up to rounding, and draw
 //! the same masks to the bit.
@@ -16,7 +17,7 @@ mod generator;
 mod images;
 mod work;
 
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use prism_core::stream::StreamId;
 
 use crate::encoder::Encoder;
@@ -37,10 +38,20 @@ pub struct TrainingStep {
 /// What a step found.
 #[derive(Clone, Debug)]
 pub struct LossAndGradients {
-    /// The loss.
-    pub loss: f64,
+    /// The loss, a scalar of type f64 on the step's device. On a GPU it may not have been computed yet: reading it waits.
+    pub loss: Tensor,
     /// Its gradient with respect to each layer's scores, in the order and shape of the scores.
     pub gradients: Vec<Tensor>,
+}
+
+impl LossAndGradients {
+    /// The loss as a number; waits for a GPU to compute it.
+    ///
+    /// # Errors
+    /// If the computation failed.
+    pub fn read_loss(&self) -> Result<f64> {
+        Ok(self.loss.to_scalar()?)
+    }
 }
 
 impl TrainingStep {
@@ -115,7 +126,7 @@ impl TrainingStep {
             None => score.zeros_like(),
         };
         let gradients = scores.iter().map(gradient).collect::<candle_core::Result<_>>()?;
-        Ok(LossAndGradients { loss: f64::from(loss.to_scalar::<f32>()?), gradients })
+        Ok(LossAndGradients { loss: loss.detach().to_dtype(DType::F64)?, gradients })
     }
 
     fn check(&self, scores: &[Var], z: &Tensor, targets: &[MomentTargets]) -> Result<()> {

@@ -155,14 +155,16 @@ impl LocalTraining {
         on_step: &(dyn Fn() + Sync),
     ) -> Result<(Vec<Vec<f32>>, f64)> {
         let scores = self.step.generator().scores_from(start.iter().cloned())?;
-        let known = scores.iter().map(|s| s.as_tensor().copy()).collect::<candle_core::Result<Vec<_>>>()?;
-        let mut loss = 0.0;
+        // Only the penalty asks what was known before the first step.
+        let copies = scores.iter().filter(|_| self.kl_weight > 0.0).map(|s| s.as_tensor().copy());
+        let known = copies.collect::<candle_core::Result<Vec<_>>>()?;
+        let mut losses = Vec::new();
         for step in 0..self.local_steps {
-            loss += self.local_step(turn, step, moments, state, &scores, &known)?;
+            losses.push(self.local_step(turn, step, moments, state, &scores, &known)?);
             on_step();
         }
         let learned = scores.iter().map(|s| s.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
-        Ok((learned, loss / self.local_steps as f64))
+        Ok((learned, self.mean_loss(turn, &losses)?))
     }
 
     /// What hides this client's mask in the sum over `asked`, where the session sums.
@@ -189,7 +191,21 @@ impl LocalTraining {
         })
     }
 
-    /// One step of Adam on the scores; returns the loss before it.
+    /// The mean of a round's losses. A GPU may still be computing them, and is waited for here, once a round.
+    fn mean_loss(&self, turn: Turn, losses: &[Tensor]) -> Result<f64> {
+        let losses = Tensor::stack(losses, 0)?.to_vec1::<f64>()?;
+        let loss = losses.iter().sum::<f64>() / losses.len() as f64;
+        if !loss.is_finite() {
+            return Err(prism_core::Error::Usage(format!(
+                "the loss of client {} in round {} is {loss}; choose a smaller --lr than {}",
+                turn.client, turn.round, self.adam.lr
+            ))
+            .into());
+        }
+        Ok(loss)
+    }
+
+    /// One step of Adam on the scores; returns the loss before it, which a GPU may still be computing.
     fn local_step(
         &self,
         turn: Turn,
@@ -198,7 +214,7 @@ impl LocalTraining {
         state: &mut OptimiserState,
         scores: &[Var],
         known: &[Tensor],
-    ) -> Result<f64> {
+    ) -> Result<Tensor> {
         let stream = |purpose| turn.stream(self.seed, purpose).index(step);
         let groups = moments.choose_groups(self.classes_per_step, &mut stream(Purpose::TrainClass).open());
         let labels = moments.labels(&groups, self.batch_size);
@@ -206,18 +222,10 @@ impl LocalTraining {
         let z = latents(generator.arch(), stream(Purpose::TrainLatent), &labels, generator.device())?;
 
         let masks = stream(Purpose::TrainMask);
-        let LossAndGradients { loss, mut gradients } = self.step.run(scores, &z, masks, &moments.targets(&groups)?)?;
-        if !loss.is_finite() {
-            return Err(prism_core::Error::Usage(format!(
-                "the loss of client {} in round {} is {loss}; choose a smaller --lr than {}",
-                turn.client, turn.round, self.adam.lr
-            ))
-            .into());
-        }
-        if self.kl_weight > 0.0 {
-            for ((gradient, score), known) in gradients.iter_mut().zip(scores).zip(known) {
-                *gradient = (&*gradient + penalty::gradient(self.kl_weight, score, known)?)?;
-            }
+        let targets = moments.targets(&groups)?;
+        let LossAndGradients { loss, mut gradients } = self.step.run(scores, &z, masks, &targets)?;
+        for ((gradient, score), known) in gradients.iter_mut().zip(scores).zip(known) {
+            *gradient = (&*gradient + penalty::gradient(self.kl_weight, score, known)?)?;
         }
         state.step(&self.adam, scores, &gradients)?;
         Ok(loss)

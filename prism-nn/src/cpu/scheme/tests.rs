@@ -1,0 +1,64 @@
+use super::doubled::*;
+use super::winograd::*;
+use super::*;
+use crate::cpu::simd::Portable;
+
+/// The matrix of `L`, column by column.
+fn matrix<L: Linear>() -> Vec<Vec<f32>> {
+    let column = |j: usize| {
+        let mut unit = [[0f32; 8]; SIDE];
+        unit[j] = [1.0; 8];
+        // SAFETY: plain Rust.
+        let image = unsafe { L::apply::<Portable>(unit) };
+        (0..L::TO).map(|i| image[i][0]).collect()
+    };
+    (0..L::FROM).map(column).collect()
+}
+
+fn assert_transposes<L: Linear, T: Linear>() {
+    let (a, b) = (matrix::<L>(), matrix::<T>());
+    for (j, column) in a.iter().enumerate() {
+        for (i, x) in column.iter().enumerate() {
+            assert!((x - b[i][j]).abs() < 1e-6, "element {i}, {j}");
+        }
+    }
+}
+
+#[test]
+fn every_map_has_its_transpose() {
+    assert_transposes::<WinogradInput, WinogradInputT>();
+    assert_transposes::<WinogradOutput, WinogradOutputT>();
+    assert_transposes::<WinogradWeight, WinogradWeightT>();
+    assert_transposes::<DoubledInput, DoubledInputT>();
+    assert_transposes::<DoubledOutput, DoubledOutputT>();
+    assert_transposes::<DoubledWeight, DoubledWeightT>();
+}
+
+fn convolve<C: Scheme>(d: &[f32], w: &[f32]) -> Vec<f32> {
+    let vector = |x: &[f32]| std::array::from_fn(|i| [x.get(i).copied().unwrap_or(0.0); 8]);
+    // SAFETY: plain Rust.
+    let y = unsafe {
+        let (v, u) = (C::Input::apply::<Portable>(vector(d)), C::Weight::apply::<Portable>(vector(w)));
+        C::Output::apply::<Portable>(std::array::from_fn(|i| Portable::mul(v[i], u[i])))
+    };
+    (0..C::OUT).map(|i| y[i][0]).collect()
+}
+
+#[test]
+fn winograd_convolves() {
+    let (d, w) = ([1., -2., 3., 0.5, -1., 4.], [0.3, -0.7, 2.]);
+    for (k, y) in convolve::<Winograd>(&d, &w).into_iter().enumerate() {
+        let direct: f32 = (0..3).map(|t| d[k + t] * w[t]).sum();
+        assert!((y - direct).abs() < 1e-5, "{y} {direct}");
+    }
+}
+
+#[test]
+fn doubled_convolves_the_doubled_inputs() {
+    let (d, w) = ([1., -2., 3.], [0.3, -0.7, 2.]);
+    // The doubled inputs around outputs 2 and 3 of 1, 1, -2, -2, 3, 3.
+    let expected = [0.3 + 0.7 * 2. - 2. * 2., -0.3 * 2. + 0.7 * 2. + 2. * 3.];
+    for (y, e) in convolve::<Doubled>(&d, &w).into_iter().zip(expected) {
+        assert!((y - e).abs() < 1e-5, "{y} {e}");
+    }
+}
