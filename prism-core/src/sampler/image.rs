@@ -10,9 +10,6 @@
 use super::maps::MapView;
 use crate::simd::{Isa, Kernel, Shape, Simd};
 
-/// Most outputs of the last layer.
-const CHANNELS: usize = 3;
-
 /// Writes row `row` of image `image` from its `taps` to every channel of `out`, `[channels, side, side]`.
 ///
 /// # Safety
@@ -25,24 +22,11 @@ pub(super) unsafe fn write_row(
     channels: usize,
 ) {
     let side = taps.shape.side;
-    for column in 0..side {
-        let mut sums = [0.0f32; CHANNELS];
-        for u in 0..3 {
-            for v in 0..3 {
-                let (y, x) = (row + u, column + v);
-                if (1..=side).contains(&y) && (1..=side).contains(&x) {
-                    // SAFETY: a pixel of the image, with nine taps of each channel.
-                    let tap = unsafe {
-                        let tap = taps.bordered(image, y - 1, x - 1).add((3 * u + v) * channels);
-                        std::slice::from_raw_parts(tap, channels)
-                    };
-                    sums.iter_mut().zip(tap).for_each(|(sum, tap)| *sum += tap);
-                }
-            }
-        }
-        for (channel, sum) in sums.iter().enumerate().take(channels) {
-            // SAFETY: the caller's room.
-            unsafe { *out.add((channel * side + row) * side + column) = *sum };
+    // SAFETY: the caller's promises.
+    unsafe {
+        match channels {
+            1 => add_taps::<1>(taps, (image, row), out),
+            _ => add_taps::<3>(taps, (image, row), out),
         }
     }
     for channel in 0..channels {
@@ -50,6 +34,35 @@ pub(super) unsafe fn write_row(
         unsafe {
             let values = std::slice::from_raw_parts_mut(out.add((channel * side + row) * side), side);
             isa.run(Tanh { values });
+        }
+    }
+}
+
+/// The sums of nine taps for each of `C` channels and each column of a row.
+///
+/// # Safety
+/// As for [`write_row`].
+unsafe fn add_taps<const C: usize>(taps: MapView<f32>, (image, row): (usize, usize), out: *mut f32) {
+    let side = taps.shape.side;
+    // Of three taps around `at`, those inside the image.
+    let inside = |at: usize| usize::from(at == 0)..3 - usize::from(at + 1 == side);
+    for column in 0..side {
+        let mut sums = [0.0f32; C];
+        for u in inside(row) {
+            for v in inside(column) {
+                // SAFETY: a pixel of the image, with nine taps of each channel.
+                let tap = unsafe {
+                    let pixel = taps.bordered(image, row + u - 1, column + v - 1);
+                    pixel.add((3 * u + v) * C).cast::<[f32; C]>().read()
+                };
+                for (sum, tap) in sums.iter_mut().zip(tap) {
+                    *sum += tap;
+                }
+            }
+        }
+        for (channel, sum) in sums.into_iter().enumerate() {
+            // SAFETY: the caller's room.
+            unsafe { *out.add((channel * side + row) * side + column) = sum };
         }
     }
 }

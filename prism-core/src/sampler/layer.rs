@@ -183,6 +183,7 @@ impl<'a, C: Scheme<E>, E: Number> Convolution<'a, C, E> {
                         a: (v.add(product * plane + part.start * row), row),
                         rows: part.len(),
                         weights: self.weights.panel(panel, product),
+                        next: self.weights.after(panel, product),
                         depth: self.weights.depth(),
                         widened: &mut scratch.widened,
                         c: (sums.0.add(product * sums.2), sums.1),

@@ -35,7 +35,7 @@ impl Growth {
     /// The transformed outputs fit, too: they are the convolution itself (times [`Scheme::DIVISOR`]), at most
     /// 9 * DIVISOR * limit for each input channel, which is no more than the bound of the sums; on the way there additions
     /// may wrap, and unwrap again.
-    fn limit(self) -> f32 {
+    pub(super) fn limit(self) -> f32 {
         let sums = (i32::MAX as u64 / (u64::from(self.inputs * self.weights) * self.depth as u64)) as u32;
         let numbers = i16::MAX as u32 / self.inputs;
         numbers.min(sums) as f32
@@ -61,6 +61,8 @@ pub(super) trait Number: Copy + Default + Send + Sync + 'static {
     type Acc<S: Simd>: Copy;
     /// Consecutive input channels that one multiplication takes.
     const PACK: usize;
+    /// Packs that are summed before they are added to the sums so far; shorter sums round less.
+    const BLOCK: usize;
     /// The scheme of convolutions that keep the side.
     type Same: Scheme<Self>;
 
@@ -102,6 +104,7 @@ impl Number for f32 {
     type Reg<S: Simd> = S::V;
     type Acc<S: Simd> = S::V;
     const PACK: usize = 1;
+    const BLOCK: usize = 64;
     type Same = Winograd4;
 
     fn scale(_range: f32, _growth: Growth) -> Scale {
@@ -183,6 +186,7 @@ impl Number for i16 {
     type Reg<S: Simd> = S::I;
     type Acc<S: Simd> = S::I;
     const PACK: usize = 2;
+    const BLOCK: usize = usize::MAX;
     type Same = Winograd2;
 
     fn scale(range: f32, growth: Growth) -> Scale {

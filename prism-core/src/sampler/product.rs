@@ -10,8 +10,8 @@
 use super::number::Number;
 use crate::simd::{Kernel, Shape, Simd};
 
-/// Products of `f32` are summed in blocks of this depth: it halves the rounding error of the longest sums.
-const BLOCK: usize = 64;
+/// Bytes that memory sends at once.
+const CACHE_LINE: usize = 64;
 
 /// `rows` rows by one panel.
 pub(super) struct Product<'a, E: Number> {
@@ -20,6 +20,8 @@ pub(super) struct Product<'a, E: Number> {
     pub(super) rows: usize,
     /// `[depth][columns][pack]`.
     pub(super) weights: &'a [i8],
+    /// The weights of the product that comes next, to be fetched meanwhile.
+    pub(super) next: &'a [i8],
     /// Packs of numbers in a row.
     pub(super) depth: usize,
     /// Memory for the widened panel.
@@ -40,6 +42,10 @@ impl<E: Number> Kernel for Product<'_, E> {
         for (from, to) in self.weights.chunks_exact(register).zip(self.widened.chunks_exact_mut(register)) {
             // SAFETY: both chunks are as long as a register.
             unsafe { E::store::<S>(to.as_mut_ptr(), E::widen::<S>(from.as_ptr())) };
+        }
+        for line in self.next.chunks(CACHE_LINE) {
+            // SAFETY: any address may be fetched.
+            unsafe { S::prefetch(line.as_ptr()) };
         }
         let columns = self.weights.len() / (self.depth * E::PACK).max(1);
         // SAFETY: the caller's promise, and the panel is as long as it takes.
@@ -95,8 +101,8 @@ unsafe fn tile<S: Simd, E: Number, const M: usize, const N: usize>(
     (c, c_row): (*mut E::Sum, usize),
 ) {
     let mut start = 0;
-    while start < depth || start == 0 {
-        let block = (depth - start).min(BLOCK);
+    loop {
+        let block = (depth - start).min(E::BLOCK);
         // SAFETY: the caller's promise.
         unsafe {
             let mut sums = [[E::nothing::<S>(); N]; M];
@@ -111,7 +117,10 @@ unsafe fn tile<S: Simd, E: Number, const M: usize, const N: usize>(
                 }
             }
         }
-        start += BLOCK;
+        start += block;
+        if start == depth {
+            break;
+        }
     }
 }
 

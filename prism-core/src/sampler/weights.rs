@@ -82,6 +82,13 @@ impl Packed {
         &self.data[start..start + len]
     }
 
+    /// As many weights as a product has, after those of a panel in one product, or fewer at the end.
+    pub(super) fn after(&self, panel: usize, product: usize) -> &[i8] {
+        let len = self.panel(panel, product).len();
+        let start = self.offset(panel, product) + len;
+        &self.data[start..self.data.len().min(start + len)]
+    }
+
     /// Columns, padding included.
     pub(super) fn columns(&self) -> usize {
         self.columns

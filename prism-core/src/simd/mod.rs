@@ -63,6 +63,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// Reads `LANES` bytes as signed numbers.
     unsafe fn widen(p: *const i8) -> Self::V;
+    /// Asks for the cache line at `p`, where the instruction set can, without waiting for it; any address will do.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const i8) {}
 
     /// All lanes 0.
     unsafe fn zero_int() -> Self::I;

@@ -59,6 +59,7 @@ impl Simd for Avx512 {
         max(a: __m512, b: __m512) -> __m512 = _mm512_max_ps(a, b);
         min(a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
         widen(p: *const i8) -> __m512 = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
+        prefetch(p: *const i8) = _mm_prefetch::<_MM_HINT_T1>(p);
         zero_int() -> __m512i = _mm512_setzero_si512();
         load_int(p: *const i32) -> __m512i = _mm512_loadu_si512(p.cast());
         store_int(p: *mut i32, v: __m512i) = _mm512_storeu_si512(p.cast(), v);
@@ -107,6 +108,7 @@ impl Simd for Avx2 {
         max(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
         min(a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
         widen(p: *const i8) -> __m256 = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
+        prefetch(p: *const i8) = _mm_prefetch::<_MM_HINT_T1>(p);
         zero_int() -> __m256i = _mm256_setzero_si256();
         load_int(p: *const i32) -> __m256i = _mm256_loadu_si256(p.cast());
         store_int(p: *mut i32, v: __m256i) = _mm256_storeu_si256(p.cast(), v);

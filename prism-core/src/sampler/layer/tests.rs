@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::super::maps::{MapShape, Maps};
 use super::super::network::stride;
+use super::super::number::Growth;
 use super::super::scheme::{Doubled, Pointwise, Winograd2, Winograd4};
 use super::super::sink::Scaled;
 use super::super::team::Team;
@@ -157,5 +158,32 @@ proptest! {
     fn one_tap_is_a_matrix_product(case in case()) {
         check::<Pointwise, f32>(case, false)?;
         check::<Pointwise, i16>(case, false)?;
+    }
+}
+
+/// The largest numbers that a scale allows, and filters of ones only: sums come as close to 2^31 as they can.
+fn check_largest<C: Scheme<i16>>(inputs: u32, depth: usize, doubled: bool) {
+    let limit = Growth { inputs, weights: 9, depth }.limit();
+    let bound = u64::from(inputs * 9) * depth as u64 * limit as u64;
+    assert!(limit as u32 * inputs <= 32767 && bound < 1 << 31, "{limit} at a depth of {depth}");
+    let case = Case { images: 1, tiles: 1, inputs: depth, outputs: 1, threads: 1, seed: 0 };
+    let filters = vec![1i8; depth * 9];
+    for checkered in [false, true] {
+        let pixel = |at: usize| if checkered && (at / C::STEP + at) % 2 == 1 { 0 } else { limit as i16 };
+        let x: Vec<i16> = (0..C::STEP * C::STEP * depth).map(|i| pixel(i / depth)).collect();
+        let expected = direct(case, C::STEP, 9, doubled, &x, &filters);
+        for isa in Isa::available() {
+            for (y, z) in run::<C, i16>(isa, case, C::STEP, &x, &filters).iter().zip(&expected) {
+                assert!((f64::from(*y) - z).abs() <= 1e-7 * z.abs(), "{isa:?}: {y} against {z} at a depth of {depth}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_sums_of_integers_fit() {
+    for depth in [1, 64, 512, 3641, 7281, 7700] {
+        check_largest::<Winograd2>(4, depth, false);
+        check_largest::<Doubled>(2, depth, true);
     }
 }
