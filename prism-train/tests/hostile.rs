@@ -202,7 +202,7 @@ fn a_client_that_missed_much_takes_a_snapshot() {
 fn the_systems_randomness_gives_other_masks_that_are_as_good() {
     let run = || {
         let folder = tempfile::tempdir().unwrap();
-        let mut federation = federation(folder.path(), session("mrc", "relay", 0), None);
+        let mut federation = federation(folder.path(), session("entropy", "counts", 0), None);
         federation.training.choice = Choice::System;
         federation.round(1, &|| {}).unwrap();
         federation.server.known().digest()

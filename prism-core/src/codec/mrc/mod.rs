@@ -14,7 +14,7 @@
 //! that, instead of one bit a weight.
 //!
 //! Importance sampling from K candidates shrinks the step from prior to client by about exp(D2) / K, with D2 the Rényi
-//! divergence of order 2: blocks are cut so that D2 stays below [`BUDGET`] ([`allocation`]).
+//! divergence of order 2: blocks are cut so that D2 stays below [`BUDGET`].
 //!
 //! Sources: Havasi, Peharz and Hernández-Lobato, *Minimal random code learning* (2019); Isik et al., *Adaptive compression in
 //! federated learning via side information* (2024), for blocks that follow the divergence; Theis and Yosri, *Algorithms for
