@@ -158,6 +158,10 @@ fn the_audit_passes_and_speaks_json() {
     let report: serde_json::Value = serde_json::from_str(&succeed("prism-train", folder.path(), &arguments)).unwrap();
     assert_eq!(report["passed"], true);
     assert_eq!(report["noise"].as_array().unwrap().len(), 5);
+    train(folder.path(), &["--out", "run"]);
+    let of_run = ["audit", "--epsilon", "4", "--releases", "10000", "--run", "run", "--images", "200"];
+    let text = succeed("prism-train", folder.path(), &of_run);
+    assert!(text.contains("nearest real image was trained on") && text.contains("passed"), "{text}");
     refused("prism-train", folder.path(), &["audit", "--epsilon", "-1"], 2, &["epsilon is -1"]);
     refused("prism-train", folder.path(), &["audit", "--releases", "5"], 2, &["--releases is 5", "10000"]);
 }

@@ -4,13 +4,15 @@
 //!   there is (the component along the difference). What it proves of epsilon must stay below the claim.
 //! * **Images** ([`images`]): the sums of neighbouring sets of real images, through the encoder. They must differ by no more than
 //!   the sensitivity.
+//! * **Canaries** ([`canary`]): which of many images joined a set, guessed from one release of it.
 //! * **Faults**: the same attacks on planted mistakes, every one of which must be caught. An audit that catches none proves
 //!   nothing.
 //!
-//! Lower bounds are figures about an attack, never a proof of privacy; the proof is in [`super::release`].
+//! [`membership`] looks at generated images for traces of those that were trained on. Lower bounds are figures about an attack, never a proof of privacy; the proof is in [`super::release`].
 
 pub mod canary;
 pub mod images;
+pub mod membership;
 pub mod statistics;
 
 use prism_nn::Result;
