@@ -82,7 +82,7 @@ fn targets(encoder: &Encoder, side: usize, device: &Device) -> candle_core::Resu
     let target = |shape: [usize; 3]| {
         let constant = |value: f32, width: usize| Tensor::full(value, (1, width), device);
         let width = shape.iter().product();
-        Ok(MomentTargets { mean: constant(0.5, width)?, variance: constant(0.25, width)?, scale: constant(0.25, 1)? })
+        Ok(MomentTargets::new(constant(0.5, width)?, constant(0.25, width)?, constant(0.25, 1)?))
     };
     let shapes = encoder.feature_shapes(side).map_err(candle_core::Error::wrap)?;
     shapes.into_iter().map(target).collect()
