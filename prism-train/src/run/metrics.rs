@@ -7,6 +7,8 @@ use std::path::Path;
 use prism_core::{Error, Result, file};
 use serde::{Deserialize, Serialize};
 
+use super::judge::RoundEvaluation;
+
 /// Most bytes that a metrics file may have.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -37,6 +39,9 @@ pub struct RoundMetrics {
     pub clients_answered: u32,
     /// Wall-clock seconds of the round.
     pub seconds: f64,
+    /// How good the model is after the round, where that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<RoundEvaluation>,
 }
 
 /// Adds one line to the file at `path`.
@@ -49,6 +54,18 @@ pub fn append(path: &Path, metrics: &RoundMetrics) -> Result<()> {
     line.push('\n');
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
     file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(io)
+}
+
+/// Every complete line of the file at `path`; none where there is no file.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read.
+pub fn read(path: &Path) -> Result<Vec<RoundMetrics>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = String::from_utf8_lossy(&file::read_bounded(path, MAX_BYTES)?).into_owned();
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 /// Drops the lines of rounds after `round`, which an interrupted run may have written before its checkpoint.
@@ -66,10 +83,11 @@ pub fn rewind(path: &Path, round: u32) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn metrics(round: u32) -> RoundMetrics {
+    /// Some metrics of a round.
+    pub fn metrics(round: u32) -> RoundMetrics {
         RoundMetrics {
             round,
             loss: Some(0.5),
@@ -83,6 +101,7 @@ mod tests {
             clients_asked: 2,
             clients_answered: 0,
             seconds: 0.1,
+            evaluation: None,
         }
     }
 
