@@ -125,6 +125,29 @@ pub struct Settings {
     /// Draw a grid of samples every N rounds, and after the last; 0 for never
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Run")]
     pub sample_every: u32,
+    /// Judge the model every N rounds, and after the last, and keep the best one's checkpoint; 0 for never
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Run")]
+    #[serde(default)]
+    pub eval_every: u32,
+    /// Test images, and as many generated ones, by which a round is judged; not used where privacy is on
+    #[arg(long, value_name = "N", default_value_t = EVAL_IMAGES, help_heading = "Run")]
+    #[serde(default = "eval_images")]
+    pub eval_images: usize,
+    /// Which round's model becomes the artifact: last, or best of those judged
+    #[arg(long, value_name = "ROUND", default_value = "last", value_parser = ["last", "best"], help_heading = "Run")]
+    #[serde(default = "last")]
+    pub keep: String,
+}
+
+/// Images by which a round is judged, unless asked otherwise: enough for the covariance of 256 features.
+const EVAL_IMAGES: usize = 1000;
+
+fn eval_images() -> usize {
+    EVAL_IMAGES
+}
+
+fn last() -> String {
+    "last".into()
 }
 
 /// Settings that say how a run is carried out, not what it computes: they may change when it is resumed.
@@ -220,6 +243,15 @@ impl Settings {
         }
         self.wire.validate(self.clients, self.federation)?;
         self.privacy.budget()?;
+        if self.eval_images > 1_000_000 {
+            return refuse("eval-images", self.eval_images.to_string(), "at most 1000000, such as 1000");
+        }
+        if !["last", "best"].contains(&self.keep.as_str()) {
+            return refuse("keep", self.keep.clone(), "last or best");
+        }
+        if self.keep == "best" && self.eval_every == 0 {
+            return Err(Error::usage("--keep best needs rounds that are judged; give --eval-every, such as 5"));
+        }
         // The data set may still change channels and classes; the rest of the shape is settled here, before it loads.
         Ok(self.architecture(self.channels.unwrap_or(1), 0).validate()?)
     }

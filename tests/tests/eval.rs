@@ -4,14 +4,18 @@ use std::path::Path;
 
 use prism_tests::{refused, succeed};
 
+const TINY: &str = "--dataset strokes --limit 80 --image-size 16 --ngf 4 --latent 16 --clients 2 --local-steps 2 \
+                    --batch-size 8 --encoder random:1 --seed 3 --quiet";
+
+/// Trains a tiny conditional model in `folder` as the flags `more` say.
+fn train_as(folder: &Path, more: &str) {
+    let flags: Vec<&str> = TINY.split_whitespace().chain(more.split_whitespace()).collect();
+    succeed("prism-train", folder, &flags);
+}
+
 /// Trains a tiny conditional model in `folder/run`.
 fn train(folder: &Path) {
-    let flags = [
-        "--dataset strokes --limit 80 --image-size 16 --ngf 4 --latent 16 --clients 2 --rounds 1 --local-steps 2",
-        "--batch-size 8 --encoder random:1 --seed 3 --quiet --out run",
-    ];
-    let flags = flags.join(" ");
-    succeed("prism-train", folder, &flags.split(' ').collect::<Vec<_>>());
+    train_as(folder, "--rounds 1 --out run");
 }
 
 fn eval(folder: &Path, arguments: &str) -> serde_json::Value {
@@ -83,4 +87,34 @@ fn what_cannot_be_measured_is_refused_with_the_remedy() {
     std::fs::write(folder.path().join("odd.safetensors"), "odd").unwrap();
     refused("prism-train", folder.path(), &["eval", "run/samples.png"], 1, &["samples.png"]);
     refused("prism-train", folder.path(), &["eval", "run", "--classifier", "odd.safetensors"], 1, &["odd.safetensors"]);
+}
+
+#[test]
+fn judged_rounds_are_recorded_and_the_best_becomes_the_artifact() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = "--eval-every 2 --eval-images 300 --keep best";
+    train_as(folder.path(), &format!("--rounds 5 {flags} --out whole"));
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let text = String::from_utf8(read("whole/metrics.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let distance = |line: &serde_json::Value| line["evaluation"]["frechet_distance"].as_f64();
+    // Every second round and the last.
+    assert_eq!(lines.iter().map(|line| distance(line).is_some()).collect::<Vec<_>>(), [false, true, false, true, true]);
+    assert_eq!(lines[1]["evaluation"]["generated_images"], 300);
+    let judged = lines.iter().filter_map(|line| Some((distance(line)?, line["round"].as_u64()?)));
+    let best = judged.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap().1;
+    succeed("prism-export", folder.path(), &["whole/best.safetensors", "--out", "best.zst"]);
+    assert_eq!(read("best.zst"), read("whole/model.safetensors.zst"));
+    let rounds = eval(folder.path(), "best.zst --n 300 --dataset strokes")["rounds"].as_u64();
+    assert_eq!(rounds, Some(best));
+    // A run that stops and goes on keeps the same best round.
+    train_as(folder.path(), &format!("--rounds 2 {flags} --out parts"));
+    succeed("prism-train", folder.path(), &["--resume", "parts", "--rounds", "5", "--quiet"]);
+    assert_eq!(read("parts/best.safetensors"), read("whole/best.safetensors"));
+    let refuse = |more: &str, words: &[&str]| {
+        let flags: Vec<&str> = TINY.split_whitespace().chain(more.split_whitespace()).collect();
+        refused("prism-train", folder.path(), &flags, 2, words);
+    };
+    refuse("--keep best", &["--keep best", "--eval-every"]);
+    refuse("--eval-every 1 --eval-images 256", &["256 images", "at least 257"]);
 }

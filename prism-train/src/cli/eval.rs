@@ -134,7 +134,7 @@ impl EvalArgs {
     /// The real images at the model's size: of the set that is asked for, else of the run's, else of the artifact's.
     fn load(&self, subject: &Subject, split: &str) -> Result<Dataset> {
         let description = &subject.artifact.meta().description;
-        let of_run = subject.settings.as_ref();
+        let of_run = subject.origin.as_ref();
         let name = self.dataset.as_deref().or(of_run.map(|s| s.dataset.as_str())).unwrap_or(&description.dataset);
         let source: Source = name.parse()?;
         let options = LoadOptions {
@@ -198,7 +198,7 @@ fn json(evaluation: &Evaluation) -> Result<String> {
 }
 
 fn save(subject: &Subject, evaluation: &Evaluation) -> Result<()> {
-    if subject.settings.is_some() {
+    if subject.origin.is_some() {
         let text = json(evaluation)?;
         file::write_atomic(&subject.path.join("evaluation.json"), |out| out.write_all(text.as_bytes()))?;
     }

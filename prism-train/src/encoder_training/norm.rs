@@ -8,7 +8,7 @@
 //!
 //! Sums run over the n = B * H * W values of a channel, in an order that does not depend on the number of threads.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor};
 use rayon::prelude::*;
 
 /// Added to a variance before its root.
@@ -42,7 +42,8 @@ pub fn norm_relu(x: &Tensor, gain: &Tensor, shift: &Tensor) -> Result<(Tensor, V
 
 /// Mean and variance of each channel of `x [B, C, H, W]`.
 fn measure(x: &Tensor) -> Result<Vec<ChannelStatistics>> {
-    let values = x.detach().flatten_all()?.to_vec1::<f32>()?;
+    let (storage, layout) = x.storage_and_layout();
+    let values = on_cpu(&storage, layout)?;
     let maps = Maps::of(x.shape())?;
     let count = maps.count();
     Ok((0..maps.channels)
@@ -99,6 +100,13 @@ fn floats<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
         None => Err(candle_core::Error::RequiresContiguous { op: "norm-relu" }),
+    }
+}
+
+fn on_cpu<'a>(storage: &'a Storage, layout: &Layout) -> Result<&'a [f32]> {
+    match storage {
+        Storage::Cpu(storage) => floats(storage, layout),
+        _ => candle_core::bail!("norm-relu computes on the CPU alone"),
     }
 }
 
@@ -163,7 +171,8 @@ impl CustomOp3 for NormRelu {
 /// `sum(h * u)` and `sum(h)` of each channel.
 fn sums(x: &Tensor, h: &Tensor, statistics: &[ChannelStatistics]) -> Result<(Vec<f32>, Vec<f32>)> {
     let maps = Maps::of(x.shape())?;
-    let (x, h) = (x.detach().flatten_all()?.to_vec1::<f32>()?, h.flatten_all()?.to_vec1::<f32>()?);
+    let ((x, x_at), (h, h_at)) = (x.storage_and_layout(), h.storage_and_layout());
+    let (x, h) = (on_cpu(&x, x_at)?, on_cpu(&h, h_at)?);
     let channel = |(channel, statistics): (usize, &ChannelStatistics)| {
         let weighted = maps.sum(channel, |i| h[i] * (x[i] - statistics.mean));
         let plain = maps.sum(channel, |i| h[i]);

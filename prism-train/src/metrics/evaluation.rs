@@ -82,21 +82,12 @@ pub struct Pair {
 impl Pair {
     /// Chooses at most `options.images` of `real` and draws `options.images` by `subject`.
     ///
-    /// A conditional model is asked for the classes of the real images in turn, so that both sets hold them in the same
-    /// proportions; where those have no labels, for all classes in turn.
-    ///
     /// # Errors
     /// If the real images have another shape or other classes than the model's.
     pub fn new(subject: &Subject, real: &Dataset, options: &EvaluationOptions, each: &dyn Fn(u64)) -> Result<Self> {
         check_shape(subject, real)?;
         let real = choose(real, options.images, options.seed);
-        let classes = subject.classes();
-        let label = |k: usize| match real.labels() {
-            _ if classes == 0 => None,
-            Some(labels) => Some(usize::from(labels[k % labels.len()])),
-            None => Some(k % classes),
-        };
-        let labels: Vec<Option<usize>> = (0..options.images).map(label).collect();
+        let labels = labels_like(&real, subject.classes(), options.images);
         let generated = subject.draw(options.seed, &labels, options.threads, each)?;
         Ok(Pair { real, generated })
     }
@@ -207,8 +198,19 @@ fn check_shape(subject: &Subject, real: &Dataset) -> Result<()> {
     Ok(())
 }
 
+/// What a model of `classes` classes is asked for, `count` times: the classes of the real images in turn, so that both sets
+/// hold them in the same proportions; where those have no labels, all classes in turn.
+pub fn labels_like(real: &Dataset, classes: usize, count: usize) -> Vec<Option<usize>> {
+    let label = |k: usize| match real.labels() {
+        _ if classes == 0 => None,
+        Some(labels) => Some(usize::from(labels[k % labels.len()])),
+        None => Some(k % classes),
+    };
+    (0..count).map(label).collect()
+}
+
 /// All of `images`, or `count` of them that `seed` chooses, in their order.
-fn choose(images: &Dataset, count: usize, seed: u64) -> Dataset {
+pub fn choose(images: &Dataset, count: usize, seed: u64) -> Dataset {
     if images.len() <= count {
         return images.clone();
     }

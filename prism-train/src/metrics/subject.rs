@@ -7,16 +7,19 @@ use std::path::{Path, PathBuf};
 
 use prism_core::artifact::Artifact;
 use prism_core::sampler::{Sampler, pixel};
-use prism_core::{Error, latent};
+use prism_core::{Error, file, latent};
 use prism_export::{Checkpoint, Options, freeze};
 use prism_nn::Result;
+use serde::Deserialize;
 
 use crate::data::Dataset;
 use crate::run::RunFolder;
-use crate::settings::Settings;
 
 /// The first bytes of an artifact, which is a zstd frame.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+
+/// Most bytes of a settings file.
+const MAX_SETTINGS: u64 = 1 << 20;
 
 /// Images that are drawn between two reports of progress.
 const CHUNK: usize = 256;
@@ -27,8 +30,20 @@ pub struct Subject {
     pub path: PathBuf,
     /// The generator, as it would be shipped.
     pub artifact: Artifact,
-    /// The settings of the run, where a run folder was given.
-    pub settings: Option<Settings>,
+    /// Where the real images of the run are, where a run folder was given.
+    pub origin: Option<Origin>,
+}
+
+/// The settings of a run that name its images. The others are not read, so that runs of other versions can be evaluated.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Origin {
+    /// Name of the data set.
+    pub dataset: String,
+    /// Folder of its files.
+    pub data_dir: Option<PathBuf>,
+    /// Root seed.
+    pub seed: u64,
 }
 
 impl Subject {
@@ -39,9 +54,9 @@ impl Subject {
     pub fn open(path: &Path) -> Result<Self> {
         if !path.is_dir() {
             let artifact = if starts_as_artifact(path)? { Artifact::read(path)? } else { frozen(path)? };
-            return Ok(Subject { path: path.to_path_buf(), artifact, settings: None });
+            return Ok(Subject { path: path.to_path_buf(), artifact, origin: None });
         }
-        let settings = Settings::read(&RunFolder::settings_of(path)?)?;
+        let origin = origin(&RunFolder::settings_of(path)?)?;
         let checkpoint = path.join("checkpoint.safetensors");
         if !checkpoint.exists() {
             return Err(Error::usage(format!(
@@ -50,7 +65,7 @@ impl Subject {
             ))
             .into());
         }
-        Ok(Subject { path: path.to_path_buf(), artifact: frozen(&checkpoint)?, settings: Some(settings) })
+        Ok(Subject { path: path.to_path_buf(), artifact: frozen(&checkpoint)?, origin: Some(origin) })
     }
 
     /// Number of classes; 0 where the model is unconditional.
@@ -90,6 +105,12 @@ impl Subject {
         let names = if given.is_some() { names(arch.classes) } else { Vec::new() };
         Ok(Dataset::new("generated", arch.image_size, arch.channels, names, pixels, given)?)
     }
+}
+
+fn origin(settings: &Path) -> Result<Origin> {
+    let text = file::read_bounded(settings, MAX_SETTINGS)?;
+    let refuse = |e: toml::de::Error| Error::corrupt(settings.display().to_string(), e.message().to_string());
+    Ok(toml::from_str(&String::from_utf8_lossy(&text)).map_err(refuse)?)
 }
 
 fn frozen(checkpoint: &Path) -> Result<Artifact> {

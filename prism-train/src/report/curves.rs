@@ -17,7 +17,7 @@ struct Curve {
     logarithmic: bool,
 }
 
-const CURVES: [Curve; 9] = [
+const CURVES: [Curve; 8] = [
     Curve {
         title: "Loss",
         note: "Distance of the feature moments of real and generated images, mean over the clients' local steps.",
@@ -62,15 +62,8 @@ const CURVES: [Curve; 9] = [
     },
     Curve {
         title: "Frechet distance to held-out images",
-        note: "In the features of the public encoder's last layer; lower is better.",
+        note: "Some rounds, in the features of the public encoder's last layer; lower is better.",
         key: "evaluation.frechet_distance",
-        bound: None,
-        logarithmic: true,
-    },
-    Curve {
-        title: "Moment distance",
-        note: "Of the thresholded model to the moments that clients train on; lower is better.",
-        key: "evaluation.moment_distance",
         bound: None,
         logarithmic: true,
     },

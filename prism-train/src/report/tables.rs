@@ -195,7 +195,9 @@ pub fn partition(record: &Record) -> Markup {
     let top = table.clients.iter().flatten().copied().max().unwrap_or(1).max(1);
     let shade = |held: usize| format!("background:rgba(0,114,178,{:.3})", 0.55 * held as f64 / top as f64);
     html! {
-        p { (clients) " clients, " (least) " to " (most) " images each." }
+        p {
+            (clients) " clients, " (count(least as f64)) @if least < most { " to " (count(most as f64)) } " images each."
+        }
         @if clients <= MAX_CLIENTS && table.classes.len() <= MAX_CLASSES {
             div.scroll { table.partition {
                 thead { tr { th { "client" } @for class in &table.classes { th { (class) } } th { "all" } } }

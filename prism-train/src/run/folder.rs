@@ -4,6 +4,7 @@
 //! settings.toml           the resolved settings; `--config` accepts it
 //! partition.json          how many images of each class each client holds
 //! checkpoint.safetensors  the global scores after the last finished round
+//! best.safetensors        the checkpoint of the best round, where rounds are judged
 //! metrics.jsonl           one line a round
 //! samples/                a grid of images every few rounds
 //! records/                what recent rounds changed, for clients that missed them (see `--downlink`)
@@ -100,6 +101,11 @@ impl RunFolder {
     /// The last checkpoint.
     pub fn checkpoint(&self) -> PathBuf {
         self.path.join("checkpoint.safetensors")
+    }
+
+    /// The checkpoint of the best round so far.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
     }
 
     /// The metrics, one JSON object a line.

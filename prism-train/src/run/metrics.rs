@@ -7,6 +7,7 @@ use std::path::Path;
 use prism_core::{Error, Result, file};
 use serde::{Deserialize, Serialize};
 
+use super::judge::RoundEvaluation;
 use super::traffic::Traffic;
 
 /// Most bytes that a metrics file may have.
@@ -42,6 +43,9 @@ pub struct RoundMetrics {
     /// Bytes and their bounds; its fields stand beside these.
     #[serde(flatten)]
     pub traffic: Traffic,
+    /// How good the model is after the round, where that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<RoundEvaluation>,
 }
 
 /// Adds one line to the file at `path`.
@@ -54,6 +58,18 @@ pub fn append(path: &Path, metrics: &RoundMetrics) -> Result<()> {
     line.push('\n');
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
     file.write_all(line.as_bytes()).and_then(|()| file.sync_data()).map_err(io)
+}
+
+/// Every complete line of the file at `path`; none where there is no file.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read.
+pub fn read(path: &Path) -> Result<Vec<RoundMetrics>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = String::from_utf8_lossy(&file::read_bounded(path, MAX_BYTES)?).into_owned();
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 /// Drops the lines of rounds after `round`, which an interrupted run may have written before its checkpoint.
@@ -90,6 +106,7 @@ pub(super) mod tests {
             clients_answered: 0,
             seconds: 0.1,
             traffic: Traffic::default(),
+            evaluation: None,
         }
     }
 

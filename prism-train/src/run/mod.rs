@@ -3,6 +3,7 @@
 pub mod client_files;
 pub mod folder;
 pub mod interrupt;
+pub mod judge;
 pub mod metrics;
 mod prepare;
 mod private;

@@ -42,7 +42,7 @@ pub struct Prepared {
 pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Result<Prepared> {
     let device = device::open(&settings.device)?;
     let encoder = Encoder::open(&settings.encoder, &device)?;
-    let data = load_data(settings)?;
+    let data = load_data(settings, Split::Train)?;
     let arch = settings.architecture(data.channels(), data.classes());
     arch.validate()?;
     encoder.feature_shapes(arch.image_size)?;
@@ -101,14 +101,18 @@ fn headline(data: &Dataset, arch: &Architecture, encoder: &Encoder, device: &Dev
     )
 }
 
-fn load_data(settings: &Settings) -> Result<Dataset> {
+/// The images of `split`, as the settings name them.
+///
+/// # Errors
+/// If they cannot be loaded.
+pub fn load_data(settings: &Settings, split: Split) -> Result<Dataset> {
     let source: Source = settings.dataset.parse()?;
     let options = LoadOptions {
         data_dir: settings.data_dir.clone(),
         image_size: settings.image_size,
         channels: settings.channels,
-        limit: settings.limit,
-        split: Split::Train,
+        limit: if split == Split::Train { settings.limit } else { None },
+        split,
         seed: settings.seed,
     };
     Ok(data::load(source, &options)?)

@@ -83,7 +83,7 @@ impl Progress {
         self.steps.set_position(done);
         let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.4}"));
         self.say(format!(
-            "round {:>3}/{}  loss {}  lambda {}  up {:.4} bit/weight (KL bound {})  down {:.4}  {}/{} clients  {:.1} s",
+            "round {:>3}/{}  loss {}  lambda {}  up {:.4} bit/weight (KL bound {})  down {:.4}  {}/{} clients  {:.1} s{}",
             metrics.round,
             self.rounds,
             number(metrics.loss),
@@ -94,6 +94,7 @@ impl Progress {
             metrics.clients_answered,
             metrics.clients_asked,
             metrics.seconds,
+            metrics.evaluation.map_or(String::new(), |e| format!("  Frechet distance {:.3}", e.frechet_distance)),
         ));
     }
 

@@ -8,11 +8,13 @@ use prism_export::checkpoint::Description;
 use prism_nn::Result;
 use serde::Serialize;
 
+use super::judge::Judge;
 use super::metrics::{self, RoundMetrics};
 use super::prepare::{self, Prepared};
 use super::progress::Progress;
 use super::traffic::{Summary, Traffic};
 use super::{RunFolder, client_files, interrupt};
+use crate::data::Split;
 use crate::federation::{Federation, Regime, Round, divergence};
 use crate::settings::Settings;
 
@@ -54,7 +56,7 @@ pub struct Outcome {
 pub fn train(settings: &Settings, start: &Start, quiet: bool) -> Result<Outcome> {
     settings.validate()?;
     let progress = Progress::new(settings.rounds, quiet);
-    let mut run = Run::new(settings, prepare::prepare(settings, start, &progress)?);
+    let mut run = Run::new(settings, prepare::prepare(settings, start, &progress)?)?;
     let steps_per_round = run.expected_steps();
     progress.begin(u64::from(run.round()) * steps_per_round, u64::from(settings.rounds) * steps_per_round);
     while run.round() < settings.rounds && !interrupt::asked() {
@@ -71,16 +73,24 @@ struct Run<'a> {
     folder: RunFolder,
     federation: Federation,
     description: Description,
+    judge: Judge,
 }
 
 impl<'a> Run<'a> {
-    fn new(settings: &'a Settings, prepared: Prepared) -> Self {
-        Run {
+    fn new(settings: &'a Settings, prepared: Prepared) -> Result<Self> {
+        let (folder, checkpoint) = (&prepared.folder, &prepared.checkpoint);
+        let test = || prepare::load_data(settings, Split::Test);
+        let rounds = (settings.eval_every, settings.rounds);
+        let model = &checkpoint.description.model;
+        let mut judge = Judge::new(rounds, settings.eval_images, settings.threads, model, test)?;
+        judge.resume(&folder.metrics(), checkpoint, &folder.best())?;
+        Ok(Run {
+            judge,
             settings,
             folder: prepared.folder,
             federation: prepared.federation,
             description: prepared.checkpoint.description,
-        }
+        })
     }
 
     fn round(&self) -> u32 {
@@ -109,7 +119,8 @@ impl<'a> Run<'a> {
         training.uplink_bytes += round.uplink_bytes;
         training.downlink_bytes += round.downlink_bytes;
         self.description.client_rounds = self.federation.client_rounds();
-        let metrics = self.measure(number, &round, begun.elapsed().as_secs_f64());
+        let mut metrics = self.measure(number, &round, begun.elapsed().as_secs_f64());
+        metrics.evaluation = self.judge.evaluate(&self.checkpoint())?;
         if let Some(history) = self.federation.history() {
             history.save(&self.folder.records())?;
         }
@@ -118,6 +129,9 @@ impl<'a> Run<'a> {
         self.checkpoint().write(&self.folder.checkpoint())?;
         if let Some(history) = self.federation.history() {
             history.tidy(&self.folder.records())?;
+        }
+        if self.judge.improves(&metrics) {
+            self.checkpoint().write(&self.folder.best())?;
         }
         for &client in &round.answered {
             client_files::remove_other_states(&self.folder.client(client), number)?;
@@ -131,6 +145,15 @@ impl<'a> Run<'a> {
 
     fn checkpoint(&self) -> Checkpoint {
         Checkpoint { description: self.description.clone(), scores: self.federation.scores().to_vec() }
+    }
+
+    /// The checkpoint that becomes the artifact.
+    fn kept(&self) -> Result<Checkpoint> {
+        // No round may have been judged, where none of the judged ones had an answer.
+        match self.settings.keep == "best" && self.folder.best().exists() {
+            true => Ok(Checkpoint::read(&self.folder.best())?),
+            false => Ok(self.checkpoint()),
+        }
     }
 
     fn measure(&self, number: u32, round: &Round, seconds: f64) -> RoundMetrics {
@@ -152,6 +175,7 @@ impl<'a> Run<'a> {
             clients_answered: round.answered.len() as u32,
             seconds,
             traffic: Traffic::of(round, &self.federation.training().session),
+            evaluation: None,
         }
     }
 
@@ -171,7 +195,7 @@ impl<'a> Run<'a> {
         };
         if !interrupted {
             let (model, samples) = (self.folder.model(), self.folder.samples());
-            let checkpoint = self.checkpoint();
+            let checkpoint = self.kept()?;
             let report = prism_export::export(&checkpoint, prism_export::Options::of(&checkpoint), &model)?;
             super::samples::draw_picture(&model, &samples)?;
             outcome.model_bytes = Some(report.file_bytes);

@@ -1,0 +1,218 @@
+//! How good the model is between rounds, and which round is kept as the best.
+//!
+//! Without differential privacy, some rounds' models are compared with test images, which no client holds. With it, no
+//! real image is looked at outside the mechanism that protects it: a round's figure is then its training loss, the
+//! distance to moments that were released with noise.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use candle_core::Device;
+use prism_core::artifact;
+use prism_export::{Checkpoint, Options, freeze};
+use prism_nn::Result;
+use serde::{Deserialize, Serialize};
+
+use super::metrics::{self, RoundMetrics};
+use crate::data::Dataset;
+use crate::metrics::evaluation::{choose, labels_like};
+use crate::metrics::features::{Features, PooledEncoder};
+use crate::metrics::frechet::{self, Gaussian};
+use crate::metrics::neighbours::{self, NEIGHBOURS, Neighbourhood};
+use crate::metrics::subject::Subject;
+use crate::privacy::claim;
+
+/// A round's model against real images, in the pooled last layer of the public encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoundEvaluation {
+    /// Real images compared.
+    pub real_images: usize,
+    /// Generated images compared.
+    pub generated_images: usize,
+    /// Squared Frechet distance.
+    pub frechet_distance: f64,
+    /// How the sets lie among each other.
+    #[serde(flatten)]
+    pub neighbourhood: Neighbourhood,
+}
+
+/// Judges rounds.
+pub struct Judge {
+    every: u32,
+    rounds: u32,
+    /// `None` where privacy is on.
+    test: Option<Test>,
+    best: Option<f64>,
+}
+
+/// The real images, measured once.
+struct Test {
+    images: usize,
+    network: PooledEncoder,
+    real: Dataset,
+    features: Features,
+    gaussian: Gaussian,
+    threads: NonZeroUsize,
+}
+
+impl Judge {
+    /// A judge of every `every`-th of `rounds` rounds and of the last one; of none if `every` is 0.
+    ///
+    /// `images` real ones are chosen from `test`, which is called only where the model is not protected by privacy.
+    ///
+    /// # Errors
+    /// If the test images cannot be loaded or measured, or are too few.
+    pub fn new(
+        (every, rounds): (u32, u32),
+        images: usize,
+        threads: usize,
+        description: &artifact::Description,
+        test: impl FnOnce() -> Result<Dataset>,
+    ) -> Result<Self> {
+        let test = match every > 0 && !is_protected(description) {
+            true => Some(Test::new(&test()?, images, threads)?),
+            false => None,
+        };
+        Ok(Judge { every, rounds, test, best: None })
+    }
+
+    /// Takes up where a resumed run stopped: the best figure of the rounds in `metrics`. Where the last finished round is
+    /// the best, `checkpoint` is saved at `best` again, since the process may have ended between the two.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written.
+    pub fn resume(&mut self, metrics: &Path, checkpoint: &Checkpoint, best: &Path) -> Result<()> {
+        let done = checkpoint.description.model.training.rounds;
+        let mut of_last = false;
+        for line in metrics::read(metrics)? {
+            if let Some(figure) = self.figure(&line).filter(|figure| self.is_better(*figure)) {
+                self.best = Some(figure);
+                of_last = line.round == done;
+            }
+        }
+        if of_last {
+            checkpoint.write(best)?;
+        }
+        Ok(())
+    }
+
+    /// Compares the model of `checkpoint` with test images, where its round is to be judged and may be.
+    ///
+    /// # Errors
+    /// If the model cannot be frozen or drawn from, or a feature is not finite.
+    pub fn evaluate(&self, checkpoint: &Checkpoint) -> Result<Option<RoundEvaluation>> {
+        match &self.test {
+            Some(test) if self.judges(checkpoint.description.model.training.rounds) => {
+                test.compare(checkpoint).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the round of `metrics` is the best so far; if so, the next one must be better than this.
+    pub fn improves(&mut self, metrics: &RoundMetrics) -> bool {
+        match self.figure(metrics).filter(|figure| self.is_better(*figure)) {
+            Some(figure) => {
+                self.best = Some(figure);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn judges(&self, round: u32) -> bool {
+        self.every > 0 && (round.is_multiple_of(self.every) || round == self.rounds)
+    }
+
+    /// What a round is judged by; smaller is better.
+    fn figure(&self, metrics: &RoundMetrics) -> Option<f64> {
+        if !self.judges(metrics.round) {
+            return None;
+        }
+        match &self.test {
+            Some(_) => metrics.evaluation.map(|evaluation| evaluation.frechet_distance),
+            None => metrics.loss,
+        }
+    }
+
+    fn is_better(&self, figure: f64) -> bool {
+        figure.is_finite() && self.best.is_none_or(|best| figure < best)
+    }
+}
+
+/// Whether images are protected by differential privacy, by the model's own statement.
+fn is_protected(description: &artifact::Description) -> bool {
+    description.privacy != claim::NONE
+}
+
+impl Test {
+    fn new(test: &Dataset, images: usize, threads: usize) -> Result<Self> {
+        let real = choose(test, images, 0);
+        let network = PooledEncoder::open("public", &Device::Cpu)?;
+        frechet::check_count("the test split", real.len(), crate::metrics::features::FeatureNetwork::width(&network))?;
+        let features = Features::of(&network, &real, &|_| ())?;
+        let gaussian = Gaussian::fit("the test split", &features)?;
+        let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let threads = NonZeroUsize::new(threads).unwrap_or_else(all);
+        Ok(Test { images, network, real, features, gaussian, threads })
+    }
+
+    fn compare(&self, checkpoint: &Checkpoint) -> Result<RoundEvaluation> {
+        let artifact = freeze(checkpoint, Options::of(checkpoint))?.artifact;
+        let subject = Subject { path: "the run".into(), artifact, origin: None };
+        let labels = labels_like(&self.real, subject.classes(), self.images);
+        let generated = subject.draw(0, &labels, self.threads, &|_| ())?;
+        let features = Features::of(&self.network, &generated, &|_| ())?;
+        let gaussian = Gaussian::fit("the generated set", &features)?;
+        Ok(RoundEvaluation {
+            real_images: self.real.len(),
+            generated_images: generated.len(),
+            frechet_distance: self.gaussian.frechet_distance(&gaussian)?,
+            neighbourhood: neighbours::compare(&self.features, &features, NEIGHBOURS)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prism_core::Architecture;
+    use prism_core::artifact::{Description, MaskRule, Training};
+
+    fn description(privacy: &str) -> Description {
+        let architecture = Architecture { image_size: 8, channels: 1, ngf: 2, latent: 4, classes: 0, label_scale: 3.0 };
+        Description {
+            architecture,
+            seed: 1,
+            encoder: "random:1".into(),
+            dataset: "strokes".into(),
+            class_names: Vec::new(),
+            training: Training::default(),
+            mask_rule: MaskRule::Threshold,
+            privacy: privacy.into(),
+        }
+    }
+
+    #[test]
+    fn with_privacy_no_test_image_is_read_and_the_loss_decides() {
+        let protected = description("(epsilon = 1, delta = 1e-5)-differential privacy");
+        let untouched = || panic!("the test images were read");
+        let mut judge = Judge::new((2, 5), 1000, 1, &protected, untouched).unwrap();
+        let line = |round, loss| RoundMetrics { round, loss: Some(loss), ..metrics::tests::metrics(round) };
+        assert!(!judge.improves(&line(1, 0.1)), "round 1 is not judged");
+        assert!(judge.improves(&line(2, 3.0)));
+        assert!(!judge.improves(&line(4, 3.5)));
+        assert!(judge.improves(&line(5, 2.0)), "the last round is always judged");
+        assert!(!judge.improves(&line(5, f64::NAN)));
+    }
+
+    #[test]
+    fn without_privacy_too_few_test_images_are_refused() {
+        let plain = description(claim::NONE);
+        let test = || Ok(Dataset::new("few", 8, 1, Vec::new(), vec![0; 64 * 20], None)?);
+        let error = Judge::new((1, 5), 1000, 1, &plain, test).err().unwrap().to_string();
+        assert!(error.contains("the test split has 20 images"), "{error}");
+        let unread = || panic!("the test images were read");
+        assert!(Judge::new((0, 5), 1000, 1, &plain, unread).is_ok(), "nothing is judged, so nothing is read");
+    }
+}
