@@ -44,6 +44,8 @@ pub struct Origin {
     pub data_dir: Option<PathBuf>,
     /// Root seed.
     pub seed: u64,
+    /// At most so many training images were used.
+    pub limit: Option<usize>,
 }
 
 impl Subject {

@@ -164,21 +164,38 @@ mod tests {
         sums
     }
 
+    /// `constant` images with noise of deviation `sigma`, and what is estimated of them.
+    fn estimated(map: &VectorMap, images: f64, sigma: u64, seed: u64) -> ClientMoments {
+        let mut sums = vec![constant(map, images, (0.5, 0.5))];
+        sums.iter_mut().for_each(|group| NoiseSource::Seeded(seed).add_noise(sigma, group).unwrap());
+        // The weight's own noise is a common factor of all moments; here only theirs is of interest.
+        sums[0][0] = (images * CONSTANT / map.unit()) as i64;
+        Noisy { sums, variance: vec![(sigma as f64).powi(2)] }.estimate(map, &Device::Cpu).unwrap().unwrap()
+    }
+
+    /// The true mean is 0.5 and the true variance 0.25; without its correction the variance would be N1 too small, which is
+    /// many times the tolerance of four standard errors.
     #[test]
     fn estimates_are_right_on_average_and_without_the_noises_own_variance() {
-        let map = map();
-        for (sigma, tolerance) in [(1u64, 1e-3), (1 << 22, 0.1)] {
-            let mut sums = vec![constant(&map, 1000.0, (0.5, 0.5))];
-            sums.iter_mut().for_each(|group| NoiseSource::Seeded(5).add_noise(sigma, group).unwrap());
-            // The weight's own noise is a common factor of all moments; here only theirs is of interest.
-            sums[0][0] = (1000.0 * CONSTANT / map.unit()) as i64;
-            let noisy = Noisy { sums, variance: vec![(sigma as f64).powi(2)] };
-            let moments = noisy.estimate(&map, &Device::Cpu).unwrap().unwrap();
-            for layer in moments.layers() {
-                let scale = layer.scale.flatten_all().unwrap().to_vec1::<f32>().unwrap()[0];
-                assert!((f64::from(scale) - 0.25).abs() < tolerance, "sigma {sigma}: variance {scale}");
-                let mean = layer.mean.mean_all().unwrap().to_scalar::<f32>().unwrap();
-                assert!((f64::from(mean) - 0.5).abs() < tolerance, "sigma {sigma}: mean {mean}");
+        const SEEDS: u64 = 8;
+        let (map, images) = (map(), 1000.0);
+        for sigma in [1u64, 1 << 21] {
+            let estimates: Vec<ClientMoments> = (0..SEEDS).map(|seed| estimated(&map, images, sigma, seed)).collect();
+            for (index, layer) in map.layers.iter().enumerate() {
+                let average = |part: fn(&LayerMoments) -> &Tensor| {
+                    let of = |m: &ClientMoments| part(&m.layers()[index]).mean_all()?.to_scalar::<f32>();
+                    let sum: f64 = estimates.iter().map(|m| f64::from(of(m).unwrap())).sum();
+                    sum / SEEDS as f64
+                };
+                let deviation = sigma as f64 * map.unit() / images;
+                let [n1, n2] = [layer.first_scale, layer.second_scale].map(|scale| (deviation / scale).powi(2));
+                let numbers = layer.features as f64 * SEEDS as f64;
+                let (mean, variance) = (average(|l| &l.mean), average(|l| &l.scale));
+                let tolerance = 1e-3 + 4.0 * ((n2 + n1 + 2.0 * n1 * n1) / numbers).sqrt();
+                assert!((variance - 0.25).abs() < tolerance, "sigma {sigma}, layer {index}: variance {variance}");
+                assert!(sigma == 1 || n1 > 3.0 * tolerance, "layer {index}: {n1} could hide within {tolerance}");
+                let tolerance = 1e-3 + 4.0 * (n1 / numbers).sqrt();
+                assert!((mean - 0.5).abs() < tolerance, "sigma {sigma}, layer {index}: mean {mean}");
             }
         }
     }
