@@ -91,8 +91,21 @@ unsafe fn all_rows<S: Shape, E: Number, const N: usize>(
     }
 }
 
+/// Runs `$body` with `$m` each row of a tile of `M`: constants, or the sums would not stay in registers.
+macro_rules! each_row {
+    ($m:ident => $body:block) => {
+        each_row!(@ $m $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+    };
+    (@ $m:ident $body:block $($row:literal)*) => {
+        $({
+            const $m: usize = $row;
+            if $m < M $body
+        })*
+    };
+}
+
 /// # Safety
-/// As for [`all_rows`], for `M` rows.
+/// As for [`all_rows`], for `M` rows, at most 14, and `N` of 1 or 2.
 #[inline(always)]
 unsafe fn tile<S: Simd, E: Number, const M: usize, const N: usize>(
     depth: usize,
@@ -100,52 +113,49 @@ unsafe fn tile<S: Simd, E: Number, const M: usize, const N: usize>(
     b: *const E,
     (c, c_row): (*mut E::Sum, usize),
 ) {
+    let width = S::LANES * E::PACK;
     let mut start = 0;
     loop {
-        let block = (depth - start).min(E::BLOCK);
-        // SAFETY: the caller's promise.
+        let end = start + (depth - start).min(E::BLOCK);
+        // SAFETY: the caller's promise; rows are below `M`, and the second column is used where `N` is 2.
         unsafe {
-            let mut sums = [[E::nothing::<S>(); N]; M];
-            for k in start..start + block {
-                sums = step::<S, E, M, N>(sums, (a.add(k * E::PACK), a_row), b.add(k * N * S::LANES * E::PACK));
+            let mut sums = [[E::nothing::<S>(); 2]; M];
+            for k in start..end {
+                let b = b.add(k * N * width);
+                let (left, right) = (E::load::<S>(b), E::load::<S>(b.add((N - 1) * width)));
+                each_row!(ROW => {
+                    let x = E::repeat::<S>(a.add(k * E::PACK + ROW * a_row));
+                    let row = sums.get_unchecked_mut(ROW);
+                    row[0] = E::multiply_add::<S>(row[0], x, left);
+                    if N == 2 {
+                        row[1] = E::multiply_add::<S>(row[1], x, right);
+                    }
+                });
             }
-            for (m, row) in sums.iter().enumerate() {
-                for (n, &sum) in row.iter().enumerate() {
-                    let p = c.add(m * c_row + n * S::LANES);
-                    let sum = if start == 0 { sum } else { E::add_sum::<S>(E::load_sum::<S>(p), sum) };
-                    E::store_sum::<S>(p, sum);
+            each_row!(ROW => {
+                let (row, c) = (sums.get_unchecked(ROW), c.add(ROW * c_row));
+                finish::<S, E>(c, row[0], start > 0);
+                if N == 2 {
+                    finish::<S, E>(c.add(S::LANES), row[1], start > 0);
                 }
-            }
+            });
         }
-        start += block;
+        start = end;
         if start == depth {
             break;
         }
     }
 }
 
-/// `sums[m][n] + a[m] * b[n]`.
+/// Writes a register of sums, on top of what is there where `add` says so.
 ///
 /// # Safety
-/// Below `Isa::run` of `S`. `a` must be readable for a pack in each of `M` rows, `b` for `N` registers.
+/// Below `Isa::run` of `S`; `c` must be readable and writable for a register.
 #[inline(always)]
-unsafe fn step<S: Simd, E: Number, const M: usize, const N: usize>(
-    mut sums: [[E::Acc<S>; N]; M],
-    (a, a_row): (*const E, usize),
-    b: *const E,
-) -> [[E::Acc<S>; N]; M] {
+unsafe fn finish<S: Simd, E: Number>(c: *mut E::Sum, sum: E::Acc<S>, add: bool) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut columns = [E::load::<S>(b); N];
-        for (n, column) in columns.iter_mut().enumerate() {
-            *column = E::load::<S>(b.add(n * S::LANES * E::PACK));
-        }
-        for (m, row) in sums.iter_mut().enumerate() {
-            let x = E::repeat::<S>(a.add(m * a_row));
-            for (sum, &column) in row.iter_mut().zip(&columns) {
-                *sum = E::multiply_add::<S>(*sum, x, column);
-            }
-        }
-        sums
+        let sum = if add { E::add_sum::<S>(E::load_sum::<S>(c), sum) } else { sum };
+        E::store_sum::<S>(c, sum);
     }
 }

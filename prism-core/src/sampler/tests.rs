@@ -16,8 +16,11 @@ struct Parts {
 fn parts(arch: Architecture, seed: u64) -> Parts {
     let mut stream = StreamId::new(seed, Purpose::Test).open();
     let mask = arch.layers().iter().map(|l| sample_bits(&vec![0.4; l.weights()], &mut stream)).collect();
-    let mut draw = |n: usize, mean: f64, std: f64| (0..n).map(|_| (mean + std * stream.normal()) as f32).collect();
-    let mut norm = |n| FoldedNorm { scale: draw(n, 1.0, 0.3), shift: draw(n, 0.0, 0.3) };
+    let mut norm = |n: usize| {
+        // One over a standard deviation is positive, and of the order of one.
+        let scale = (0..n).map(|_| libm::exp(0.3 * stream.normal()) as f32).collect();
+        FoldedNorm { scale, shift: (0..n).map(|_| (0.3 * stream.normal()) as f32).collect() }
+    };
     let norms = arch.norms().iter().map(|n| norm(n.channels)).collect();
     Parts { arch, mask: Mask::new(mask), norms }
 }
@@ -110,7 +113,7 @@ fn integers_draw_what_they_always_drew() {
     let hash = images
         .iter()
         .fold(0xcbf2_9ce4_8422_2325u64, |hash, x| (hash ^ u64::from(x.to_bits())).wrapping_mul(0x0100_0000_01b3));
-    assert_eq!(hash, 0x5e66_b3d6_3db4_cd62, "{hash:#018x}");
+    assert_eq!(hash, 0x902b_8189_7b85_605d, "{hash:#018x}");
 }
 
 /// An 8x8 generator written out index by index from the formulas of the module page.
@@ -195,7 +198,7 @@ proptest! {
     ) {
         let parts = parts(arch(8 << double, if colour { 3 } else { 1 }, ngf, classes), seed);
         for isa in Isa::available() {
-            for (precision, limit) in [(Precision::F32, 1e-5), (Precision::I16, 2e-2)] {
+            for (precision, limit) in [(Precision::F32, 1e-5), (Precision::I16, 1e-2)] {
                 let (error, _) = largest_error(&Sampler::with(&parts.model(), precision, isa), &parts, images);
                 prop_assert!(error < limit, "{:?} on {:?}: an error of {}", precision, isa, error);
             }
