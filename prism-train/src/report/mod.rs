@@ -6,11 +6,11 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`record`] | what a run folder holds; what is missing is left out of the report |
-//! | [`curve`] | a figure by round, one line a run, as SVG |
-//! | [`curves`] | which figures are drawn |
-//! | [`page`] | the page: its sections, in order |
-//! | [`tables`] | its tables |
+//! | `record` | what a run folder holds; what is missing is left out of the report |
+//! | `curve` | a figure by round, one line a run, as SVG |
+//! | `curves` | which figures are drawn |
+//! | `page` | the page: its sections, in order |
+//! | `tables` | its tables |
 
 mod curve;
 mod curves;
