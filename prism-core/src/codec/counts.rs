@@ -13,41 +13,42 @@
 use super::Prior;
 use crate::rangecoder::{Decoder, Encoder};
 
-/// The most clients whose votes can be coded.
-pub const MOST_ANSWERS: u32 = 65_535;
+/// The most clients whose votes can be coded: the work of a tree grows with them, and a forged number must not cost much.
+pub const MOST_ANSWERS: u32 = 4095;
 
 /// Prior bits that choose a class.
 const CLASS_SHIFT: u32 = 6;
 
 /// The trees of all classes met so far.
 struct Trees {
-    answers: u32,
     height: u32,
+    /// `ln C(answers, count)` for every count.
+    choose: Vec<f64>,
     classes: Vec<Option<Box<[u16]>>>,
 }
 
 impl Trees {
     fn new(answers: u32) -> Self {
         let height = u32::BITS - answers.leading_zeros();
-        Trees { answers, height, classes: vec![None; 65_536 >> CLASS_SHIFT] }
+        Trees { height, choose: log_choose(answers), classes: vec![None; 65_536 >> CLASS_SHIFT] }
     }
 
     /// The probabilities of the upper halves, node by node from 1.
     fn of(&mut self, threshold: u16) -> &[u16] {
         let class = threshold >> CLASS_SHIFT;
-        let (answers, height) = (self.answers, self.height);
-        self.classes[usize::from(class)].get_or_insert_with(|| tree(class, answers, height))
+        let (choose, height) = (&self.choose, self.height);
+        self.classes[usize::from(class)].get_or_insert_with(|| tree(class, choose, height))
     }
 }
 
-fn tree(class: u16, answers: u32, height: u32) -> Box<[u16]> {
+fn tree(class: u16, choose: &[f64], height: u32) -> Box<[u16]> {
     let leaves = 1usize << height;
     let p = f64::from((u32::from(class) << CLASS_SHIFT) + (1 << CLASS_SHIFT >> 1)) / 65_536.0;
-    let (n, log_p, log_q) = (f64::from(answers), libm::log(p), libm::log(1.0 - p));
+    let (n, log_p, log_q) = ((choose.len() - 1) as f64, libm::log(p), libm::log(1.0 - p));
     let mut sums = vec![0.0; 2 * leaves];
-    for count in 0..=answers {
-        let c = f64::from(count);
-        sums[leaves + count as usize] = libm::exp(log_choose(answers, count) + c * log_p + (n - c) * log_q);
+    for (count, choose) in choose.iter().enumerate() {
+        let c = count as f64;
+        sums[leaves + count] = libm::exp(choose + c * log_p + (n - c) * log_q);
     }
     let mut nodes = vec![32_768; leaves];
     for node in (1..leaves).rev() {
@@ -93,7 +94,7 @@ pub fn encode(votes: &[u32], answers: u32, prior: &Prior) -> Vec<u8> {
 /// If the lengths differ or a vote is above `answers`.
 pub fn bound_bits(votes: &[u32], answers: u32, prior: &Prior) -> f64 {
     assert_eq!(votes.len(), prior.len(), "one count per weight");
-    let choose: Vec<f64> = (0..=answers).map(|count| log_choose(answers, count)).collect();
+    let choose = log_choose(answers);
     let nats = |(i, &vote): (usize, &u32)| {
         let p = prior.probability(i);
         -choose[vote as usize] - f64::from(vote) * libm::log(p) - f64::from(answers - vote) * libm::log(1.0 - p)
@@ -101,9 +102,11 @@ pub fn bound_bits(votes: &[u32], answers: u32, prior: &Prior) -> f64 {
     votes.iter().enumerate().map(nats).sum::<f64>() / std::f64::consts::LN_2
 }
 
-/// `ln C(n, k)`.
-fn log_choose(n: u32, k: u32) -> f64 {
-    libm::lgamma(f64::from(n) + 1.0) - libm::lgamma(f64::from(k) + 1.0) - libm::lgamma(f64::from(n - k) + 1.0)
+/// `ln C(n, k)` for k = 0..=n.
+fn log_choose(n: u32) -> Vec<f64> {
+    let factorials: Vec<f64> = (0..=n).map(|k| libm::lgamma(f64::from(k) + 1.0)).collect();
+    let whole = factorials[n as usize];
+    factorials.iter().zip(factorials.iter().rev()).map(|(chosen, left)| whole - chosen - left).collect()
 }
 
 /// Reads the votes of `answers` clients.

@@ -4,7 +4,7 @@
 //! payload    code of the mask (layers that cross as masks, one after another)  ||  the other layers' scores, f32
 //! ```
 
-use super::header::{Header, Kind, refuse};
+use super::header::{Header, refuse};
 use super::payload::{put_scores, take_scores};
 use super::{Session, open};
 use crate::codec::{Blinds, Learned, Prior, PrivateSource, Sums};
@@ -95,11 +95,5 @@ impl Update {
         let mut sums = Sums::new(session.mask_weights(), clients);
         sums.read(payload).map_err(refuse)?;
         Ok(sums)
-    }
-
-    /// Whether `bytes` claim to be an update, and if so of which round and client: for a server's log.
-    pub fn claims(bytes: &[u8]) -> Option<(u32, u32)> {
-        let header = Header::parse(bytes).ok()?;
-        (header.kind == Kind::Update).then_some((header.round, header.client))
     }
 }
