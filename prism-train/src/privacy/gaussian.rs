@@ -7,7 +7,7 @@
 //! Floating-point noise leaks through the gaps between doubles (Mironov 2012); integers have none. The algorithm is 1 to 3 of
 //! Canonne, Kamath and Steinke 2020 (arXiv 2004.00010): rejection from a discrete Laplace distribution, every coin of
 //! probability `p / q` or `exp(-p / q)` flipped exactly, in 128-bit integers. The crate `prio` has the same algorithm over
-//! integers of any size, at 42 microseconds a draw where this takes less than one; a release of all features of ten clients
+//! integers of any size, at a measured 42 microseconds a draw, too long here: a release of all features of ten clients
 //! is 24 million draws. The tests compare the two.
 //!
 //! Random bytes come from ChaCha20 under a key that the operating system drew for this use alone, never from the run's seed.
