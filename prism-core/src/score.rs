@@ -52,10 +52,14 @@ pub fn threshold_bits(scores: &[f32]) -> LayerBits {
     pack(scores.iter().map(|&s| s > 0.0))
 }
 
-/// The initial scores of `layer`, number `index` of its architecture: standard normals from the stream `score`.
-pub fn initial_scores(seed: u64, index: usize, layer: &Layer) -> Vec<f32> {
+/// The initial scores of `layer`, number `index` of its architecture: normals of standard deviation `scale` from the stream
+/// `score`.
+///
+/// The larger the scale, the surer the mask, and the less noise a federation's votes bring into the scores.
+pub fn initial_scores(seed: u64, index: usize, layer: &Layer, scale: f32) -> Vec<f32> {
     let mut scores = vec![0.0; layer.weights()];
     StreamId::new(seed, Purpose::Score).layer(index as u64).open().fill_normal(&mut scores);
+    scores.iter_mut().for_each(|score| *score *= scale);
     scores
 }
 

@@ -88,7 +88,7 @@ pub(crate) mod tests {
     /// A checkpoint of an untrained generator, for tests.
     pub(crate) fn sample() -> Checkpoint {
         let architecture = Architecture { image_size: 8, channels: 1, ngf: 2, latent: 4, classes: 2, label_scale: 3.0 };
-        let initial = |(i, l)| prism_core::score::initial_scores(1, i, l);
+        let initial = |(i, l)| prism_core::score::initial_scores(1, i, l, 1.0);
         let scores = architecture.layers().iter().enumerate().map(initial).collect();
         let model = artifact::Description {
             architecture,

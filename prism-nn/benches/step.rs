@@ -10,7 +10,7 @@ use prism_core::Architecture;
 use prism_core::stream::{Purpose, StreamId};
 use prism_nn::cpu::layer::Layer;
 use prism_nn::cpu::map::Map;
-use prism_nn::cpu::masking::{masked, masked_gradient};
+use prism_nn::cpu::masking::{drawn, masked_gradient};
 use prism_nn::cpu::packed::{Packed, WeightShape};
 use prism_nn::cpu::scheme::{Doubled, Pointwise, Scheme, Winograd};
 use prism_nn::cpu::share::Disjoint;
@@ -70,7 +70,7 @@ fn masks(c: &mut Criterion) {
     let mut group = c.benchmark_group("mask");
     group.throughput(Throughput::Elements(WEIGHTS as u64));
     group.bench_function(format!("draw/{WEIGHTS}/cpu"), |b| {
-        b.iter(|| masked(isa, &scores, &frozen, StreamId::new(0, Purpose::Test), &mut out));
+        b.iter(|| drawn(isa, &scores, &frozen, StreamId::new(0, Purpose::Test), &mut out));
     });
     group.bench_function(format!("gradient/{WEIGHTS}/cpu"), |b| {
         b.iter(|| masked_gradient(isa, [&scores, &frozen, &scores], &mut out));

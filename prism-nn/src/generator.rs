@@ -13,9 +13,10 @@ mod inputs;
 use candle_core::{Device, Tensor, Var};
 use prism_core::arch::Layer;
 use prism_core::sampler::FoldedNorm;
-use prism_core::{Architecture, Mask, StreamId, frozen, score};
+use prism_core::{Architecture, Mask, frozen, score};
 
 use crate::error::{Error, Result};
+use crate::mask_rule::MaskRule;
 use crate::ops;
 
 pub use inputs::{latents, with_labels};
@@ -93,7 +94,7 @@ impl Generator {
     /// # Errors
     /// If the device has no room.
     pub fn initial_scores(&self) -> Result<Vec<Var>> {
-        let scores = |(index, layer)| score::initial_scores(self.seed, index, layer);
+        let scores = |(index, layer)| score::initial_scores(self.seed, index, layer, 1.0);
         self.scores_from(self.layers.iter().enumerate().map(scores))
     }
 
@@ -111,16 +112,17 @@ impl Generator {
         Ok(vars)
     }
 
-    /// `frozen * M` for each layer, with M drawn from `Bernoulli(sigmoid(scores))` out of `stream.layer(i)`.
+    /// `frozen * M` for each layer, with M chosen by `rule`.
     ///
     /// The gradient passes straight through M to the scores ([`ops::masked_weight`]).
     ///
     /// # Errors
     /// If `scores` do not fit the architecture, or the computation fails.
-    pub fn masked_weights(&self, scores: &[Var], stream: StreamId) -> Result<Vec<Tensor>> {
+    pub fn masked_weights(&self, scores: &[Var], rule: impl Into<MaskRule>) -> Result<Vec<Tensor>> {
+        let rule = rule.into();
         self.check_count("score tensors", scores.len())?;
         let weights = scores.iter().zip(&self.frozen).enumerate();
-        weights.map(|(i, (s, w))| Ok(ops::masked_weight(s, w, stream.layer(i as u64))?)).collect()
+        weights.map(|(i, (s, w))| Ok(ops::masked_weight(s, w, rule.layer(i as u64))?)).collect()
     }
 
     /// `frozen * mask` for each layer.

@@ -12,9 +12,13 @@ pub mod cuda;
 pub mod device;
 pub mod encoder;
 pub mod error;
+pub mod estimator;
 pub mod generator;
 pub mod inception;
+pub mod mask_rule;
 pub mod ops;
 pub mod step;
 
 pub use error::{Error, Result};
+pub use estimator::Estimator;
+pub use mask_rule::MaskRule;

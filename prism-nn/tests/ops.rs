@@ -3,11 +3,12 @@
 
 mod support;
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use prism_core::score;
 use prism_core::stream::{Purpose, StreamId};
 use prism_nn::adam::{Adam, Moments};
 use prism_nn::ops::{self, MomentTargets, composed};
+use prism_nn::{Estimator, MaskRule};
 use proptest::prelude::*;
 use support::{check_gradient, check_threads, disagreement, distance, random, run, values, variable};
 
@@ -92,6 +93,17 @@ fn masked_weights_are_exactly_the_draws_of_the_stream() {
 }
 
 #[test]
+fn a_threshold_keeps_what_ships() {
+    let (scores, frozen) = (variable(&[130, 20, 3, 3], 0), random(&[130, 20, 3, 3], 1));
+    let weight = ops::masked_weight(&scores, &frozen, MaskRule::Threshold).unwrap();
+    let expected = values(&scores).into_iter().zip(values(&frozen)).map(|(s, w)| if s > 0.0 { w } else { 0.0 });
+    assert!(values(&weight).into_iter().eq(expected));
+    let fast = |t: &[Tensor]| ops::masked_weight(&t[0], &frozen, MaskRule::Threshold);
+    let plain = |t: &[Tensor]| composed::masked_weight(&t[0], &frozen, MaskRule::Threshold);
+    assert!(disagreement(fast, plain, &[&scores]) < 1e-5);
+}
+
+#[test]
 fn the_straight_through_gradient_is_that_of_the_expected_weight() {
     let (scores, frozen) = (variable(&[4, 3, 3, 3], 0), random(&[4, 3, 3, 3], 1));
     let found = run(|t: &[Tensor]| ops::masked_weight(&t[0], &frozen, STREAM), &[&scores]);
@@ -109,8 +121,30 @@ fn gradients_are_finite_differences() {
     check_gradient(first, &[&variable(&[3, 5], 0), &variable(&[5, 2, 4, 4], 1)], 1e-2, 1e-3);
     let targets = targets(2, 7);
     check_gradient(|t: &[Tensor]| ops::moment_loss(&t[0], &targets), &[&variable(&[8, 7], 0)], 1e-2, 1e-3);
+    let unbiased = MomentTargets { estimator: Estimator::Unbiased, ..weighted(2, 7) };
+    check_gradient(|t: &[Tensor]| ops::moment_loss(&t[0], &unbiased), &[&variable(&[8, 7], 0)], 1e-2, 1e-3);
     let pooled = MomentTargets { grid: Some(2), ..weighted(2, 12) };
     check_gradient(|t: &[Tensor]| ops::moment_loss(&t[0], &pooled), &[&variable(&[4, 3, 4, 4], 0)], 1e-2, 1e-3);
+}
+
+/// Over many batches of normal numbers whose moments are the targets, the unbiased loss is 0 on average and the plain one is
+/// what chance adds: `1 / n + 2 / (n - 1)`.
+#[test]
+fn chance_adds_nothing_to_an_unbiased_distance() {
+    let (n, width) = (4, 100_000);
+    let ones = || Tensor::ones((1, width), DType::F32, &Device::Cpu).unwrap();
+    let exact = MomentTargets::new(
+        ones().zeros_like().unwrap(),
+        ones(),
+        Tensor::ones((1, 1), DType::F32, &Device::Cpu).unwrap(),
+    );
+    let loss = |estimator| {
+        let targets = MomentTargets { estimator, ..exact.clone() };
+        f64::from(ops::moment_loss(&random(&[n, width], 3), &targets).unwrap().to_scalar::<f32>().unwrap())
+    };
+    let chance = 1.0 / n as f64 + 2.0 / (n as f64 - 1.0);
+    assert!((loss(Estimator::Plain) - chance).abs() < 0.02, "{}", loss(Estimator::Plain));
+    assert!(loss(Estimator::Unbiased).abs() < 0.02, "{}", loss(Estimator::Unbiased));
 }
 
 /// Pooling to a grid is what averaging over the pixels of each cell says it is.

@@ -10,6 +10,7 @@ use prism_nn::encoder::Encoder;
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::{MomentTargets, composed};
 use prism_nn::step::{LossAndGradients, TrainingStep};
+use prism_nn::{Estimator, MaskRule};
 use support::{check_threads, distance, random, values};
 
 const MASKS: StreamId = StreamId::new(5, Purpose::TrainMask);
@@ -59,9 +60,13 @@ fn run(step: &TrainingStep, scores: &[Var], groups: usize, images: usize) -> Los
 fn error(arch: &Architecture, groups: usize, grid: Option<usize>, images: usize) -> f32 {
     let step = training_step(arch);
     let scores = step.generator().initial_scores().unwrap();
-    let (z, targets) = (inputs(&step, groups, images), targets_on(&step, groups, grid));
-    let found = step.run(&scores, &z, MASKS, &targets).unwrap();
-    let reference = step.composed(&scores, &z, MASKS, &targets).unwrap();
+    let (z, mut targets) = (inputs(&step, groups, images), targets_on(&step, groups, grid));
+    // Both ways to choose a mask come into play, and both to compare moments.
+    let rule = if images % 2 == 0 { MaskRule::Threshold } else { MaskRule::Drawn(MASKS) };
+    let estimator = if images % 3 == 0 { Estimator::Unbiased } else { Estimator::Plain };
+    targets.iter_mut().for_each(|t| t.estimator = estimator);
+    let found = step.run(&scores, &z, rule, &targets).unwrap();
+    let reference = step.composed(&scores, &z, rule, &targets).unwrap();
     let losses = [found.read_loss().unwrap(), reference.read_loss().unwrap()];
     assert!((losses[0] / losses[1] - 1.0).abs() < 1e-5, "{arch:?}: losses {losses:?}");
     assert_eq!(found.gradients.len(), scores.len());

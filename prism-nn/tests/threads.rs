@@ -21,8 +21,10 @@ fn gradients(threads: usize, fused: bool) -> Vec<u32> {
         let z = latents(&arch, stream.index(1), &labels, &Device::Cpu).unwrap();
         let targets = targets(&encoder, arch.image_size);
         let step = TrainingStep::new(generator, encoder).unwrap();
-        let run = if fused { TrainingStep::run } else { TrainingStep::composed };
-        let found = run(&step, &scores, &z, stream, &targets).unwrap();
+        let found = match fused {
+            true => step.run(&scores, &z, stream, &targets).unwrap(),
+            false => step.composed(&scores, &z, stream, &targets).unwrap(),
+        };
         let bits = |gradient: &Tensor| -> Vec<u32> {
             gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
         };

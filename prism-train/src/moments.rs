@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use prism_core::Stream;
 use prism_nn::encoder::Encoder;
 use prism_nn::ops::MomentTargets;
-use prism_nn::{Error, Result};
+use prism_nn::{Error, Estimator, Result};
 use rayon::prelude::*;
 
 use crate::data::Dataset;
@@ -110,11 +110,11 @@ impl ClientMoments {
         groups.iter().flat_map(|&g| std::iter::repeat_n(self.classes[g as usize] as usize, each)).collect()
     }
 
-    /// What each encoder layer's features are to match for a batch of the chosen groups.
+    /// What each encoder layer's features are to match for a batch of the chosen groups, by this `estimator`.
     ///
     /// # Errors
     /// If the computation fails.
-    pub fn targets(&self, groups: &[u32]) -> Result<Vec<MomentTargets>> {
+    pub fn targets(&self, groups: &[u32], estimator: Estimator) -> Result<Vec<MomentTargets>> {
         let target = |layer: &LayerMoments| -> candle_core::Result<MomentTargets> {
             let rows = Tensor::new(groups, layer.mean.device())?;
             let chosen = |all: &Tensor| all.index_select(&rows, 0);
@@ -123,7 +123,7 @@ impl ClientMoments {
                 None => None,
             };
             let targets = MomentTargets::new(chosen(&layer.mean)?, chosen(&layer.variance)?, chosen(&layer.scale)?);
-            Ok(MomentTargets { weights, grid: self.grid, ..targets })
+            Ok(MomentTargets { weights, grid: self.grid, estimator, ..targets })
         };
         Ok(self.layers.iter().map(target).collect::<candle_core::Result<_>>()?)
     }

@@ -8,11 +8,11 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
 use prism_core::Architecture;
 use prism_core::artifact::MaskRule;
-use prism_nn::{Error, Result};
+use prism_nn::{Error, Estimator, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::codec_settings::CodecSettings;
-use crate::federation::Regime;
+use crate::federation::{Regime, TrainingMask};
 use crate::partition::Partition;
 use crate::privacy::PrivacySettings;
 
@@ -81,11 +81,16 @@ pub struct Settings {
     /// Length of the latent vector
     #[arg(long, value_name = "N", default_value_t = 128, help_heading = "Model")]
     pub latent: usize,
+    /// Standard deviation of the initial scores: the larger, the surer the mask, and the less noise the votes of a round bring
+    /// in; a learning rate goes with it
+    #[arg(long, value_name = "X", default_value_t = 4.0, help_heading = "Model")]
+    #[serde(default = "one")]
+    pub score_scale: f32,
     /// One generator for all classes, told which to draw; needs labels, so it is ignored where there are none
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Model")]
     pub conditional: bool,
     /// Size of the one-hot label's entry beside the normal latent
-    #[arg(long, value_name = "X", default_value_t = 3.0, help_heading = "Model")]
+    #[arg(long, value_name = "X", default_value_t = 16.0, help_heading = "Model")]
     pub label_scale: f32,
     /// How the final mask is made from the learned probabilities
     #[arg(long, value_name = "RULE", default_value_t = MaskRule::Threshold, help_heading = "Model")]
@@ -98,11 +103,23 @@ pub struct Settings {
     #[arg(long, value_name = "N", default_value_t = 80, help_heading = "Training")]
     pub batch_size: usize,
     /// Classes drawn in a local step of a conditional model, sharing the batch
-    #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Training")]
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Training")]
     pub classes_per_step: usize,
     /// Adam's learning rate on the scores
-    #[arg(long, value_name = "RATE", default_value_t = 0.1, help_heading = "Training")]
+    #[arg(long, value_name = "RATE", default_value_t = 0.4, help_heading = "Training")]
     pub lr: f64,
+    /// How moments of a batch are compared with those to match: unbiased (what chance adds is taken off) or plain
+    #[arg(long, value_name = "NAME", default_value_t = Estimator::Unbiased, help_heading = "Training")]
+    #[serde(default)]
+    pub estimator: Estimator,
+    /// Rounds over which the learning rate falls to a hundredth, on half a cosine; 0 for a constant rate
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
+    #[serde(default)]
+    pub lr_decay_rounds: u32,
+    /// Which weights a local step keeps: drawn (each with its probability) or threshold (those above one half, as shipped)
+    #[arg(long, value_name = "RULE", default_value_t = TrainingMask::Drawn, help_heading = "Training")]
+    #[serde(default)]
+    pub training_mask: TrainingMask,
     /// Root of every random draw: same settings and seed, same model, byte for byte
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
     pub seed: u64,
@@ -144,6 +161,11 @@ const EVAL_IMAGES: usize = 1000;
 
 fn eval_images() -> usize {
     EVAL_IMAGES
+}
+
+/// The score scale of runs that were begun before it could be chosen.
+fn one() -> f32 {
+    1.0
 }
 
 fn last() -> String {
@@ -239,7 +261,10 @@ impl Settings {
             return refuse("alpha", self.alpha.to_string(), "a number from 0 to 1");
         }
         if !(self.lr > 0.0 && self.lr <= 100.0) {
-            return refuse("lr", self.lr.to_string(), "a number above 0 and at most 100, such as 0.1");
+            return refuse("lr", self.lr.to_string(), "a number above 0 and at most 100, such as 0.4");
+        }
+        if !(self.score_scale > 0.0 && self.score_scale <= 8.0) {
+            return refuse("score-scale", self.score_scale.to_string(), "a number above 0 and at most 8, such as 4");
         }
         self.wire.validate(self.clients, self.federation)?;
         self.privacy.budget()?;
@@ -385,6 +410,7 @@ mod tests {
             ["--ngf", "0"],
             ["--channels", "2"],
             ["--kl-weight", "-1"],
+            ["--score-scale", "0"],
             ["--seed", "18446744073709551615"],
         ] {
             let refused = Settings::resolve(&parse(&[&flags.join("=")]), None).and_then(|settings| settings.validate());

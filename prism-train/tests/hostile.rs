@@ -8,13 +8,15 @@ use candle_core::Device;
 use prism_core::Architecture;
 use prism_core::codec::{Blinds, PrivateSource};
 use prism_core::wire::{HEADER_BYTES, Header, Session, Update};
+use prism_nn::Estimator;
 use prism_nn::adam::Adam;
 use prism_nn::encoder::Encoder;
 use prism_nn::generator::Generator;
 use prism_nn::step::TrainingStep;
 use prism_train::data::{self, LoadOptions, Source, Split};
 use prism_train::federation::{
-    Choice, Global, History, LocalTraining, MomentPrivacy, Round, Server, Simulation, Transit, Turn, Workers,
+    Choice, Global, History, LocalTraining, MomentPrivacy, Round, Schedule, Server, Simulation, TrainingMask, Transit,
+    Turn, Workers,
 };
 use prism_train::run::client_files;
 
@@ -47,6 +49,9 @@ fn federation(folder: &Path, session: Session, transit: Option<Transit>) -> Simu
         training: LocalTraining {
             step: TrainingStep::new(Generator::new(&arch, SEED, &device).unwrap(), encoder).unwrap(),
             adam: Adam::new(0.1),
+            training_mask: TrainingMask::Drawn,
+            estimator: Estimator::Unbiased,
+            schedule: Schedule { rounds: 0 },
             seed: SEED,
             local_steps: 1,
             batch_size: 4,

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use prism_core::Architecture;
+use prism_core::grid::Picture;
 use prism_tests::tiny::{artifact, kill_in_mid_run, tiny, train};
 use prism_tests::{run, succeed};
 
@@ -133,4 +135,43 @@ fn a_trained_artifact_draws_pictures() {
     let info = run("prism-infer", folder.path(), &["info", "--model", "run/model.safetensors.zst", "--json"]);
     let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
     assert!(info.to_string().contains("strokes"), "{info}");
+}
+
+/// The recipe for larger colour images, from PNG files to a picture, with and without classes.
+#[test]
+fn a_folder_of_colour_images_trains_at_64_pixels() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models/folder-64.toml");
+    for (name, classes) in [("classes", &["blue", "red"][..]), ("flat", &[""])] {
+        for (number, class) in classes.iter().enumerate() {
+            let path = folder.path().join(name).join(class);
+            fs::create_dir_all(&path).unwrap();
+            (0..12).for_each(|k| fs::write(path.join(format!("{k}.png")), stripes(number, k)).unwrap());
+        }
+        let small =
+            ["--ngf", "2", "--clients", "2", "--rounds", "2", "--local-steps", "1", "--batch-size", "4", "--quiet"];
+        let own = ["--config", recipe.to_str().unwrap(), "--data-dir", name, "--out"];
+        let run = format!("run-{name}");
+        succeed("prism-train", folder.path(), &[&own[..], &[&run], &small[..]].concat());
+        let model = format!("{run}/model.safetensors.zst");
+        succeed(
+            "prism-infer",
+            folder.path(),
+            &["--model", &model, "--n", "3", "--npy", "images.npy", "--out", "grid.png"],
+        );
+        let text = succeed("prism-infer", folder.path(), &["info", "--model", &model]);
+        assert!(text.contains("64x64"), "{text}");
+        assert!(fs::metadata(folder.path().join("images.npy")).unwrap().len() > 3 * 3 * 64 * 64 * 4);
+    }
+}
+
+/// A PNG of 64 by 64 pixels: stripes as wide as `k`, in a colour for each class.
+fn stripes(class: usize, k: usize) -> Vec<u8> {
+    let arch = Architecture { image_size: 64, channels: 3, ngf: 2, latent: 2, classes: 0, label_scale: 3.0 };
+    let pixel = |i: usize| {
+        let (channel, column) = (i / (64 * 64), i % 64);
+        if channel == 2 * (1 - class) && column / (k + 1) % 2 == 0 { 255 } else { 20 }
+    };
+    let image: Vec<u8> = (0..3 * 64 * 64).map(pixel).collect();
+    Picture::single(&arch, &image).png().unwrap()
 }

@@ -45,6 +45,7 @@ pub use update::Update;
 use crate::arch::{Architecture, Layer};
 use crate::codec::{Prior, Uplink};
 use crate::error::{Error, Result};
+use crate::score;
 use crate::stream::{Purpose, StreamId};
 
 /// What server and clients agreed on before the first round.
@@ -56,6 +57,7 @@ pub struct Session {
     layers: Vec<Layer>,
     uplink: Uplink,
     downlink: Downlink,
+    score_scale: f32,
 }
 
 impl Session {
@@ -74,13 +76,26 @@ impl Session {
             )));
         }
         let (uplink, downlink) = (Uplink::Raw, Downlink::Scores);
-        Ok(Session { digest: architecture_digest(arch), seed, score_layers, layers, uplink, downlink })
+        let (digest, score_scale) = (architecture_digest(arch), 1.0);
+        Ok(Session { digest, seed, score_layers, layers, uplink, downlink, score_scale })
     }
 
     /// The same session under other codecs.
     pub fn with_codecs(mut self, uplink: Uplink, downlink: Downlink) -> Self {
         (self.uplink, self.downlink) = (uplink, downlink);
         self
+    }
+
+    /// The same session from initial scores of standard deviation `scale`.
+    pub fn with_score_scale(mut self, scale: f32) -> Self {
+        self.score_scale = scale;
+        self
+    }
+
+    /// The scores before the first round, one vector per layer, which everybody draws from the seed.
+    pub fn initial_scores(&self) -> Vec<Vec<f32>> {
+        let initial = |(index, layer)| score::initial_scores(self.seed, index, layer, self.score_scale);
+        self.layers.iter().enumerate().map(initial).collect()
     }
 
     /// Refuses codecs that exclude each other.

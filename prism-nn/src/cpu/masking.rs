@@ -1,4 +1,4 @@
-//! Masked weights: a Bernoulli draw per weight, and the straight-through gradient to its score.
+//! Masked weights: a Bernoulli draw or a threshold per weight, and the straight-through gradient to its score.
 //!
 //! Draw i takes bytes 4i..4i+4 of the stream, so a task can begin anywhere: tasks are fixed chunks of weights.
 //!
@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::math::{self, BLOCK};
 use super::simd::{Isa, Kernel, Shape};
+use crate::mask_rule::MaskRule;
 
 /// Weights of one task.
 const CHUNK: usize = 1 << 13;
@@ -19,11 +20,32 @@ const MARGIN: f32 = 2e-6;
 /// Scores beyond this are left to the exact sigmoid.
 const QUICK_RANGE: f32 = 60.0;
 
+/// `out = frozen * M`, with M chosen by `rule`.
+///
+/// # Panics
+/// If the slices differ in length.
+pub fn masked(isa: Isa, scores: &[f32], frozen: &[f32], rule: MaskRule, out: &mut [f32]) {
+    match rule {
+        MaskRule::Drawn(stream) => drawn(isa, scores, frozen, stream, out),
+        MaskRule::Threshold => thresholded(scores, frozen, out),
+    }
+}
+
+fn thresholded(scores: &[f32], frozen: &[f32], out: &mut [f32]) {
+    assert!(scores.len() == out.len() && frozen.len() == out.len(), "one score for every weight");
+    let chunks = out.par_chunks_mut(CHUNK).zip(scores.par_chunks(CHUNK)).zip(frozen.par_chunks(CHUNK));
+    chunks.for_each(|((out, scores), frozen)| {
+        for ((out, &score), &weight) in out.iter_mut().zip(scores).zip(frozen) {
+            *out = if score > 0.0 { weight } else { 0.0 };
+        }
+    });
+}
+
 /// `out = frozen * M`, with M drawn from `Bernoulli(sigmoid(scores))` as [`score::draw`] draws it.
 ///
 /// # Panics
 /// If the slices differ in length.
-pub fn masked(isa: Isa, scores: &[f32], frozen: &[f32], stream: StreamId, out: &mut [f32]) {
+pub fn drawn(isa: Isa, scores: &[f32], frozen: &[f32], stream: StreamId, out: &mut [f32]) {
     assert!(scores.len() == out.len() && frozen.len() == out.len(), "one score for every weight");
     out.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
         let range = chunk * CHUNK..chunk * CHUNK + out.len();

@@ -3,9 +3,12 @@
 //! `features [G, n, D]`, targets `mean, variance [G, D]`, `scale [G]`:
 //!
 //! ```text
-//! loss = sum over g, d of (a (mu - mean)^2 / scale + b (var - variance)^2 / scale^2) / (G D)
+//! loss = sum over g, d of (a ((mu - mean)^2 - e) / scale + b ((var - variance)^2 - 2 var h) / scale^2) / (G D)
+//! e = var / n,  h = var / (n + 1)       what chance adds, if the estimator is unbiased; both 0 if it is plain
+//!
 //! dloss/df[g, i, d] = shift[g, d] + slope[g, d] * f[g, i, d]
-//! slope = 4 b (var - variance) / (scale^2 G D (n - 1)),  shift = 2 a (mu - mean) / (scale G D n) - slope * mu
+//! slope = (4 b (var - variance - 2 h) / scale^2 - 2 a [unbiased] / (n scale)) / (G D (n - 1))
+//! shift = 2 a (mu - mean) / (scale G D n) - slope * mu
 //! ```
 //!
 //! with weights a, b of each feature's terms, 1 where none are given. Blocks of features are tasks; their sums are added in
@@ -16,6 +19,7 @@ pub mod pooled;
 use rayon::prelude::*;
 
 use super::simd::{Isa, Kernel, Shape};
+use crate::estimator::Estimator;
 
 /// Features that one task works on, so that their sums stay in the first cache.
 const BLOCK: usize = 512;
@@ -33,6 +37,8 @@ pub struct Targets<'a> {
     pub scale: &'a [f32],
     /// How much the term of each mean and of each variance counts, `[G, D]` each; 1 where there are none.
     pub weights: Option<[&'a [f32]; 2]>,
+    /// How distances are estimated.
+    pub estimator: Estimator,
 }
 
 impl<'a> Targets<'a> {
@@ -43,6 +49,7 @@ impl<'a> Targets<'a> {
             variance: &self.variance[range.clone()],
             scale: &self.scale[group..=group],
             weights: self.weights.map(|weights| weights.map(|w| &w[range.clone()])),
+            estimator: self.estimator,
         }
     }
 }
@@ -188,14 +195,20 @@ impl Kernel for Block<'_> {
             }
         });
         let scale = f64::from(self.targets.scale[0]);
+        let debiased = f64::from(u8::from(self.targets.estimator == Estimator::Unbiased));
+        let (by_mean, by_variance) = (debiased / n, debiased / (n + 1.0));
         let mut loss = 0.0;
         for d in 0..len {
             let [a, b] = self.targets.weights.map_or([1.0; 2], |weights| weights.map(|w| f64::from(w[d])));
             let mean = f64::from(means[d]);
             let mean_gap = mean - f64::from(self.targets.mean[d]);
-            let variance_gap = squares[d] / (n - 1.0) - f64::from(self.targets.variance[d]);
-            loss += (a * mean_gap * mean_gap / scale + b * variance_gap * variance_gap / (scale * scale)) / self.count;
-            let slope = 4.0 * b * variance_gap / (scale * scale * self.count * (n - 1.0));
+            let variance = squares[d] / (n - 1.0);
+            let variance_gap = variance - f64::from(self.targets.variance[d]);
+            let of_mean = mean_gap * mean_gap - by_mean * variance;
+            let of_variance = variance_gap * variance_gap - 2.0 * by_variance * variance * variance;
+            loss += (a * of_mean / scale + b * of_variance / (scale * scale)) / self.count;
+            let pull = 4.0 * b * (variance_gap - 2.0 * by_variance * variance) / (scale * scale);
+            let slope = (pull - 2.0 * a * by_mean / scale) / (self.count * (n - 1.0));
             let shift = 2.0 * a * mean_gap / (scale * self.count * n) - slope * mean;
             (self.shift[d], self.slope[d]) = (shift as f32, slope as f32);
         }

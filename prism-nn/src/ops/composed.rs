@@ -4,6 +4,9 @@ use candle_core::{DType, Result, Tensor};
 use prism_core::score;
 use prism_core::stream::StreamId;
 
+use crate::estimator::Estimator;
+use crate::mask_rule::MaskRule;
+
 /// Added to a variance before its root, as in PyTorch's batch norm.
 pub const NORM_EPSILON: f64 = 1e-5;
 
@@ -45,20 +48,28 @@ pub fn max_pool2x2(x: &Tensor) -> Result<Tensor> {
     even.reshape((batch, channels, height / 2, 2, width / 2, 2))?.max(5)?.max(3)
 }
 
-/// `frozen * M` with M drawn from `Bernoulli(sigmoid(scores))`; the gradient passes straight through M to the probability.
+/// `frozen * M` with M chosen by `rule`; the gradient passes straight through M to `sigmoid(scores)`.
 ///
-/// `scores` and `frozen` have the same shape. Draw i takes bytes 4i..4i+4 of `stream` ([`score::draw`]).
-/// Source: PRISM, section 3; the estimator is Bengio et al. 2013.
-pub fn masked_weight(scores: &Tensor, frozen: &Tensor, stream: StreamId) -> Result<Tensor> {
+/// `scores` and `frozen` have the same shape. Draw i takes bytes 4i..4i+4 of the stream ([`score::draw`]).
+/// Source: the estimator is Bengio et al. 2013.
+pub fn masked_weight(scores: &Tensor, frozen: &Tensor, rule: impl Into<MaskRule>) -> Result<Tensor> {
+    let mask = match rule.into() {
+        MaskRule::Drawn(stream) => drawn_mask(scores, stream)?,
+        MaskRule::Threshold => scores.gt(&scores.zeros_like()?)?.to_dtype(DType::F32)?,
+    };
+    let theta = candle_nn::ops::sigmoid(scores)?;
+    let straight_through = (&theta + (mask - theta.detach())?)?;
+    straight_through * frozen
+}
+
+/// M drawn from `Bernoulli(sigmoid(scores))`, as 0 and 1.
+fn drawn_mask(scores: &Tensor, stream: StreamId) -> Result<Tensor> {
     let host = scores.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
     let mut mask = vec![0f32; host.len()];
     score::draw(host.into_iter().map(score::sigmoid), &mut stream.open(), |i, kept| {
         mask[i] = f32::from(u8::from(kept));
     });
-    let mask = Tensor::from_vec(mask, scores.shape(), scores.device())?;
-    let theta = candle_nn::ops::sigmoid(scores)?;
-    let straight_through = (&theta + (mask - theta.detach())?)?;
-    straight_through * frozen
+    Tensor::from_vec(mask, scores.shape(), scores.device())
 }
 
 /// The feature moments that generated images are to match, for one encoder layer.
@@ -77,12 +88,15 @@ pub struct MomentTargets {
     pub weights: Option<[Tensor; 2]>,
     /// Cells a side of the grid that features are pooled over (at most one a pixel); none for every pixel by itself.
     pub grid: Option<usize>,
+    /// How distances are estimated.
+    pub estimator: Estimator,
 }
 
 impl MomentTargets {
-    /// Targets of features that are not pooled, all of which count alike: the shapes are those of the fields.
+    /// Targets of features that are not pooled, all of which count alike, for the plain estimator: the shapes are those of
+    /// the fields.
     pub fn new(mean: Tensor, variance: Tensor, scale: Tensor) -> Self {
-        MomentTargets { mean, variance, scale, weights: None, grid: None }
+        MomentTargets { mean, variance, scale, weights: None, grid: None, estimator: Estimator::Plain }
     }
 }
 
@@ -104,6 +118,7 @@ pub fn cell_samples(features: &Tensor, groups: usize, grid: usize) -> Result<Ten
 /// `mean_d(a_d (mu - mu_g)^2) / v_g + mean_d(b_d (var - var_g)^2) / v_g^2`, a scalar, with the weights a and b of the targets.
 ///
 /// `features [G * n, ...]` holds n images of group 0, then n of group 1, and so on; `var` is unbiased, so n >= 2.
+/// An [`Estimator::Unbiased`] one takes off what chance adds to both squares.
 /// Source: PRISM, equation 5 (a linear-kernel MMD with second moments, as in GFMN).
 pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor> {
     let (groups, width) = targets.mean.dims2()?;
@@ -111,8 +126,14 @@ pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor>
         Some(grid) => cell_samples(features, groups, grid)?,
         None => features.reshape((groups, (), width))?,
     };
+    let variance = features.var(1)?;
     let mut mean_term = (features.mean(1)? - &targets.mean)?.sqr()?;
-    let mut variance_term = (features.var(1)? - &targets.variance)?.sqr()?;
+    let mut variance_term = (&variance - &targets.variance)?.sqr()?;
+    if targets.estimator == Estimator::Unbiased {
+        let n = features.dim(1)? as f64;
+        mean_term = (mean_term - (&variance / n)?)?;
+        variance_term = (variance_term - (variance.sqr()? * (2.0 / (n + 1.0)))?)?;
+    }
     if let Some([of_mean, of_variance]) = &targets.weights {
         mean_term = (mean_term * of_mean)?;
         variance_term = (variance_term * of_variance)?;

@@ -3,30 +3,33 @@
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
-use prism_core::stream::StreamId;
 
 use super::composed;
-use super::storage::{floats, has_kernels};
+use super::storage::{floats, has_kernels, on_cpu};
 use crate::cpu::masking::{masked, masked_gradient};
 use crate::cpu::simd::Isa;
+use crate::mask_rule::MaskRule;
 
-/// `frozen * M` with M drawn from `Bernoulli(sigmoid(scores))`; the gradient passes straight through M to the probability.
+/// `frozen * M` with M chosen by `rule`; the gradient passes straight through M to the probability `sigmoid(scores)`.
 ///
-/// `scores` and `frozen` have the same shape; `frozen` gets no gradient. Draw i takes bytes 4i..4i+4 of `stream`
+/// `scores` and `frozen` have the same shape; `frozen` gets no gradient. Draw i takes bytes 4i..4i+4 of the stream
 /// ([`prism_core::score::draw`]).
 /// Source: PRISM, section 3; the estimator is Bengio et al. 2013.
 ///
 /// # Errors
 /// If the shapes differ.
-pub fn masked_weight(scores: &Tensor, frozen: &Tensor, stream: StreamId) -> Result<Tensor> {
-    if !(has_kernels(scores) && has_kernels(frozen)) {
-        return composed::masked_weight(scores, frozen, stream);
+pub fn masked_weight(scores: &Tensor, frozen: &Tensor, rule: impl Into<MaskRule>) -> Result<Tensor> {
+    let rule = rule.into();
+    // A GPU needs no kernel of ours for a threshold: candle's own operations neither draw nor wait.
+    let composes = matches!(rule, MaskRule::Threshold) && !on_cpu(scores);
+    if composes || !(has_kernels(scores) && has_kernels(frozen)) {
+        return composed::masked_weight(scores, frozen, rule);
     }
-    scores.contiguous()?.apply_op2(&frozen.contiguous()?, Masked { stream })
+    scores.contiguous()?.apply_op2(&frozen.contiguous()?, Masked { rule })
 }
 
 struct Masked {
-    stream: StreamId,
+    rule: MaskRule,
 }
 
 impl CustomOp2 for Masked {
@@ -38,14 +41,17 @@ impl CustomOp2 for Masked {
         same_shape(s_at, w_at)?;
         let scores = floats(s, s_at)?;
         let mut out = vec![0.0; scores.len()];
-        masked(Isa::detect(), scores, floats(w, w_at)?, self.stream, &mut out);
+        masked(Isa::detect(), scores, floats(w, w_at)?, self.rule, &mut out);
         Ok((CpuStorage::F32(out), s_at.shape().clone()))
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, s: &CudaStorage, s_at: &Layout, w: &CudaStorage, w_at: &Layout) -> Result<(CudaStorage, Shape)> {
         same_shape(s_at, w_at)?;
-        Ok((crate::cuda::masked(self.stream, (s, s_at), (w, w_at))?, s_at.shape().clone()))
+        let MaskRule::Drawn(stream) = self.rule else {
+            candle_core::bail!("a threshold on a GPU is made of candle's own operations");
+        };
+        Ok((crate::cuda::masked(stream, (s, s_at), (w, w_at))?, s_at.shape().clone()))
     }
 
     fn bwd(&self, s: &Tensor, w: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {

@@ -46,6 +46,7 @@ pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor>
             None => None,
         },
         grid: None,
+        estimator: targets.estimator,
     };
     features.contiguous()?.apply_op1(MomentLoss { targets, images, gradient: Arc::default() })
 }
@@ -66,6 +67,7 @@ impl CustomOp1 for MomentLoss {
     fn cpu_fwd(&self, features: &CpuStorage, at: &Layout) -> Result<(CpuStorage, Shape)> {
         let features = floats(features, at)?;
         let MomentTargets { mean, variance, scale, weights, .. } = &self.targets;
+        let estimator = self.targets.estimator;
         let width = mean.dims2()?.1;
         let mut gradient = Gradient::default();
         let mut run = |targets: Targets<'_>| {
@@ -73,10 +75,10 @@ impl CustomOp1 for MomentLoss {
         };
         let loss = match weights {
             None => with_floats([mean, variance, scale], |[mean, variance, scale]| {
-                run(Targets { mean, variance, scale, weights: None })
+                run(Targets { mean, variance, scale, weights: None, estimator })
             }),
             Some([a, b]) => with_floats([mean, variance, scale, a, b], |[mean, variance, scale, a, b]| {
-                run(Targets { mean, variance, scale, weights: Some([a, b]) })
+                run(Targets { mean, variance, scale, weights: Some([a, b]), estimator })
             }),
         }?;
         // The operation is applied once, so there is nothing to overwrite.

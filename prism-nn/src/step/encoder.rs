@@ -226,7 +226,7 @@ fn reorder<'a>(targets: Targets<'a>, map: Map, memory: &'a mut [Vec<f32>; 4]) ->
         channels_last(b, map, of_variance);
         [of_mean.as_slice(), of_variance.as_slice()]
     });
-    Targets { mean, variance, scale: targets.scale, weights }
+    Targets { mean, variance, weights, ..targets }
 }
 
 /// Reorders `[G, C, H, W]` as `[G, H, W, stride]`.

@@ -4,7 +4,6 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor, Var};
 use prism_core::arch::Architecture;
-use prism_core::stream::StreamId;
 
 use super::images::Images;
 use super::{LossAndGradients, encoder, generator};
@@ -15,6 +14,7 @@ use crate::encoder::Encoder;
 use crate::encoder::layout::INPUTS;
 use crate::error::Result;
 use crate::generator::Generator;
+use crate::mask_rule::MaskRule;
 use crate::ops::MomentTargets;
 use crate::ops::storage::{floats_of, with_floats};
 
@@ -64,7 +64,7 @@ impl Fused {
         generator: &Generator,
         scores: &[Var],
         z: &Tensor,
-        masks: StreamId,
+        masks: MaskRule,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
         let mut pass = self.take(generator.arch(), z.dim(0)?);
@@ -114,15 +114,15 @@ impl Pass {
         generator: &Generator,
         scores: &[Var],
         z: &[f32],
-        masks: StreamId,
+        masks: MaskRule,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
         let isa = Isa::detect();
         let frozen = generator.frozen();
         self.generator.load_weights(&mut self.generator_memory, |index, weight| {
-            let stream = masks.layer(index as u64);
+            let rule = masks.layer(index as u64);
             with_floats([&scores[index], &frozen[index]], |[scores, frozen]| {
-                masked(isa, scores, frozen, stream, weight);
+                masked(isa, scores, frozen, rule, weight);
             })
         })?;
         let u = self.generator.forward(&mut self.generator_memory, z);
@@ -166,7 +166,8 @@ impl Pass {
                 let (own, others) = rest.split_at(if layer.weights.is_some() { 5 } else { 3 });
                 rest = others;
                 let weights = layer.weights.is_some().then(|| [own[3], own[4]]);
-                let targets = Targets { mean: own[0], variance: own[1], scale: own[2], weights };
+                let estimator = layer.estimator;
+                let targets = Targets { mean: own[0], variance: own[1], scale: own[2], weights, estimator };
                 encoder::LayerTargets { targets, grid: layer.grid }
             })
             .collect();

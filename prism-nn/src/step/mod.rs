@@ -1,7 +1,7 @@
 //! One training step: the loss of a batch of generated images, and its gradient with respect to every layer's scores.
 //!
 //! ```text
-//! M ~ Bernoulli(sigmoid(s));   loss = sum over encoder layers of moment_loss(encoder(generator(z; w * M)));   dloss/ds
+//! M ~ Bernoulli(sigmoid(s)), or s > 0;   loss = sum over encoder layers of moment_loss(encoder(generator(z; w * M)));   dloss/ds
 //! ```
 //!
 //! On a GPU the step is a composition of [`crate::ops`], differentiated by candle; it is queued, and nothing in it waits for
@@ -18,11 +18,11 @@ mod images;
 mod work;
 
 use candle_core::{DType, Tensor, Var};
-use prism_core::stream::StreamId;
 
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::generator::Generator;
+use crate::mask_rule::MaskRule;
 use crate::ops::{self, MomentTargets};
 use fused::Fused;
 
@@ -79,7 +79,7 @@ impl TrainingStep {
         Work::of_step(self.generator.arch(), self.encoder.layout(), batch)
     }
 
-    /// Draws masks from `masks.layer(i)` for layer i, generates images of the inputs `z`, and compares their features'
+    /// Chooses masks, of layer i by `masks.layer(i)`, generates images of the inputs `z`, and compares their features'
     /// moments with `targets`.
     ///
     /// # Shapes
@@ -93,12 +93,12 @@ impl TrainingStep {
         &self,
         scores: &[Var],
         z: &Tensor,
-        masks: StreamId,
+        masks: impl Into<MaskRule>,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
         self.check(scores, z, targets)?;
         match &self.fused {
-            Some(fused) => fused.run(&self.generator, scores, z, masks, targets),
+            Some(fused) => fused.run(&self.generator, scores, z, masks.into(), targets),
             None => self.composed(scores, z, masks, targets),
         }
     }
@@ -111,7 +111,7 @@ impl TrainingStep {
         &self,
         scores: &[Var],
         z: &Tensor,
-        masks: StreamId,
+        masks: impl Into<MaskRule>,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
         self.check(scores, z, targets)?;

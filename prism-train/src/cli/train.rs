@@ -63,6 +63,7 @@ fn print(outcome: &Outcome, args: &TrainArgs) -> Result<()> {
     if !args.quiet {
         eprintln!("model    {} ({bytes} bytes)", model.display());
         eprintln!("{}", outcome.traffic);
+        eprintln!("time     {}", outcome.phases);
         eprintln!("next     cargo run --release --bin prism-infer -- --n 64 --model {}", model.display());
     }
     Ok(())

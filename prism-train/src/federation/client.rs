@@ -1,7 +1,7 @@
 //! The client's half of the algorithm: take the scores, make a few steps, answer with a mask.
 //!
 //! ```text
-//! repeat E times:   M ~ Bernoulli(sigmoid(s));  loss = distance of moments(encoder(generator(z; w * M)));  Adam on s
+//! repeat E times:   M ~ Bernoulli(sigmoid(s)) or M = [s > 0];  loss = distance of moments(encoder(generator(z; w * M)));  Adam on s
 //!                   (with a penalty toward the broadcast scores, if `--kl-weight` asks for one)
 //! answer:           M_k ~ Bernoulli(sigmoid(s)),   or s itself for PRISM-alpha's last layers
 //! ```
@@ -12,17 +12,19 @@ use candle_core::{Tensor, Var};
 use prism_core::codec::{Blind, Blinds, Prior, PrivateSource, Uplink};
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::{Session, Update};
-use prism_nn::Result;
 use prism_nn::adam::Adam;
 use prism_nn::generator::latents;
 use prism_nn::step::{LossAndGradients, TrainingStep};
+use prism_nn::{Estimator, MaskRule, Result};
 
 use super::global::Global;
 use super::optimiser::OptimiserState;
 use super::penalty;
+use super::schedule::Schedule;
 use crate::moments::ClientMoments;
 use crate::privacy::gaussian::NoiseSource;
 use crate::privacy::masks::MaskNoise;
+use crate::run::phases::{ClientSeconds, Lap};
 
 /// What all clients share: the frozen networks and the settings of local training.
 pub struct LocalTraining {
@@ -32,6 +34,12 @@ pub struct LocalTraining {
     pub adam: Adam,
     /// Root of every draw.
     pub seed: u64,
+    /// Which weights a step keeps.
+    pub training_mask: TrainingMask,
+    /// How moments are compared.
+    pub estimator: Estimator,
+    /// How the learning rate falls.
+    pub schedule: Schedule,
     /// Steps per round.
     pub local_steps: u64,
     /// Images per step.
@@ -74,6 +82,24 @@ impl Choice {
     }
 }
 
+/// Which weights a training step keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainingMask {
+    /// Each with its probability, drawn anew in every step.
+    #[default]
+    Drawn,
+    /// Those whose probability is above one half: the very mask that ships.
+    Threshold,
+}
+
+impl std::fmt::Display for TrainingMask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use clap::ValueEnum;
+        self.to_possible_value().map_or(Ok(()), |value| f.pad(value.get_name()))
+    }
+}
+
 /// A client's answer, and what it reports about its own training.
 pub struct Answer {
     /// The update, as it crosses the wire.
@@ -85,6 +111,8 @@ pub struct Answer {
     pub kl_bits_per_weight: f64,
     /// Mean over weights of the cross-entropy, in bits: what an update costs at least that shares only the prior.
     pub cross_entropy_bits_per_weight: f64,
+    /// Seconds that the round took it.
+    pub seconds: ClientSeconds,
 }
 
 /// How a round begins for a client.
@@ -134,12 +162,16 @@ impl LocalTraining {
         opening: Opening<'_>,
         on_step: &(dyn Fn() + Sync),
     ) -> Result<Answer> {
+        let mut clock = Lap::start();
         global.receive(opening.broadcast, turn.round)?;
         let (mut learned, loss) = self.learn(turn, moments, state, global.scores(), on_step)?;
         if let Some(noise) = &self.mask_noise {
             learned = noise.protect(&learned, global.scores(), NoiseSource::OperatingSystem)?;
         }
-        self.answer(turn, &learned, &global.prior(), &self.blinds(turn, opening.asked), loss)
+        let steps = clock.lap();
+        let answer = self.answer(turn, &learned, &global.prior(), &self.blinds(turn, opening.asked), loss)?;
+        let seconds = ClientSeconds { steps, answering: clock.lap(), ..ClientSeconds::default() };
+        Ok(Answer { seconds, ..answer })
     }
 
     /// The local steps from the scores `start`: the scores after them, and the mean loss.
@@ -188,6 +220,7 @@ impl LocalTraining {
             loss,
             kl_bits_per_weight: prior.divergence(&masks) / weights,
             cross_entropy_bits_per_weight: prior.cross_entropy(&masks) / weights,
+            seconds: ClientSeconds::default(),
         })
     }
 
@@ -221,13 +254,17 @@ impl LocalTraining {
         let generator = self.step.generator();
         let z = latents(generator.arch(), stream(Purpose::TrainLatent), &labels, generator.device())?;
 
-        let masks = stream(Purpose::TrainMask);
-        let targets = moments.targets(&groups)?;
+        let masks = match self.training_mask {
+            TrainingMask::Drawn => MaskRule::Drawn(stream(Purpose::TrainMask)),
+            TrainingMask::Threshold => MaskRule::Threshold,
+        };
+        let targets = moments.targets(&groups, self.estimator)?;
         let LossAndGradients { loss, mut gradients } = self.step.run(scores, &z, masks, &targets)?;
         for ((gradient, score), known) in gradients.iter_mut().zip(scores).zip(known) {
             *gradient = (&*gradient + penalty::gradient(self.kl_weight, score, known)?)?;
         }
-        state.step(&self.adam, scores, &gradients)?;
+        let factor = self.schedule.factor(turn.round, step as f64 / self.local_steps as f64);
+        state.step(&Adam { lr: self.adam.lr * factor, ..self.adam }, scores, &gradients)?;
         Ok(loss)
     }
 }

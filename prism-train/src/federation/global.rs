@@ -13,7 +13,7 @@
 
 use prism_core::codec::Prior;
 use prism_core::mask::{LayerBits, Mask};
-use prism_core::score::{initial_scores, sample_bits, sigmoid};
+use prism_core::score::{sample_bits, sigmoid};
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::{Broadcast, Downlink, Record, Session, state_digest};
 use prism_core::{Error, Result};
@@ -32,8 +32,7 @@ pub struct Global {
 impl Global {
     /// The state before the first round, which everybody draws from the seed.
     pub fn initial(session: Session, mada: bool) -> Self {
-        let initial = |(index, layer)| initial_scores(session.seed(), index, layer);
-        let scores = session.layers().iter().enumerate().map(initial).collect();
+        let scores = session.initial_scores();
         Self::at(session, mada, 0, scores)
     }
 

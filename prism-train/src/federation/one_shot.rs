@@ -16,6 +16,7 @@ use super::client::{LocalTraining, Turn};
 use super::simulation::Round;
 use crate::moments::ClientMoments;
 use crate::run::client_files;
+use crate::run::phases::{ClientSeconds, Lap, Phases};
 
 /// A server that has every client's moments.
 pub struct OneShot {
@@ -43,13 +44,18 @@ impl OneShot {
     pub fn round(&mut self, round: u32, on_step: &(dyn Fn() + Sync)) -> Result<Round> {
         let generator = self.training.step.generator();
         let (arch, device, seed) = (generator.arch(), generator.device(), self.training.seed);
+        let mut clock = Lap::start();
         // The checkpoint of the last round is written, so states of earlier ones are of no use any more.
         client_files::remove_other_states(&self.folder, self.state_round)?;
         let mut state = client_files::load_state(&self.folder, self.state_round, arch, seed, device)?;
         let turn = Turn { round, client: 0 };
+        let loading = clock.lap();
         let (learned, loss) = self.training.learn(turn, &self.moments, &mut state, &self.scores, on_step)?;
+        let steps = clock.lap();
         client_files::save_state(&self.folder, round, arch, seed, &state)?;
+        let client = ClientSeconds { loading, steps, saving: clock.lap(), ..ClientSeconds::default() };
+        let phases = Phases { clients: client.total(), client, ..Phases::default() };
         (self.scores, self.state_round) = (learned, round);
-        Ok(Round { loss: Some(loss), uplink_bytes: std::mem::take(&mut self.uplink_bytes), ..Round::default() })
+        Ok(Round { loss: Some(loss), uplink_bytes: std::mem::take(&mut self.uplink_bytes), phases, ..Round::default() })
     }
 }

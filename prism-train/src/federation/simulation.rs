@@ -13,6 +13,7 @@ use super::{Answer, LocalTraining, Opening, OptimiserState, Server, Turn, Worker
 use crate::data::Dataset;
 use crate::moments::ClientMoments;
 use crate::run::client_files::{self, MomentsKey};
+use crate::run::phases::{Lap, Phases};
 
 /// A federation whose clients live in folders beside each other.
 pub struct Simulation {
@@ -88,6 +89,8 @@ pub struct Round {
     pub downlink_bytes: u64,
     /// What information theory asks for what the server sent, in bits, all clients together.
     pub downlink_bound_bits: f64,
+    /// Where the time went; what happens around the round is not in it.
+    pub phases: Phases,
 }
 
 impl Simulation {
@@ -102,7 +105,9 @@ impl Simulation {
     pub fn round(&mut self, round: u32, on_step: &(dyn Fn() + Sync)) -> Result<Round> {
         let asked = self.sample_clients(round);
         let answering: Vec<u32> = asked.iter().copied().filter(|&client| !self.drops_out(round, client)).collect();
+        let mut clock = Lap::start();
         let openings = self.openings(&asked);
+        let broadcasting = clock.lap();
         let opening = |client: u32| &openings[&self.base(client)];
         let answers = self.workers.map(&answering, |&client| {
             self.visit(Turn { round, client }, Opening { broadcast: &opening(client).bytes, asked: &asked }, on_step)
@@ -113,7 +118,10 @@ impl Simulation {
             asked,
             ..Round::default()
         };
+        let mut phases = Phases { broadcasting, clients: clock.lap(), ..Phases::default() };
+        answers.iter().for_each(|answer| phases.client.add(&answer.seconds));
         self.count(round, &answering, answers, &mut report);
+        report.phases = Phases { aggregating: clock.lap(), ..phases };
         Ok(report)
     }
 
@@ -178,12 +186,16 @@ impl Simulation {
         let generator = self.training.step.generator();
         let (arch, device) = (generator.arch(), generator.device());
         let (folder, before) = (&self.folders[client], self.client_rounds[client]);
+        let mut clock = Lap::start();
         let moments = self.moments(client, device)?;
         let mut state: OptimiserState = client_files::load_state(folder, before, arch, self.training.seed, device)?;
         let mut global = client_files::load_global(folder, before, &self.training.session, self.server.mada())?;
-        let answer = self.training.local_round(turn, &moments, &mut state, &mut global, opening, on_step)?;
+        let loading = clock.lap();
+        let mut answer = self.training.local_round(turn, &moments, &mut state, &mut global, opening, on_step)?;
+        clock.lap();
         client_files::save_state(folder, turn.round, arch, self.training.seed, &state)?;
         client_files::save_global(folder, turn.round, &self.training.session, &global)?;
+        (answer.seconds.loading, answer.seconds.saving) = (loading, clock.lap());
         Ok(answer)
     }
 

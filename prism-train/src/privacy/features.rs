@@ -164,7 +164,10 @@ impl VectorMap {
         let mut squares = vec![[0.0; 2]; self.layers.len()];
         let all: Vec<usize> = (0..public.len()).collect();
         for batch in all.chunks(ENCODER_BATCH) {
-            for raw in self.raw_vectors(&encode(encoder, public, batch, device)?)? {
+            let (images, features) = on_host(&encode(encoder, public, batch, device)?)?;
+            let mut raw = Vec::new();
+            for image in 0..images {
+                self.raw_vector(&features, image, &mut raw);
                 for (sum, layer) in squares.iter_mut().zip(&self.layers) {
                     let (first, second) = raw[layer.offset..][..2 * layer.features].split_at(layer.features);
                     sum[0] += first.iter().map(|x| x * x).sum::<f64>();
@@ -180,38 +183,37 @@ impl VectorMap {
         Ok(())
     }
 
-    /// The unclipped vector of each image of a batch.
-    fn raw_vectors(&self, features: &[Tensor]) -> Result<Vec<Vec<f64>>> {
-        let images = features.first().map_or(Ok(0), |f| f.dim(0))?;
-        let layers =
-            features.iter().map(|f| f.flatten_all()?.to_vec1::<f32>()).collect::<candle_core::Result<Vec<_>>>()?;
-        let vector = |image: usize| {
-            let mut out = vec![0.0; self.dimensions()];
-            out[0] = CONSTANT;
-            for (layer, values) in self.layers.iter().zip(&layers) {
-                let len = layer.shape.iter().product::<usize>();
-                layer.pool(&values[image * len..][..len], self.set, &mut out[layer.offset..][..2 * layer.features]);
-            }
-            out
-        };
-        Ok((0..images).into_par_iter().map(vector).collect())
+    /// Writes the unclipped vector of image number `image` of a batch to `out`; `features` are the encoder's outputs.
+    fn raw_vector(&self, features: &[Vec<f32>], image: usize, out: &mut Vec<f64>) {
+        out.clear();
+        out.resize(self.dimensions(), 0.0);
+        out[0] = CONSTANT;
+        for (layer, values) in self.layers.iter().zip(features) {
+            let len = layer.shape.iter().product::<usize>();
+            layer.pool(&values[image * len..][..len], self.set, &mut out[layer.offset..][..2 * layer.features]);
+        }
     }
 
     /// The vector of each image of a batch of encoder outputs, one tensor a layer: nonnegative, of length at most
-    /// `clip_units`.
+    /// `clip_units`. They are written to `out`, whose memory serves batch after batch.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if a feature is not a finite number, which no bound could hold.
-    pub fn vectors(&self, features: &[Tensor]) -> Result<Vec<Vec<i64>>> {
-        let vectors = self.raw_vectors(features)?;
-        Ok(vectors.into_par_iter().map(|raw| self.to_grid(&raw)).collect::<std::result::Result<_, Error>>()?)
+    pub fn vectors(&self, features: &[Tensor], out: &mut Vec<Vec<i64>>) -> Result<()> {
+        let (images, features) = on_host(features)?;
+        out.resize_with(images, Vec::new);
+        let write = |raw: &mut Vec<f64>, (image, grid): (usize, &mut Vec<i64>)| {
+            self.raw_vector(&features, image, raw);
+            self.to_grid(raw, grid)
+        };
+        Ok(out.par_iter_mut().enumerate().try_for_each_init(Vec::new, write)?)
     }
 
     /// Clips and truncates one vector.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if a value is not finite.
-    pub fn to_grid(&self, raw: &[f64]) -> std::result::Result<Vec<i64>, Error> {
+    pub fn to_grid(&self, raw: &[f64], grid: &mut Vec<i64>) -> std::result::Result<(), Error> {
         let square: f64 = raw.iter().map(|x| x * x).sum();
         if !square.is_finite() {
             return Err(Error::corrupt(
@@ -221,16 +223,33 @@ impl VectorMap {
         }
         let mut factor = (self.clip / square.sqrt()).min(1.0) / self.unit();
         loop {
+            grid.clear();
             // Negative numbers cannot come out of a ReLU; the bound on sensitivity must not depend on that.
-            let grid: Vec<i64> = raw.iter().map(|x| (x.max(0.0) * factor) as i64).collect();
-            let length: i128 = grid.iter().map(|&x| i128::from(x) * i128::from(x)).sum();
-            if length <= i128::from(self.clip_units) * i128::from(self.clip_units) {
-                return Ok(grid);
+            grid.extend(raw.iter().map(|x| (x.max(0.0) * factor) as i64));
+            if square_length(grid) <= i128::from(self.clip_units) * i128::from(self.clip_units) {
+                return Ok(());
             }
             // Rounding in the factor; truncation makes this rare.
             factor *= 1.0 - 1e-12;
         }
     }
+}
+
+/// The exact sum of squares.
+fn square_length(grid: &[i64]) -> i128 {
+    // Where every number is below 2^24, the squares of a block add up to less than 2^64.
+    let block = |numbers: &[i64]| match numbers.iter().fold(0, |all, x| all | x.unsigned_abs()) >> 24 {
+        0 => i128::from(numbers.iter().map(|x| x.unsigned_abs() * x.unsigned_abs()).sum::<u64>()),
+        _ => numbers.iter().map(|&x| i128::from(x) * i128::from(x)).sum(),
+    };
+    grid.chunks(1 << 12).map(block).sum()
+}
+
+/// The number of images, and each layer's features in main memory.
+fn on_host(features: &[Tensor]) -> Result<(usize, Vec<Vec<f32>>)> {
+    let images = features.first().map_or(Ok(0), |f| f.dim(0))?;
+    let values = features.iter().map(|f| f.flatten_all()?.to_vec1::<f32>()).collect::<candle_core::Result<_>>()?;
+    Ok((images, values))
 }
 
 impl LayerPart {
@@ -291,7 +310,9 @@ mod tests {
             // A tight bound, so that every vector is clipped.
             let map = VectorMap::new(&encoder, (16, 1), set, (0.3, 1.0), 1 << 20, &device).unwrap();
             let all: Vec<usize> = (0..data.len()).collect();
-            for vector in map.vectors(&encode(&encoder, &data, &all, &device).unwrap()).unwrap() {
+            let mut vectors = Vec::new();
+            map.vectors(&encode(&encoder, &data, &all, &device).unwrap(), &mut vectors).unwrap();
+            for vector in vectors {
                 assert_eq!(vector.len(), map.dimensions());
                 assert!(vector.iter().all(|&x| x >= 0));
                 let square: i128 = vector.iter().map(|&x| i128::from(x) * i128::from(x)).sum();
@@ -306,11 +327,40 @@ mod tests {
         let map = VectorMap::new(&encoder, (16, 1), FeatureSet::Grid(1), (1.0, 1.0), 1000, &Device::Cpu).unwrap();
         let mut raw = vec![0.0; map.dimensions()];
         (raw[0], raw[1], raw[2]) = (CONSTANT, -1e9, 1e9);
-        let grid = map.to_grid(&raw).unwrap();
+        let mut grid = Vec::new();
+        map.to_grid(&raw, &mut grid).unwrap();
         assert!(grid[1] == 0 && grid[2] <= 1000 && grid.iter().all(|&x| x >= 0), "{:?}", &grid[..3]);
         for bad in [f64::NAN, f64::INFINITY] {
             raw[2] = bad;
-            assert!(map.to_grid(&raw).unwrap_err().to_string().contains("not finite"));
+            assert!(map.to_grid(&raw, &mut grid).unwrap_err().to_string().contains("not finite"));
+        }
+    }
+
+    #[test]
+    fn lengths_are_exact_whatever_the_numbers() {
+        for big in [1i64, (1 << 24) - 1, 1 << 24, i64::MAX] {
+            let numbers: Vec<i64> = (0..5000).map(|i| if i % 1000 == 7 { -big } else { i }).collect();
+            let plain: i128 = numbers.iter().map(|&x| i128::from(x) * i128::from(x)).sum();
+            assert_eq!(square_length(&numbers), plain, "{big}");
+        }
+    }
+
+    /// What the bound on one image rests on: its vector has the same bits alone, in any batch, and at any place in it.
+    #[test]
+    fn an_images_vector_does_not_depend_on_the_others() {
+        let (device, data) = (Device::Cpu, strokes(ENCODER_BATCH + 5));
+        let encoder = Encoder::open("public", &device).unwrap();
+        let map = VectorMap::new(&encoder, (16, 1), FeatureSet::All, (1.0, 1.0), 1 << 20, &device).unwrap();
+        let vectors = |images: &[usize]| {
+            let mut out = Vec::new();
+            map.vectors(&encode(&encoder, &data, images, &device).unwrap(), &mut out).unwrap();
+            out
+        };
+        let all: Vec<usize> = (0..data.len()).collect();
+        let (together, backwards) = (vectors(&all), vectors(&all.iter().rev().copied().collect::<Vec<_>>()));
+        for &image in &all {
+            assert_eq!(together[image], backwards[data.len() - 1 - image], "image {image} among others");
+            assert_eq!(together[image], vectors(&[image])[0], "image {image} alone");
         }
     }
 

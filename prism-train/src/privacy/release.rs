@@ -18,6 +18,7 @@ use candle_core::Device;
 use prism_core::Error;
 use prism_nn::Result;
 use prism_nn::encoder::Encoder;
+use rayon::prelude::*;
 
 use super::accounting::{self, Budget};
 use super::features::{ENCODER_BATCH, VectorMap, encode};
@@ -27,6 +28,9 @@ use crate::data::Dataset;
 
 /// Grid units of the longest vector, where the budget does not ask for a coarser grid.
 pub const CLIP_UNITS: i64 = 1 << 20;
+
+/// Coordinates that one task adds up.
+const SUM_CHUNK: usize = 1 << 15;
 
 /// How much noise is drawn, in grid units.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,11 +100,13 @@ pub fn exact_sums(
     let groups = if labels.is_some() { data.classes() } else { 1 };
     // A sum of 2^42 vectors would reach the end of 64 bits; no data set holds as many.
     let mut sums = vec![vec![0i64; map.dimensions()]; groups];
+    let mut vectors = Vec::new();
     for batch in members.chunks(ENCODER_BATCH) {
-        let vectors = map.vectors(&encode(encoder, data, batch, device)?)?;
+        map.vectors(&encode(encoder, data, batch, device)?, &mut vectors)?;
         for (&image, vector) in batch.iter().zip(&vectors) {
             let group = labels.map_or(0, |labels| usize::from(labels[image]));
-            sums[group].iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
+            let parts = sums[group].par_chunks_mut(SUM_CHUNK).zip(vector.par_chunks(SUM_CHUNK));
+            parts.for_each(|(sums, xs)| sums.iter_mut().zip(xs).for_each(|(sum, x)| *sum += x));
         }
     }
     Ok(sums)

@@ -8,6 +8,7 @@ use prism_core::{Error, Result, file};
 use serde::{Deserialize, Serialize};
 
 use super::judge::RoundEvaluation;
+use super::phases::Phases;
 use super::traffic::Traffic;
 
 /// Most bytes that a metrics file may have.
@@ -40,6 +41,9 @@ pub struct RoundMetrics {
     pub clients_answered: u32,
     /// Wall-clock seconds of the round.
     pub seconds: f64,
+    /// What they were spent on. What follows the round, such as its checkpoint, is not known yet and stands at 0.
+    #[serde(default)]
+    pub phases: Phases,
     /// Bytes and their bounds; its fields stand beside these.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -105,6 +109,7 @@ pub(super) mod tests {
             clients_asked: 2,
             clients_answered: 0,
             seconds: 0.1,
+            phases: Phases::default(),
             traffic: Traffic::default(),
             evaluation: None,
         }

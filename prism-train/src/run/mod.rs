@@ -5,6 +5,7 @@ pub mod folder;
 pub mod interrupt;
 pub mod judge;
 pub mod metrics;
+pub mod phases;
 mod prepare;
 mod private;
 pub mod progress;

@@ -18,7 +18,7 @@ use super::train::Start;
 use super::{RunFolder, metrics};
 use crate::data::{self, Dataset, LoadOptions, Source, Split};
 use crate::federation::{
-    Federation, History, LocalTraining, MomentPrivacy, OneShot, Regime, Server, Simulation, Workers,
+    Federation, History, LocalTraining, MomentPrivacy, OneShot, Regime, Schedule, Server, Simulation, Workers,
 };
 use crate::moments::ClientMoments;
 use crate::partition::Table;
@@ -140,7 +140,7 @@ fn first_checkpoint(
     encoder: &Encoder,
     privacy: String,
 ) -> Checkpoint {
-    let initial = |(index, layer)| score::initial_scores(settings.seed, index, layer);
+    let initial = |(index, layer)| score::initial_scores(settings.seed, index, layer, settings.score_scale);
     Checkpoint {
         scores: arch.layers().iter().enumerate().map(initial).collect(),
         description: Description {
@@ -213,10 +213,14 @@ fn local_training(
     let score_layers = (settings.alpha * arch.layers().len() as f64).round() as usize;
     let wire = &settings.wire;
     let session = Session::new(arch, settings.seed, score_layers)?.with_codecs(wire.uplink, wire.downlink);
+    let session = session.with_score_scale(settings.score_scale);
     session.check()?;
     Ok(LocalTraining {
         step: TrainingStep::new(Generator::new(arch, settings.seed, device)?, encoder)?,
         adam: Adam::new(settings.lr),
+        training_mask: settings.training_mask,
+        estimator: settings.estimator,
+        schedule: Schedule { rounds: settings.lr_decay_rounds },
         seed: settings.seed,
         local_steps: settings.local_steps,
         batch_size: settings.batch_size,

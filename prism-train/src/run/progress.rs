@@ -82,17 +82,22 @@ impl Progress {
     pub fn finish_round(&self, done: u64, metrics: &RoundMetrics) {
         self.steps.set_position(done);
         let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.4}"));
-        self.say(format!(
-            "round {:>3}/{}  loss {}  lambda {}  up {:.4} bit/weight (KL bound {})  down {:.4}  {}/{} clients  {:.1} s{}",
-            metrics.round,
-            self.rounds,
-            number(metrics.loss),
+        let federation = format!(
+            "  lambda {}  up {:.4} bit/weight (KL bound {})  down {:.4}  {}/{} clients",
             number(metrics.lambda),
             metrics.uplink_bits_per_weight,
             number(metrics.kl_bits_per_weight),
             metrics.traffic.downlink_bits_per_weight,
             metrics.clients_answered,
             metrics.clients_asked,
+        );
+        self.say(format!(
+            "round {:>3}/{}  loss {}{}  {:.1} s{}",
+            metrics.round,
+            self.rounds,
+            number(metrics.loss),
+            // A server that trains alone asks nobody.
+            if metrics.clients_asked > 0 { federation } else { String::new() },
             metrics.seconds,
             metrics.evaluation.map_or(String::new(), |e| format!("  Frechet distance {:.3}", e.frechet_distance)),
         ));

@@ -123,6 +123,15 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sum = self.uplink_bytes + self.downlink_bytes;
+        if self.dense_bytes == 0 {
+            // A one-shot federation has no rounds that could be compared.
+            return match self.uplink_bytes {
+                0 => f.write_str(
+                    "traffic  not counted: without --dp-epsilon, one-shot measures the moments of all clients' images as one",
+                ),
+                bytes => write!(f, "up       {bytes} bytes of moments from all clients together, once; nothing down"),
+            };
+        }
         let share = |of: u64| if of == 0 { 0.0 } else { 100.0 * sum as f64 / of as f64 };
         writeln!(
             f,
@@ -161,6 +170,9 @@ mod tests {
         assert!((summary.uplink_bits_per_weight - 0.7).abs() < 1e-12);
         assert_eq!((summary.rounds, summary.uplink_bytes, summary.dense_bytes), (2, 2, 200));
         assert!(summary.to_string().contains("of dense FedAvg (200 bytes)"));
+        let one_shot = Summary { uplink_bytes: 7, ..Summary::default() };
+        assert!(one_shot.to_string().contains("7 bytes of moments"), "{one_shot}");
+        assert!(Summary::default().to_string().contains("not counted"));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! One training run from beginning to end: rounds, checkpoints, grids, export.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use prism_export::Checkpoint;
 use prism_export::checkpoint::Description;
@@ -10,6 +9,7 @@ use serde::Serialize;
 
 use super::judge::Judge;
 use super::metrics::{self, RoundMetrics};
+use super::phases::{Lap, Phases};
 use super::prepare::{self, Prepared};
 use super::progress::Progress;
 use super::traffic::{Summary, Traffic};
@@ -47,6 +47,8 @@ pub struct Outcome {
     pub downlink_bytes: u64,
     /// All of the run's traffic, beside its bounds.
     pub traffic: Summary,
+    /// Where the time of this process's rounds went.
+    pub phases: Phases,
 }
 
 /// Trains as `settings` say, in a folder that is left complete whenever the process ends.
@@ -74,6 +76,7 @@ struct Run<'a> {
     federation: Federation,
     description: Description,
     judge: Judge,
+    phases: Phases,
 }
 
 impl<'a> Run<'a> {
@@ -90,6 +93,7 @@ impl<'a> Run<'a> {
             folder: prepared.folder,
             federation: prepared.federation,
             description: prepared.checkpoint.description,
+            phases: Phases::default(),
         })
     }
 
@@ -107,7 +111,7 @@ impl<'a> Run<'a> {
     }
 
     fn next_round(&mut self, progress: &Progress) -> Result<RoundMetrics> {
-        let begun = Instant::now();
+        let (mut whole, mut clock) = (Lap::start(), Lap::start());
         let number = self.round() + 1;
         progress.round(number, self.settings.clients as usize);
         let round = self.federation.round(number, &|| progress.step())?;
@@ -119,8 +123,9 @@ impl<'a> Run<'a> {
         training.uplink_bytes += round.uplink_bytes;
         training.downlink_bytes += round.downlink_bytes;
         self.description.client_rounds = self.federation.client_rounds();
-        let mut metrics = self.measure(number, &round, begun.elapsed().as_secs_f64());
+        let mut metrics = self.measure(number, &round, clock.lap());
         metrics.evaluation = self.judge.evaluate(&self.checkpoint())?;
+        let judging = clock.lap();
         if let Some(history) = self.federation.history() {
             history.save(&self.folder.records())?;
         }
@@ -136,10 +141,13 @@ impl<'a> Run<'a> {
         for &client in &round.answered {
             client_files::remove_other_states(&self.folder.client(client), number)?;
         }
+        let checkpoint = clock.lap();
         let every = self.settings.sample_every;
         if every > 0 && (number.is_multiple_of(every) || number == self.settings.rounds) {
             super::samples::draw_grid(&self.checkpoint(), &self.folder.sample_grid(number))?;
         }
+        let samples = clock.lap();
+        self.phases.add(&Phases { judging, checkpoint, samples, total: whole.lap(), ..round.phases });
         Ok(metrics)
     }
 
@@ -174,6 +182,7 @@ impl<'a> Run<'a> {
             clients_asked: round.asked.len() as u32,
             clients_answered: round.answered.len() as u32,
             seconds,
+            phases: round.phases,
             traffic: Traffic::of(round, &self.federation.training().session),
             evaluation: None,
         }
@@ -192,6 +201,7 @@ impl<'a> Run<'a> {
             uplink_bytes: self.description.model.training.uplink_bytes,
             downlink_bytes: self.description.model.training.downlink_bytes,
             traffic: Summary::read(&self.folder.metrics())?,
+            phases: self.phases,
         };
         if !interrupted {
             let (model, samples) = (self.folder.model(), self.folder.samples());

@@ -71,7 +71,8 @@ pub fn attack(
     }
     let others: Vec<usize> = (canaries..data.len()).collect();
     let known = exact_sums(encoder, &map, &data, &others, false, &device)?;
-    let vectors = map.vectors(&encode(encoder, &data, &(0..canaries).collect::<Vec<_>>(), &device)?)?;
+    let mut vectors = Vec::new();
+    map.vectors(&encode(encoder, &data, &(0..canaries).collect::<Vec<_>>(), &device)?, &mut vectors)?;
     // What remains of the release if each coin counts half, in lengths of the longest vector.
     let scale = plan.clip_units as f64;
     let vectors: Vec<Vec<f64>> = vectors.iter().map(|v| v.iter().map(|&x| x as f64 / scale).collect()).collect();

@@ -78,7 +78,9 @@ fn sum(encoder: &Encoder, map: &VectorMap, images: &Dataset, train_mode: bool) -
         features = features.iter().map(batch_normalised).collect::<candle_core::Result<_>>()?;
     }
     let mut sum = vec![0; map.dimensions()];
-    for vector in map.vectors(&features)? {
+    let mut vectors = Vec::new();
+    map.vectors(&features, &mut vectors)?;
+    for vector in vectors {
         sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
     }
     Ok(sum)

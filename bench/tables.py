@@ -1,0 +1,154 @@
+"""Trains and judges one model a row, and prints the table in Markdown.
+
+    python3 bench/tables.py ablation --data DIR --out runs/tables [--bin target/release] [-- FLAGS OF prism-train...]
+
+Tables: `ablation` (what each choice of training is worth), `privacy` (epsilon), `regimes` (rounds against one message),
+`codec` (what crosses the wire). Every row is `prism-train FLAGS` and then `prism-train eval`; a row that was finished
+before is read from OUT, so an interrupted table goes on where it stopped. Flags after `--` go to every row, such as
+`--rounds 4` for a quick look. Only Python's standard library is needed.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+
+# What the shelf is trained with, at a width and length that suit a table.
+GOOD = {
+    "federation": "one-shot", "ngf": 16, "rounds": 12, "local-steps": 50, "lr-decay-rounds": 12, "batch-size": 80,
+    "classes-per-step": 10, "label-scale": 16, "training-mask": "threshold", "estimator": "unbiased", "sample-every": 0,
+}
+ROUNDS = {**GOOD, "federation": "rounds", "rounds": 20, "lr-decay-rounds": 0, "local-steps": 10, "batch-size": 64,
+          "training-mask": "drawn"}
+PRIVATE = {**GOOD, "dp-trust": "secagg"}
+
+
+def ablation(dataset):
+    base = {**GOOD, "dataset": dataset, "limit": 10000}
+    yield "all of the below", base
+    yield "masks drawn, not thresholded", {**base, "training-mask": "drawn"}
+    yield "plain estimator", {**base, "estimator": "plain"}
+    yield "label as large as 3 latents, not 16", {**base, "label-scale": 3}
+    yield "4 classes a step, not 10", {**base, "classes-per-step": 4}
+    yield "constant learning rate", {**base, "lr-decay-rounds": 0}
+    yield "lr 0.03", {**base, "lr": 0.03}
+    yield "lr 0.3", {**base, "lr": 0.3}
+    yield "random encoder", {**base, "encoder": "random:1"}
+
+
+def privacy(dataset):
+    base = {**PRIVATE, "dataset": dataset}
+    yield "none", {key: value for key, value in base.items() if not key.startswith("dp-")}
+    for epsilon in (10, 1, 0.2):
+        yield f"epsilon {epsilon}", {**base, "dp-epsilon": epsilon}
+    yield "epsilon 1, shards:2", {**base, "dp-epsilon": 1, "partition": "shards:2"}
+    yield "epsilon 1, local noise", {**base, "dp-epsilon": 1, "dp-trust": "local"}
+    yield "epsilon 1, grid:4", {**base, "dp-epsilon": 1, "dp-features": "grid:4"}
+    yield "epsilon 1, pooled", {**base, "dp-epsilon": 1, "dp-features": "pooled"}
+
+
+def regimes(dataset):
+    base = {**ROUNDS, "dataset": dataset, "limit": 10000}
+    yield "rounds, iid", base
+    yield "rounds, shards:2", {**base, "partition": "shards:2"}
+    yield "rounds, thresholded training", {**base, "training-mask": "threshold"}
+    yield "rounds, plain estimator, label 3, 4 classes", {
+        **base, "estimator": "plain", "label-scale": 3, "classes-per-step": 4}
+    yield "one-shot, as many steps as one client", {**base, "federation": "one-shot"}
+    yield "one-shot, as many steps as all clients, decay", {
+        **base, "federation": "one-shot", "rounds": 200, "lr-decay-rounds": 200, "training-mask": "threshold"}
+
+
+def codec(dataset):
+    for partition in ("iid", "shards:2"):
+        base = {**ROUNDS, "dataset": dataset, "limit": 10000, "partition": partition}
+        for up, down in (("raw", "f32"), ("entropy", "counts"), ("mrc", "quantised:4"), ("mrc", "relay")):
+            yield f"{partition}, {up} / {down}", {**base, "uplink": up, "downlink": down}
+
+
+TABLES = {"ablation": ablation, "privacy": privacy, "regimes": regimes, "codec": codec}
+
+
+def main():
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    own, extra = words[:end], words[end + 1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--data", required=True, help="folder that holds the data sets' folders")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for runs and figures")
+    parser.add_argument("--bin", default="target/release", type=pathlib.Path, help="folder of the programs")
+    parser.add_argument("--rows", default="", help="only rows whose name contains this")
+    args = parser.parse_args(own)
+    rows = []
+    for name, flags in TABLES[args.table](args.dataset):
+        if args.rows in name:
+            rows.append((name, figures(args, name, {**flags, **pairs(extra)})))
+            print(f"{name}: {rows[-1][1]}", file=sys.stderr)
+    print(markdown(rows))
+
+
+def pairs(words):
+    """`--rounds 4 --lr 0.3` as a dictionary."""
+    if len(words) % 2 or not all(word.startswith("--") for word in words[::2]):
+        sys.exit("flags after -- must be pairs, such as --rounds 4")
+    return {key[2:]: value for key, value in zip(words[::2], words[1::2])}
+
+
+def figures(args, name, flags):
+    """Trains and judges one row, or reads what was found before."""
+    slug = "".join(c if c.isalnum() else "-" for c in f"{args.table}-{args.dataset}-{name}")
+    found, run = args.out / f"{slug}.json", args.out / slug
+    if found.exists():
+        saved = json.loads(found.read_text())
+        if saved["flags"] == flags:
+            return saved["figures"]
+    args.out.mkdir(parents=True, exist_ok=True)
+    data = f"{args.data}/{args.dataset}"
+    # Every table draws on the data anew; one ledger keeps count of it.
+    ledger = ["--dp-ledger", f"{args.out}/privacy-ledger.jsonl"] if "dp-epsilon" in flags else []
+    train = [f"--{key}={value}" for key, value in flags.items()]
+    resumable = (run / "checkpoint.safetensors").exists()
+    start = ["--resume", str(run)] if resumable else [*train, "--data-dir", data, "--out", str(run), *ledger]
+    trained = call([args.bin / "prism-train", *start, "--quiet", "--json"])
+    classifier = args.out / f"{args.dataset}-classifier.safetensors"
+    judged = call([args.bin / "prism-train", "eval", run, "--data-dir", data, "--classifier", classifier, "--tstr",
+                   "--quiet", "--json"])
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    distance = {entry["features"]: entry["frechet_distance"] for entry in judged["features"]}
+    result = {
+        "frechet_distance": list(distance.values()),
+        "agreement": (judged["classifier"] or {}).get("agreement"),
+        "tstr": (judged["tstr"] or {}).get("accuracy"),
+        "up": trained["uplink_bytes"], "down": trained["downlink_bytes"], "model": trained["model_bytes"],
+        "up_bits": trained["traffic"]["uplink_bits_per_weight"],
+        "down_bits": trained["traffic"]["downlink_bits_per_weight"],
+        "seconds": sum(line["seconds"] for line in lines),
+    }
+    found.write_text(json.dumps({"flags": flags, "figures": result}))
+    return result
+
+
+def call(command):
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def markdown(rows):
+    head = "| | Frechet distance (encoder, classifier) | agreement | TSTR | bytes up | bytes down | model | seconds |"
+    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    for name, row in rows:
+        share = [f"{100 * row[key]:.1f}%" if row[key] is not None else "-" for key in ("agreement", "tstr")]
+        distances = ", ".join(f"{x:.3f}" for x in row["frechet_distance"])
+        cells = [name, distances, *share, f"{row['up']:,} ({row['up_bits']:.3f})",
+                 f"{row['down']:,} ({row['down_bits']:.3f})", f"{row['model']:,}", f"{row['seconds']:.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

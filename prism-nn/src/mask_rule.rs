@@ -1,0 +1,30 @@
+//! Which weights a training step keeps.
+
+use prism_core::stream::StreamId;
+
+/// Where a step's mask comes from. The gradient passes straight through it either way.
+#[derive(Clone, Copy, Debug)]
+pub enum MaskRule {
+    /// Each weight is kept with probability `sigmoid(score)`; layer i draws from `layer(i)` of this stream.
+    /// Source: PRISM, section 3.
+    Drawn(StreamId),
+    /// A weight is kept where its score is above 0: the mask that ships, so nothing is learned that the artifact lacks.
+    /// Source: the straight-through threshold of Zhou et al. 2019 and Ramanujan et al. 2020.
+    Threshold,
+}
+
+impl MaskRule {
+    /// The rule of layer `layer`.
+    pub fn layer(self, layer: u64) -> Self {
+        match self {
+            MaskRule::Drawn(stream) => MaskRule::Drawn(stream.layer(layer)),
+            MaskRule::Threshold => MaskRule::Threshold,
+        }
+    }
+}
+
+impl From<StreamId> for MaskRule {
+    fn from(stream: StreamId) -> Self {
+        MaskRule::Drawn(stream)
+    }
+}
