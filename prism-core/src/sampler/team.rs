@@ -57,9 +57,4 @@ impl Member<'_> {
     pub(super) fn part(&self, n: usize) -> Range<usize> {
         n * self.rank / self.size..n * (self.rank + 1) / self.size
     }
-
-    /// This member's items of `0..n`, dealt out in turn.
-    pub(super) fn turns(&self, n: usize) -> impl Iterator<Item = usize> + use<> {
-        (self.rank..n).step_by(self.size)
-    }
 }

@@ -66,18 +66,20 @@ fn run<C: Scheme<E>, E: Number>(isa: Isa, case: Case, side: usize, x: &[i16], fi
     let layer = Convolution::<C, E>::new(isa, &weights, view, case.images);
     let products = Convolution::<C, E>::PRODUCTS;
     let layout = Layout::new::<E>(products, layer.tiles.len(), shape.stride, lanes);
-    let mut inputs = vec![E::default(); 2 * layout.inputs_len(products)];
-    let (shared, team) = (Shared(inputs.as_mut_ptr()), Team::default());
+    let team = Team::default();
     let sink = Scaled { to, factor: 1.0 / C::DIVISOR };
     std::thread::scope(|scope| {
         for rank in 0..case.threads {
             let member = Member { team: &team, rank, size: case.threads };
-            let (shared, layer) = (&shared, &layer);
+            let layer = &layer;
             scope.spawn(move || {
-                let sums = vec![E::Sum::default(); layout.sums_len(products, lanes)];
-                let mut scratch = Scratch { widened: vec![E::default(); layer.weights.panel_len()], sums };
+                let mut scratch = Scratch {
+                    inputs: vec![E::default(); layout.inputs_len(products)],
+                    widened: vec![E::default(); layer.weights.block_len::<E>()],
+                    sums: vec![E::Sum::default(); layout.sums_len(products, lanes)],
+                };
                 // SAFETY: the memory has been measured out; the team is complete.
-                unsafe { layer.run(member, shared, &mut scratch, sink) };
+                unsafe { layer.run(member, &mut scratch, sink) };
             });
         }
     });
