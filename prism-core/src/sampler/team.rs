@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How often a member looks again before it lets others run: some 20 microseconds.
-const PATIENCE: usize = 500;
+/// How often a member looks again before it lets others run: some 80 microseconds.
+const PATIENCE: usize = 2000;
 
 /// The meeting point of a team's threads.
 #[derive(Default)]
