@@ -36,9 +36,7 @@ impl<E: Number> Kernel for Product<'_, E> {
         let columns = self.weights.len() / (self.depth * E::PACK).max(1);
         assert!(self.widened.len() >= columns * E::PACK * self.depth.min(E::BLOCK), "memory for a block");
         // SAFETY: the caller's promise, and the memory is as long as it takes.
-        unsafe {
-            if columns == 2 * S::LANES { self.blocks::<S, 2>() } else { self.blocks::<S, 1>() }
-        }
+        unsafe { if columns == 2 * S::LANES { self.blocks::<S, 2>() } else { self.blocks::<S, 1>() } }
     }
 }
 

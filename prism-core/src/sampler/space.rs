@@ -5,12 +5,12 @@ use super::layer::{Convolution, Layout, Scratch};
 use super::maps::{MapShape, MapView, Maps};
 use super::network::{Network, stride};
 use super::number::Number;
-use super::scheme::{Doubled, Pointwise};
+use super::scheme::{Doubled, Pointwise, Scheme};
 
 /// Bytes that the maps of a team may take, where one image does not take more.
 const MAPS: usize = 12 << 20;
-/// Most images that a team draws at once.
-const MOST_IMAGES: usize = 8;
+/// Most images that a team draws at once: enough to use a weight often, few enough to find their maps in a cache.
+const MOST_IMAGES: usize = 4;
 
 /// Memory for `images` images at a time and `threads` threads.
 pub(super) struct Space<E: Number> {
@@ -161,12 +161,15 @@ fn sizes<E: Number>(network: &Network<E>, shapes: &Shapes, images: usize) -> (us
     };
     layer(1, 1, shapes.input.stride);
     layer(1, network.arch.image_size.pow(2), shapes.last.stride);
-    for (block, [plain, _, input, inner]) in network.blocks.iter().zip(&shapes.blocks) {
+    for (index, (block, [plain, _, input, inner])) in network.blocks.iter().zip(&shapes.blocks).enumerate() {
         let pixels = block.side * block.side;
         layer(Convolution::<Pointwise, E>::PRODUCTS, pixels, plain.stride);
         layer(Convolution::<Doubled, E>::PRODUCTS, pixels, input.stride);
-        let step = <E::Same as super::scheme::Scheme<E>>::STEP;
-        layer(Convolution::<E::Same, E>::PRODUCTS, (2 * block.side / step).pow(2), inner.stride);
+        let (products, step) = match index {
+            0 => (Convolution::<E::SameFirst, E>::PRODUCTS, <E::SameFirst as Scheme<E>>::STEP),
+            _ => (Convolution::<E::Same, E>::PRODUCTS, <E::Same as Scheme<E>>::STEP),
+        };
+        layer(products, (2 * block.side / step).pow(2), inner.stride);
     }
     let packed = network.blocks.iter().flat_map(|block| [&block.conv1, &block.conv2, &block.skip]);
     let widened = packed.chain([&network.first, &network.last]).map(|packed| packed.block_len::<E>()).max();

@@ -163,6 +163,23 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn a_team_takes_every_tile_with_every_panel_once(
+        tiles in 1usize..300, panels in 1usize..20, size in 1usize..40, transformed: bool,
+    ) {
+        let team = Team::default();
+        let mut taken = vec![0; tiles * panels];
+        for rank in 0..size {
+            let (its_tiles, its_panels) = part_of(Member { team: &team, rank, size }, tiles, panels, transformed);
+            for tile in its_tiles {
+                its_panels.clone().for_each(|panel| taken[tile * panels + panel] += 1);
+            }
+        }
+        prop_assert!(taken.iter().all(|times| *times == 1));
+    }
+}
+
 /// The largest numbers that a scale allows, and filters of ones only: sums come as close to 2^31 as they can.
 fn check_largest<C: Scheme<i16>>(inputs: u32, depth: usize, doubled: bool) {
     let limit = Growth { inputs, weights: 9, depth }.limit();
