@@ -80,13 +80,13 @@ impl<E: Number> Worker<'_, E> {
         };
         let layer = Convolution::<Pointwise, E>::new(network.isa, &network.first, self.views.input, images);
         // SAFETY: the caller's promises.
-        unsafe { layer.run(self.member, &self.views.inputs, self.scratch, sink) };
+        unsafe { layer.run(self.member, self.scratch, sink) };
     }
 
     /// # Safety
     /// As for `draw`, with the block's input complete; on return its output is.
     unsafe fn block(&mut self, index: usize, images: usize) {
-        let (isa, member, inputs) = (self.network.isa, self.member, &self.views.inputs);
+        let (isa, member) = (self.network.isa, self.member);
         let (block, views): (&Block<E>, BlockViews<E>) = (&self.network.blocks[index], self.views.blocks[index]);
         let next = self.network.blocks.get(index + 1).zip(self.views.blocks.get(index + 1));
         let end = BlockEnd {
@@ -100,13 +100,17 @@ impl<E: Number> Worker<'_, E> {
         };
         let skip = Convolution::<Pointwise, E>::new(isa, &block.skip, views.plain, images);
         let conv1 = Convolution::<Doubled, E>::new(isa, &block.conv1, views.input, images);
+        let conv2_first = Convolution::<E::SameFirst, E>::new(isa, &block.conv2, views.inner, images);
         let conv2 = Convolution::<E::Same, E>::new(isa, &block.conv2, views.inner, images);
         // SAFETY: the caller's promises; skip and conv1 read what is complete, and the team meets before conv2 reads them.
         unsafe {
-            skip.run(member, inputs, self.scratch, Scaled { to: views.skip, factor: block.skip_factor });
-            conv1.run(member, inputs, self.scratch, activation(views.inner, &block.inner));
+            skip.run(member, self.scratch, Scaled { to: views.skip, factor: block.skip_factor });
+            conv1.run(member, self.scratch, activation(views.inner, &block.inner));
             member.meet();
-            conv2.run(member, inputs, self.scratch, end);
+            match index {
+                0 => conv2_first.run(member, self.scratch, end),
+                _ => conv2.run(member, self.scratch, end),
+            }
             member.meet();
         }
     }
@@ -119,7 +123,7 @@ impl<E: Number> Worker<'_, E> {
         let sink = Scaled { to: taps, factor: network.last_factor };
         // SAFETY: the caller's promises; rows are dealt out among the team.
         unsafe {
-            layer.run(self.member, &self.views.inputs, self.scratch, sink);
+            layer.run(self.member, self.scratch, sink);
             self.member.meet();
             let (size, channels) = (network.arch.image_size, network.arch.channels);
             for row in self.member.part(images * size) {

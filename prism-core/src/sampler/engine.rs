@@ -2,8 +2,9 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::crew::{self, Helper};
 use super::draw::{Images, Worker};
 use super::layer::Scratch;
 use super::model::Model;
@@ -16,10 +17,11 @@ use crate::simd::Isa;
 /// Images for which a thread works alone; with fewer, several threads share an image.
 const IMAGES_ALONE: usize = 4;
 
-/// A generator and the memory that drawing with it has taken so far.
+/// A generator, and the memory and threads that drawing with it has taken so far.
 pub(super) struct Engine<E: Number> {
     pub(super) network: Network<E>,
     spaces: Mutex<Vec<Space<E>>>,
+    helpers: Mutex<Vec<Helper>>,
 }
 
 /// How a number of images is drawn: by how many teams, of how many threads, how many images at a time.
@@ -73,7 +75,7 @@ impl<E: Number> Seat<'_, E> {
 impl<E: Number> Engine<E> {
     pub(super) fn new(model: &Model<'_>, isa: Isa) -> Self {
         assert!(Isa::available().contains(&isa), "this machine has no {isa:?}");
-        Engine { network: Network::new(model, isa), spaces: Mutex::new(Vec::new()) }
+        Engine { network: Network::new(model, isa), spaces: Mutex::default(), helpers: Mutex::default() }
     }
 
     /// The images of `inputs`, rows of the generator's input, as `[n, channels, size, size]`.
@@ -94,53 +96,53 @@ impl<E: Number> Engine<E> {
             let members = scratch.iter_mut().take(plan.threads).enumerate();
             members.map(|(rank, scratch)| Seat { member: Member { team, rank, size: plan.threads }, views, scratch })
         });
-        run(&self.network, &work, seats.collect());
-        self.lock_spaces().append(&mut spaces);
+        self.run(&work, seats.collect());
+        debug_assert!(work.queue.load(Ordering::Relaxed) * work.batch * self.network.arch.inputs() >= inputs.len());
+        lock(&self.spaces).append(&mut spaces);
         images
+    }
+
+    /// Lets a thread work at every seat, this one at the first.
+    fn run(&self, work: &Work<'_>, mut seats: Vec<Seat<'_, E>>) {
+        let mut helpers = self.take_helpers(seats.len() - 1);
+        if helpers.len() + 1 < seats.len() {
+            // The system refuses threads: no team can be complete but that of this thread alone.
+            helpers.clear();
+            seats.truncate(1);
+            seats[0].member.size = 1;
+        }
+        let seats: Vec<_> = seats.into_iter().map(|seat| Mutex::new(Some(seat))).collect();
+        crew::run(&mut helpers, &|number| {
+            if let Some(seat) = lock(&seats[number]).take() {
+                seat.work(&self.network, work);
+            }
+        });
+        lock(&self.helpers).append(&mut helpers);
+    }
+
+    /// Up to `count` threads: those that earlier calls have left, then new ones.
+    fn take_helpers(&self, count: usize) -> Vec<Helper> {
+        let mut kept = lock(&self.helpers);
+        let rest = kept.len().saturating_sub(count);
+        let mut helpers = kept.split_off(rest);
+        drop(kept);
+        helpers.extend(std::iter::from_fn(Helper::start).take(count - helpers.len()));
+        helpers
     }
 
     /// Memory for each team: what earlier calls have left, if it is large enough.
     fn take_spaces(&self, plan: Plan) -> Vec<Space<E>> {
-        let mut kept = std::mem::take(&mut *self.lock_spaces());
+        let mut kept = std::mem::take(&mut *lock(&self.spaces));
         kept.retain(|space| space.images >= plan.batch && space.scratch.len() >= plan.threads);
         kept.truncate(plan.teams);
         kept.resize_with(plan.teams, || Space::new(&self.network, plan.batch, plan.threads));
         kept
     }
-
-    fn lock_spaces(&self) -> std::sync::MutexGuard<'_, Vec<Space<E>>> {
-        self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Lets a thread work at every seat, this one at the first.
-fn run<E: Number>(network: &Network<E>, work: &Work<'_>, seats: Vec<Seat<'_, E>>) {
-    let mut seats = seats.into_iter();
-    let Some(mut own) = seats.next() else { return };
-    let others: Vec<_> = seats.collect();
-    std::thread::scope(|scope| {
-        let mut senders = Vec::new();
-        for _ in &others {
-            let (sender, receiver) = mpsc::channel::<Seat<'_, E>>();
-            let sit = move || receiver.recv().map_or((), |seat| seat.work(network, work));
-            match std::thread::Builder::new().spawn_scoped(scope, sit) {
-                Ok(_) => senders.push(sender),
-                Err(_) => break,
-            }
-        }
-        if senders.len() == others.len() {
-            for (sender, seat) in senders.into_iter().zip(others) {
-                // A receiver waits at the other end until it is sent a seat.
-                let _ = sender.send(seat);
-            }
-        } else {
-            // The system refuses threads: no team can be complete but that of this thread alone.
-            drop(senders);
-            own.member.size = 1;
-        }
-        own.work(network, work);
-    });
-    debug_assert!(work.queue.load(Ordering::Relaxed) * work.batch * network.arch.inputs() >= work.inputs.len());
+/// The value inside, even if a thread panicked over it: every use of these leaves them whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! One convolution, from maps to a sink, by a scheme and a team.
 //!
-//! Tiles are taken in groups small enough for the second-level cache. Their inputs are transformed into `[products][tiles]
-//! [channels]`; then, panel by panel of output channels, every product is computed and its sums are transformed back and
-//! handed to the sink while they are in the cache:
+//! A layer's outputs are a rectangle, tiles by panels of channels, and each thread of a team takes a rectangle of it. Its
+//! tiles it takes in groups small enough for the second-level cache. Their inputs are transformed into `[products][tiles]
+//! [channels]`; then, panel by panel, every product is computed and its sums are transformed back and handed to the sink
+//! while they are in the cache:
 //!
 //! ```text
 //! v = input(d)        m = v u        y = output(m)  ->  sink
 //! ```
+//!
+//! A thread transforms all that it multiplies, although threads that share tiles then do so twice: that is sooner done than
+//! waiting for each other and fetching from another core's cache.
 //!
 //! The result of a tile does not depend on the group or on who computes it.
 
@@ -31,15 +35,13 @@ const SUMS: usize = 48 * 1024;
 /// Fewest tiles in a group: fewer would wait for the weights.
 const LEAST_TILES: usize = 16;
 
-/// Memory of a team: the transformed inputs.
-pub(super) struct Shared<E>(pub(super) *mut E);
-
-// SAFETY: a pointer to numbers; who dereferences it answers for what other threads do.
-unsafe impl<E: Number> Sync for Shared<E> {}
-
 /// Memory of one thread.
 pub(super) struct Scratch<E: Number> {
+    /// Transformed inputs of a group.
+    pub(super) inputs: Vec<E>,
+    /// A widened block of weights.
     pub(super) widened: Vec<E>,
+    /// A group's sums in one panel.
     pub(super) sums: Vec<E::Sum>,
 }
 
@@ -73,7 +75,7 @@ impl TileGrid {
     }
 }
 
-/// How a layer is cut into groups, and where a group's transformed inputs lie.
+/// How some tiles are cut into groups, and where a group's transformed inputs and sums lie.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     group: usize,
@@ -83,13 +85,19 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// For `tiles` of a layer with `products` and inputs of `stride` channels.
+    /// For up to `tiles` at a time of a layer with `products` and inputs of `stride` channels.
     pub(super) fn new<E: Number>(products: usize, tiles: usize, stride: usize, lanes: usize) -> Self {
         // A register more keeps the rows of a tile out of each other's cache sets.
         let row = stride + lanes * E::PACK;
         let most = (INPUTS / size_of::<E>() / (products * row)).min(SUMS / (products * 2 * lanes)).max(LEAST_TILES);
-        let group = tiles.div_ceil(tiles.div_ceil(most).max(1)).max(1);
+        let group = tiles.min(most).max(1);
         Layout { group, row, plane: group * row + lanes * E::PACK }
+    }
+
+    /// Groups of equal size, none larger than this layout's, for `tiles`.
+    fn groups(&self, tiles: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        let group = tiles.len().div_ceil(tiles.len().div_ceil(self.group).max(1)).max(1);
+        tiles.clone().step_by(group).map(move |first| first..tiles.end.min(first + group))
     }
 
     /// Numbers of a group's transformed inputs.
@@ -99,7 +107,35 @@ impl Layout {
 
     /// Sums of a group in the widest panel.
     pub(super) fn sums_len(&self, products: usize, lanes: usize) -> usize {
-        products * self.group * 2 * lanes
+        products * sums_plane(self.group, 2 * lanes)
+    }
+}
+
+/// Sums from a product to the next, for so many tiles and columns. One row is left free: without it the products' sums of a
+/// tile would often fall into one cache set.
+fn sums_plane(tiles: usize, columns: usize) -> usize {
+    (tiles + 1) * columns
+}
+
+/// What a panel of weights costs a thread that uses it, before the first tile, in tiles: it comes from afar and is widened.
+const PANEL_COST: usize = 4;
+/// How many panels' products take as long as transforming a tile.
+const PANELS_OF_TRANSFORM: usize = 4;
+
+/// The tiles and panels of one member of a team: the whole is cut into columns and rows so that the last to finish is early.
+fn part_of(member: Member<'_>, tiles: usize, panels: usize, transformed: bool) -> (Range<usize>, Range<usize>) {
+    let cost = |across: usize| {
+        let (tiles, panels) = (tiles.div_ceil(member.size / across), panels.div_ceil(across));
+        let transform = if transformed { tiles } else { 0 };
+        PANELS_OF_TRANSFORM * panels * (tiles + PANEL_COST) + transform
+    };
+    // Few tiles to a thread are better than few panels at the same cost: less is transformed twice.
+    let across = (1..=member.size.min(panels)).min_by_key(|across| cost(*across)).unwrap_or(1);
+    let down = member.size / across;
+    let cut = |n: usize, part: usize, parts: usize| n * part / parts..n * (part + 1) / parts;
+    match member.rank / across {
+        row if row < down => (cut(tiles, row, down), cut(panels, member.rank % across, across)),
+        _ => (0..0, 0..0),
     }
 }
 
@@ -116,85 +152,66 @@ impl<'a, C: Scheme<E>, E: Number> Convolution<'a, C, E> {
 
     /// Computes the layer. A thread returns when its own part is done; the team must meet before the outputs are read.
     ///
-    /// `inputs` is memory of the team for two groups where it has several threads, one otherwise.
-    ///
     /// # Safety
-    /// `isa` must be one of this machine's; `inputs` must have the room that [`Layout`] asks for; all members of the team, and
+    /// `isa` must be one of this machine's; `scratch` must have the room that [`Layout`] asks for; all members of the team, and
     /// nobody else, must call this with the same layer; the sink must take all of the layer's outputs.
-    pub(super) unsafe fn run(
-        &self,
-        member: Member<'_>,
-        inputs: &Shared<E>,
-        scratch: &mut Scratch<E>,
-        sink: impl Sink<E>,
-    ) {
-        let tiles = self.tiles.len();
-        let layout = Layout::new::<E>(Self::PRODUCTS, tiles, self.input.shape.stride, self.isa.lanes());
-        for (number, first) in (0..tiles).step_by(layout.group).enumerate() {
-            let group = first..tiles.min(first + layout.group);
+    pub(super) unsafe fn run(&self, member: Member<'_>, scratch: &mut Scratch<E>, sink: impl Sink<E>) {
+        let (tiles, panels) = part_of(member, self.tiles.len(), self.weights.panels(), C::IN > 1);
+        let stride = self.input.shape.stride;
+        let layout = Layout::new::<E>(Self::PRODUCTS, tiles.len(), stride, self.isa.lanes());
+        for group in layout.groups(tiles) {
             let (v, row, plane) = if C::IN == 1 {
-                let (image, y, x) = self.tiles.place(first);
+                let (image, y, x) = self.tiles.place(group.start);
                 // SAFETY: the first tile's pixel; without a border the next ones follow it.
-                (unsafe { self.input.bordered(image, y, x) }, self.input.shape.stride, 0)
+                (unsafe { self.input.bordered(image, y, x) }.cast_const(), stride, 0)
             } else {
-                let half = if member.size > 1 { number % 2 * layout.inputs_len(Self::PRODUCTS) } else { 0 };
-                // SAFETY: the caller's room.
-                let v = unsafe { inputs.0.add(half) };
-                let part = member.part(group.len());
-                let part = first + part.start..first + part.end;
-                let to = (v, layout.row, layout.plane, first);
-                let work =
-                    Transform::<C, E> { input: self.input, grid: self.tiles, tiles: part, to, scheme: PhantomData };
-                // SAFETY: the caller's machine and room; each tile is written by one thread.
-                unsafe { self.isa.run(work) };
-                member.meet();
-                (v, layout.row, layout.plane)
+                assert!(scratch.inputs.len() >= layout.inputs_len(Self::PRODUCTS), "memory for transformed inputs");
+                let to = (scratch.inputs.as_mut_ptr(), layout.row, layout.plane);
+                let (input, grid, tiles) = (self.input, self.tiles, group.clone());
+                // SAFETY: the caller's machine; there is room.
+                unsafe { self.isa.run(Transform::<C, E> { input, grid, tiles, to, scheme: PhantomData }) };
+                (to.0.cast_const(), layout.row, layout.plane)
             };
-            // SAFETY: the group's inputs are complete; each part of the outputs is written by one thread.
-            unsafe { self.multiply(member, group, (v, row, plane), scratch, sink) };
+            for panel in panels.clone() {
+                // SAFETY: the group's inputs are complete; each part of the outputs is written by one thread.
+                unsafe { self.multiply(panel, group.clone(), (v, row, plane), scratch, sink) };
+            }
         }
     }
 
-    /// Multiplies a group's transformed inputs with all panels, and hands the outputs on.
+    /// Multiplies a group's transformed inputs with a panel, and hands the outputs on.
     ///
     /// # Safety
     /// As for `run`, with complete inputs.
     unsafe fn multiply(
         &self,
-        member: Member<'_>,
-        group: Range<usize>,
+        panel: usize,
+        tiles: Range<usize>,
         (v, row, plane): (*const E, usize, usize),
         scratch: &mut Scratch<E>,
         sink: impl Sink<E>,
     ) {
-        let panels = self.weights.panels();
-        // Where a team has more threads than panels, each panel's tiles are shared, too.
-        let shares = member.size.div_ceil(panels).min(group.len());
-        for item in member.turns(panels * shares) {
-            let (panel, share) = (item / shares, item % shares);
-            let part = group.len() * share / shares..group.len() * (share + 1) / shares;
-            let columns = self.weights.panel_columns(panel);
-            let sums = (scratch.sums.as_mut_ptr(), columns.len(), part.len() * columns.len());
-            assert!(scratch.sums.len() >= Self::PRODUCTS * sums.2, "memory for the sums");
-            for product in 0..Self::PRODUCTS {
-                // SAFETY: rows and sums of this product lie in their memory.
-                unsafe {
-                    self.isa.run(Product {
-                        a: (v.add(product * plane + part.start * row), row),
-                        rows: part.len(),
-                        weights: self.weights.panel(panel, product),
-                        next: self.weights.after(panel, product),
-                        depth: self.weights.depth(),
-                        widened: &mut scratch.widened,
-                        c: (sums.0.add(product * sums.2), sums.1),
-                    });
-                }
+        let columns = self.weights.panel_columns(panel);
+        let sums_plane = sums_plane(tiles.len(), columns.len());
+        assert!(scratch.sums.len() >= Self::PRODUCTS * sums_plane, "memory for the sums");
+        let sums = scratch.sums.as_mut_ptr();
+        for product in 0..Self::PRODUCTS {
+            // SAFETY: rows and sums of this product lie in their memory.
+            unsafe {
+                self.isa.run(Product {
+                    a: (v.add(product * plane), row),
+                    rows: tiles.len(),
+                    weights: self.weights.panel(panel, product),
+                    depth: self.weights.depth(),
+                    widened: &mut scratch.widened,
+                    c: (sums.add(product * sums_plane), columns.len()),
+                });
             }
-            let tiles = group.start + part.start..group.start + part.end;
-            let work = Finish::<C, E, _> { grid: self.tiles, tiles, columns, sums: sums.0, sink, scheme: PhantomData };
-            // SAFETY: the sums are complete, and the sink takes these outputs from this thread alone.
-            unsafe { self.isa.run(work) };
         }
+        let sums = (sums.cast_const(), sums_plane);
+        let work = Finish::<C, E, _> { grid: self.tiles, tiles, columns, sums, sink, scheme: PhantomData };
+        // SAFETY: the sums are complete, and the sink takes these outputs from this thread alone.
+        unsafe { self.isa.run(work) };
     }
 }
 
@@ -203,8 +220,8 @@ struct Transform<C, E> {
     input: MapView<E>,
     grid: TileGrid,
     tiles: Range<usize>,
-    /// Memory, numbers from a tile to the next and from a product to the next, and the first tile in it.
-    to: (*mut E, usize, usize, usize),
+    /// Memory, and numbers from a tile to the next and from a product to the next.
+    to: (*mut E, usize, usize),
     scheme: PhantomData<C>,
 }
 
@@ -213,15 +230,15 @@ impl<C: Scheme<E>, E: Number> Kernel for Transform<C, E> {
 
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
-        let (to, to_row, plane, first) = self.to;
+        let (to, to_row, plane) = self.to;
         let stride = self.input.shape.stride;
         let pitch = (self.input.shape.side + 2 * self.input.shape.border) * stride;
-        for tile in self.tiles {
+        for (index, tile) in self.tiles.enumerate() {
             let (image, row, column) = self.grid.place(tile);
             // SAFETY: the tile's patch lies inside the bordered map, and its row inside every product's memory.
             unsafe {
                 let from = self.input.bordered(image, row * C::STEP, column * C::STEP).cast_const();
-                let to = to.add((tile - first) * to_row);
+                let to = to.add(index * to_row);
                 for channel in (0..stride).step_by(S::LANES * E::PACK) {
                     let patch = read::<S, C, E>(from.add(channel), (pitch, stride));
                     for i in 0..C::IN {
@@ -272,8 +289,8 @@ struct Finish<C, E: Number, K> {
     grid: TileGrid,
     tiles: Range<usize>,
     columns: Range<usize>,
-    /// `[products][tiles][columns]`.
-    sums: *const E::Sum,
+    /// `[products][tiles][columns]`, and sums from a product to the next.
+    sums: (*const E::Sum, usize),
     sink: K,
     scheme: PhantomData<C>,
 }
@@ -284,13 +301,13 @@ impl<C: Scheme<E>, E: Number, K: Sink<E>> Kernel for Finish<C, E, K> {
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
         let width = self.columns.len();
-        let plane = self.tiles.len() * width;
+        let (sums, plane) = self.sums;
         for (index, tile) in self.tiles.enumerate() {
             let (image, row, column) = self.grid.place(tile);
             for at in (0..width).step_by(S::LANES) {
                 // SAFETY: the sums of every product are there; the outputs are this layer's.
                 unsafe {
-                    let y = outputs::<S, C, E>(self.sums.add(index * width + at), plane);
+                    let y = outputs::<S, C, E>(sums.add(index * width + at), plane);
                     for i in 0..C::OUT {
                         for j in 0..C::OUT {
                             let place = (image, row * C::OUT + i, column * C::OUT + j);

@@ -10,9 +10,10 @@
 //! between the two by rounding; in integers they are the same everywhere. [`mod@reference`] is the same generator in plain
 //! `f64` loops.
 //!
-//! The way down from here: `engine` deals images out among threads, `draw` walks a few of them through the `network`, each
+//! The way down from here: `engine` deals images out among threads, which `crew` keeps from call to call, `draw` walks a few of them through the `network`, each
 //! `layer` convolves by a `scheme` of few products, `product` multiplies matrices, and a `sink` takes what comes out.
 
+mod crew;
 mod draw;
 mod engine;
 mod image;

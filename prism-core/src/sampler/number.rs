@@ -65,6 +65,9 @@ pub(super) trait Number: Copy + Default + Send + Sync + 'static {
     const BLOCK: usize;
     /// The scheme of convolutions that keep the side.
     type Same: Scheme<Self>;
+    /// The same for the first block, whose rounding errors all other blocks pass on, and whose few tiles have to wait for
+    /// each of many weights.
+    type SameFirst: Scheme<Self>;
 
     /// The scale of a map whose values reach `range` either way, or are not negative, and which is then convolved.
     fn scale(range: f32, growth: Growth) -> Scale;
@@ -106,6 +109,7 @@ impl Number for f32 {
     const PACK: usize = 1;
     const BLOCK: usize = 64;
     type Same = Winograd4;
+    type SameFirst = Winograd2;
 
     fn scale(_range: f32, _growth: Growth) -> Scale {
         Scale { factor: 1.0, limit: f32::INFINITY }
@@ -188,6 +192,7 @@ impl Number for i16 {
     const PACK: usize = 2;
     const BLOCK: usize = usize::MAX;
     type Same = Winograd2;
+    type SameFirst = Winograd2;
 
     fn scale(range: f32, growth: Growth) -> Scale {
         let limit = growth.limit();

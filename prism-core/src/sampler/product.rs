@@ -4,27 +4,23 @@
 //! c[row][column] = sum over k of a[row][k] * b[k][column]
 //! ```
 //!
-//! The panel is widened to numbers once, then tiles of rows run over it, each tile's sums in registers. Every sum is taken in
-//! the order of k whatever tile its row lies in, so a row's result does not depend on the rows around it.
+//! Weights are bytes. The first tile of rows widens them on their way into registers and leaves them widened for the tiles
+//! after it, a block of `k` at a time, so that what it leaves stays in the first-level cache. Every sum is taken in the same
+//! order of k whatever tile its row lies in, so a row's result does not depend on the rows around it.
 
 use super::number::Number;
 use crate::simd::{Kernel, Shape, Simd};
-
-/// Bytes that memory sends at once.
-const CACHE_LINE: usize = 64;
 
 /// `rows` rows by one panel.
 pub(super) struct Product<'a, E: Number> {
     /// First number of the first row, and numbers from a row to the next.
     pub(super) a: (*const E, usize),
     pub(super) rows: usize,
-    /// `[depth][columns][pack]`.
+    /// `[depth][columns][pack]`. As many bytes after them are fetched meanwhile: they are needed next.
     pub(super) weights: &'a [i8],
-    /// The weights of the product that comes next, to be fetched meanwhile.
-    pub(super) next: &'a [i8],
     /// Packs of numbers in a row.
     pub(super) depth: usize,
-    /// Memory for the widened panel.
+    /// Memory for a widened block of the panel.
     pub(super) widened: &'a mut [E],
     /// First sum of the first row, and sums from a row to the next.
     pub(super) c: (*mut E::Sum, usize),
@@ -37,36 +33,59 @@ impl<E: Number> Kernel for Product<'_, E> {
     /// `a` must be readable for `depth` packs of numbers in every row, and `c` writable for the panel's columns in every row.
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
-        assert!(self.widened.len() >= self.weights.len(), "memory for the panel");
-        let register = S::LANES * E::PACK;
-        for (from, to) in self.weights.chunks_exact(register).zip(self.widened.chunks_exact_mut(register)) {
-            // SAFETY: both chunks are as long as a register.
-            unsafe { E::store::<S>(to.as_mut_ptr(), E::widen::<S>(from.as_ptr())) };
-        }
-        for line in self.next.chunks(CACHE_LINE) {
-            // SAFETY: any address may be fetched.
-            unsafe { S::prefetch(line.as_ptr()) };
-        }
         let columns = self.weights.len() / (self.depth * E::PACK).max(1);
-        // SAFETY: the caller's promise, and the panel is as long as it takes.
-        unsafe {
-            if columns == 2 * S::LANES {
-                all_rows::<S, E, 2>(self.rows, self.depth, self.a, self.widened.as_ptr(), self.c);
-            } else {
-                all_rows::<S, E, 1>(self.rows, self.depth, self.a, self.widened.as_ptr(), self.c);
+        assert!(self.widened.len() >= columns * E::PACK * self.depth.min(E::BLOCK), "memory for a block");
+        // SAFETY: the caller's promise, and the memory is as long as it takes.
+        unsafe { if columns == 2 * S::LANES { self.blocks::<S, 2>() } else { self.blocks::<S, 1>() } }
+    }
+}
+
+/// Some packs of a panel's depth.
+#[derive(Clone, Copy)]
+struct Block<E> {
+    packs: usize,
+    bytes: *const i8,
+    /// From these bytes to those that are fetched.
+    ahead: usize,
+    widened: *mut E,
+    /// Whether there are sums of earlier blocks.
+    more: bool,
+}
+
+impl<E: Number> Product<'_, E> {
+    /// # Safety
+    /// As for `run`, with a panel of `N` registers.
+    #[inline(always)]
+    unsafe fn blocks<S: Shape, const N: usize>(self) {
+        let mut start = 0;
+        loop {
+            let packs = (self.depth - start).min(E::BLOCK);
+            // SAFETY: the caller's promise; the block lies inside the depth.
+            unsafe {
+                let block = Block {
+                    packs,
+                    bytes: self.weights.as_ptr().add(start * N * S::LANES * E::PACK),
+                    ahead: self.weights.len(),
+                    widened: self.widened.as_mut_ptr(),
+                    more: start > 0,
+                };
+                all_rows::<S, E, N>(self.rows, block, (self.a.0.add(start * E::PACK), self.a.1), self.c);
+            }
+            start += packs;
+            if start == self.depth {
+                break;
             }
         }
     }
 }
 
 /// # Safety
-/// As for [`Product`], with a panel of `N` registers at `b`.
+/// As for [`Product`], with a panel of `N` registers.
 #[inline(always)]
 unsafe fn all_rows<S: Shape, E: Number, const N: usize>(
     rows: usize,
-    depth: usize,
+    block: Block<E>,
     (mut a, a_row): (*const E, usize),
-    b: *const E,
     (mut c, c_row): (*mut E::Sum, usize),
 ) {
     let mut left = rows;
@@ -76,14 +95,18 @@ unsafe fn all_rows<S: Shape, E: Number, const N: usize>(
         // SAFETY: so many rows are left.
         unsafe {
             macro_rules! tile {
-                ($($m:literal)*) => {
+                ($first:literal: $($m:literal)*) => {
                     match height.min(S::ROWS) {
-                        $($m => tile::<S, E, $m, N>(depth, (a, a_row), b, (c, c_row)),)*
+                        $($m => tile::<S, E, $m, N, $first>(block, (a, a_row), (c, c_row)),)*
                         _ => unreachable!("a tile has at most 14 rows"),
                     }
                 };
             }
-            tile!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+            if left == rows {
+                tile!(true: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+            } else {
+                tile!(false: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+            }
             a = a.add(height * a_row);
             c = c.add(height * c_row);
         }
@@ -104,46 +127,50 @@ macro_rules! each_row {
     };
 }
 
+/// One tile of `M` rows, at most 14; the `FIRST` one widens the block.
+///
 /// # Safety
-/// As for [`all_rows`], for `M` rows, at most 14, and `N` of 1 or 2.
+/// As for [`all_rows`], with `N` of 1 or 2; tiles but the first need a widened block.
 #[inline(always)]
-unsafe fn tile<S: Simd, E: Number, const M: usize, const N: usize>(
-    depth: usize,
+unsafe fn tile<S: Simd, E: Number, const M: usize, const N: usize, const FIRST: bool>(
+    block: Block<E>,
     (a, a_row): (*const E, usize),
-    b: *const E,
     (c, c_row): (*mut E::Sum, usize),
 ) {
     let width = S::LANES * E::PACK;
-    let mut start = 0;
-    loop {
-        let end = start + (depth - start).min(E::BLOCK);
-        // SAFETY: the caller's promise; rows are below `M`, and the second column is used where `N` is 2.
-        unsafe {
-            let mut sums = [[E::nothing::<S>(); 2]; M];
-            for k in start..end {
-                let b = b.add(k * N * width);
-                let (left, right) = (E::load::<S>(b), E::load::<S>(b.add((N - 1) * width)));
-                each_row!(ROW => {
-                    let x = E::repeat::<S>(a.add(k * E::PACK + ROW * a_row));
-                    let row = sums.get_unchecked_mut(ROW);
-                    row[0] = E::multiply_add::<S>(row[0], x, left);
-                    if N == 2 {
-                        row[1] = E::multiply_add::<S>(row[1], x, right);
-                    }
-                });
+    // SAFETY: the caller's promise; rows are below `M`, and the second column is used where `N` is 2.
+    unsafe {
+        let mut sums = [[E::nothing::<S>(); 2]; M];
+        for k in 0..block.packs {
+            let widened = block.widened.add(k * N * width);
+            let (left, right);
+            if FIRST {
+                let bytes = block.bytes.add(k * N * width);
+                S::prefetch(bytes.wrapping_add(block.ahead));
+                left = E::widen::<S>(bytes);
+                right = E::widen::<S>(bytes.add((N - 1) * width));
+                E::store::<S>(widened, left);
+                E::store::<S>(widened.add((N - 1) * width), right);
+            } else {
+                left = E::load::<S>(widened);
+                right = E::load::<S>(widened.add((N - 1) * width));
             }
             each_row!(ROW => {
-                let (row, c) = (sums.get_unchecked(ROW), c.add(ROW * c_row));
-                finish::<S, E>(c, row[0], start > 0);
+                let x = E::repeat::<S>(a.add(k * E::PACK + ROW * a_row));
+                let row = sums.get_unchecked_mut(ROW);
+                row[0] = E::multiply_add::<S>(row[0], x, left);
                 if N == 2 {
-                    finish::<S, E>(c.add(S::LANES), row[1], start > 0);
+                    row[1] = E::multiply_add::<S>(row[1], x, right);
                 }
             });
         }
-        start = end;
-        if start == depth {
-            break;
-        }
+        each_row!(ROW => {
+            let (row, c) = (sums.get_unchecked(ROW), c.add(ROW * c_row));
+            finish::<S, E>(c, row[0], block.more);
+            if N == 2 {
+                finish::<S, E>(c.add(S::LANES), row[1], block.more);
+            }
+        });
     }
 }
 

@@ -1,16 +1,16 @@
-//! A team's memory: feature maps of a few images, transformed inputs, and scratch memory for each thread. It is kept from
+//! A team's memory: feature maps of a few images, and scratch memory for each thread. It is kept from
 //! call to call, so that drawing sets no memory aside.
 
-use super::layer::{Convolution, Layout, Scratch, Shared};
+use super::layer::{Convolution, Layout, Scratch};
 use super::maps::{MapShape, MapView, Maps};
 use super::network::{Network, stride};
 use super::number::Number;
-use super::scheme::{Doubled, Pointwise};
+use super::scheme::{Doubled, Pointwise, Scheme};
 
 /// Bytes that the maps of a team may take, where one image does not take more.
 const MAPS: usize = 12 << 20;
-/// Most images that a team draws at once.
-const MOST_IMAGES: usize = 8;
+/// Most images that a team draws at once: enough to use a weight often, few enough to find their maps in a cache.
+const MOST_IMAGES: usize = 4;
 
 /// Memory for `images` images at a time and `threads` threads.
 pub(super) struct Space<E: Number> {
@@ -20,7 +20,6 @@ pub(super) struct Space<E: Number> {
     blocks: Vec<BlockMaps<E>>,
     last: Maps<E>,
     taps: Maps<f32>,
-    inputs: Vec<E>,
     pub(super) scratch: Vec<Scratch<E>>,
 }
 
@@ -51,7 +50,6 @@ pub(super) struct Views<E> {
     pub(super) last: MapView<E>,
     /// The last layer's taps.
     pub(super) taps: MapView<f32>,
-    pub(super) inputs: Shared<E>,
 }
 
 // SAFETY: pointers to numbers; who dereferences them answers for what other threads do.
@@ -106,7 +104,11 @@ impl<E: Number> Space<E> {
     pub(super) fn new(network: &Network<E>, images: usize, threads: usize) -> Self {
         let shapes = Shapes::new(network);
         let (inputs, sums, widened) = sizes(network, &shapes, images);
-        let scratch = || Scratch { widened: vec![E::default(); widened], sums: vec![E::Sum::default(); sums] };
+        let scratch = || Scratch {
+            inputs: vec![E::default(); inputs],
+            widened: vec![E::default(); widened],
+            sums: vec![E::Sum::default(); sums],
+        };
         let block = |shapes: &[MapShape; 4]| BlockMaps {
             plain: Maps::new(images, shapes[0]),
             skip: Maps::new(images, shapes[1]),
@@ -120,7 +122,6 @@ impl<E: Number> Space<E> {
             blocks: shapes.blocks.iter().map(block).collect(),
             last: Maps::new(images, shapes.last),
             taps: Maps::new(images, shapes.taps),
-            inputs: vec![E::default(); inputs * threads.min(2)],
             scratch: (0..threads).map(|_| scratch()).collect(),
         }
     }
@@ -133,7 +134,6 @@ impl<E: Number> Space<E> {
             blocks: self.blocks.iter_mut().map(BlockMaps::views).collect(),
             last: self.last.view(),
             taps: self.taps.view(),
-            inputs: Shared(self.inputs.as_mut_ptr()),
         };
         (views, &mut self.scratch)
     }
@@ -155,22 +155,23 @@ fn sizes<E: Number>(network: &Network<E>, shapes: &Shapes, images: usize) -> (us
     let lanes = network.isa.lanes();
     let (mut inputs, mut sums) = (0, 0);
     let mut layer = |products: usize, tiles: usize, stride: usize| {
-        for images in 1..=images {
-            let layout = Layout::new::<E>(products, images * tiles, stride, lanes);
-            sums = sums.max(layout.sums_len(products, lanes));
-            inputs = inputs.max(if products > 1 { layout.inputs_len(products) } else { 0 });
-        }
+        let layout = Layout::new::<E>(products, images * tiles, stride, lanes);
+        sums = sums.max(layout.sums_len(products, lanes));
+        inputs = inputs.max(if products > 1 { layout.inputs_len(products) } else { 0 });
     };
     layer(1, 1, shapes.input.stride);
     layer(1, network.arch.image_size.pow(2), shapes.last.stride);
-    for (block, [plain, _, input, inner]) in network.blocks.iter().zip(&shapes.blocks) {
+    for (index, (block, [plain, _, input, inner])) in network.blocks.iter().zip(&shapes.blocks).enumerate() {
         let pixels = block.side * block.side;
         layer(Convolution::<Pointwise, E>::PRODUCTS, pixels, plain.stride);
         layer(Convolution::<Doubled, E>::PRODUCTS, pixels, input.stride);
-        let step = <E::Same as super::scheme::Scheme<E>>::STEP;
-        layer(Convolution::<E::Same, E>::PRODUCTS, (2 * block.side / step).pow(2), inner.stride);
+        let (products, step) = match index {
+            0 => (Convolution::<E::SameFirst, E>::PRODUCTS, <E::SameFirst as Scheme<E>>::STEP),
+            _ => (Convolution::<E::Same, E>::PRODUCTS, <E::Same as Scheme<E>>::STEP),
+        };
+        layer(products, (2 * block.side / step).pow(2), inner.stride);
     }
     let packed = network.blocks.iter().flat_map(|block| [&block.conv1, &block.conv2, &block.skip]);
-    let widened = packed.chain([&network.first, &network.last]).map(|packed| packed.panel_len()).max();
+    let widened = packed.chain([&network.first, &network.last]).map(|packed| packed.block_len::<E>()).max();
     (inputs, sums, widened.unwrap_or(0))
 }

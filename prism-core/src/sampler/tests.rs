@@ -81,6 +81,18 @@ fn a_wide_generator_matches_the_reference() {
     }
 }
 
+/// The shape whose speed is measured, with norms that double every activation, and with it every rounding error.
+#[test]
+fn a_deep_generator_with_steep_norms_matches_the_reference() {
+    let mut parts = parts(Architecture { latent: 128, ..arch(32, 3, 64, 0) }, 1);
+    for norm in &mut parts.norms {
+        norm.scale.fill(2.0);
+        norm.shift.fill(0.1);
+    }
+    let (error, _) = largest_error(&Sampler::new(&parts.model()), &parts, 2);
+    assert!(error < 1e-5, "an error of {error}");
+}
+
 fn bits(images: &[f32]) -> Vec<u32> {
     images.iter().map(|x| x.to_bits()).collect()
 }

@@ -1,7 +1,7 @@
 //! A layer's weights, transformed by a scheme and laid out in the order in which the product reads them.
 //!
 //! Weights are counted in units of the layer's sigma, so that a transformed one is a small integer and takes one byte; they
-//! are widened panel by panel when they are used. A panel is two registers of output columns wide (one, where an odd one is
+//! are widened when they are used. A panel is two registers of output columns wide (one, where an odd one is
 //! left):
 //!
 //! ```text
@@ -82,21 +82,14 @@ impl Packed {
         &self.data[start..start + len]
     }
 
-    /// As many weights as a product has, after those of a panel in one product, or fewer at the end.
-    pub(super) fn after(&self, panel: usize, product: usize) -> &[i8] {
-        let len = self.panel(panel, product).len();
-        let start = self.offset(panel, product) + len;
-        &self.data[start..self.data.len().min(start + len)]
-    }
-
     /// Columns, padding included.
     pub(super) fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Numbers in the widest panel of one product.
-    pub(super) fn panel_len(&self) -> usize {
-        self.depth * self.pack * 2 * self.lanes
+    /// Weights in a block of the widest panel, of which each product widens one at a time.
+    pub(super) fn block_len<E: Number>(&self) -> usize {
+        self.depth.min(E::BLOCK) * self.pack * 2 * self.lanes
     }
 
     fn offset(&self, panel: usize, product: usize) -> usize {

@@ -66,18 +66,20 @@ fn run<C: Scheme<E>, E: Number>(isa: Isa, case: Case, side: usize, x: &[i16], fi
     let layer = Convolution::<C, E>::new(isa, &weights, view, case.images);
     let products = Convolution::<C, E>::PRODUCTS;
     let layout = Layout::new::<E>(products, layer.tiles.len(), shape.stride, lanes);
-    let mut inputs = vec![E::default(); 2 * layout.inputs_len(products)];
-    let (shared, team) = (Shared(inputs.as_mut_ptr()), Team::default());
+    let team = Team::default();
     let sink = Scaled { to, factor: 1.0 / C::DIVISOR };
     std::thread::scope(|scope| {
         for rank in 0..case.threads {
             let member = Member { team: &team, rank, size: case.threads };
-            let (shared, layer) = (&shared, &layer);
+            let layer = &layer;
             scope.spawn(move || {
-                let sums = vec![E::Sum::default(); layout.sums_len(products, lanes)];
-                let mut scratch = Scratch { widened: vec![E::default(); layer.weights.panel_len()], sums };
+                let mut scratch = Scratch {
+                    inputs: vec![E::default(); layout.inputs_len(products)],
+                    widened: vec![E::default(); layer.weights.block_len::<E>()],
+                    sums: vec![E::Sum::default(); layout.sums_len(products, lanes)],
+                };
                 // SAFETY: the memory has been measured out; the team is complete.
-                unsafe { layer.run(member, shared, &mut scratch, sink) };
+                unsafe { layer.run(member, &mut scratch, sink) };
             });
         }
     });
@@ -158,6 +160,23 @@ proptest! {
     fn one_tap_is_a_matrix_product(case in case()) {
         check::<Pointwise, f32>(case, false)?;
         check::<Pointwise, i16>(case, false)?;
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_team_takes_every_tile_with_every_panel_once(
+        tiles in 1usize..300, panels in 1usize..20, size in 1usize..40, transformed: bool,
+    ) {
+        let team = Team::default();
+        let mut taken = vec![0; tiles * panels];
+        for rank in 0..size {
+            let (its_tiles, its_panels) = part_of(Member { team: &team, rank, size }, tiles, panels, transformed);
+            for tile in its_tiles {
+                its_panels.clone().for_each(|panel| taken[tile * panels + panel] += 1);
+            }
+        }
+        prop_assert!(taken.iter().all(|times| *times == 1));
     }
 }
 
