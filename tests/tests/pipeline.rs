@@ -170,7 +170,7 @@ fn stripes(class: usize, k: usize) -> Vec<u8> {
     let arch = Architecture { image_size: 64, channels: 3, ngf: 2, latent: 2, classes: 0, label_scale: 3.0 };
     let pixel = |i: usize| {
         let (channel, column) = (i / (64 * 64), i % 64);
-        if channel == 2 * (1 - class) && column / (k + 1) % 2 == 0 { 255 } else { 20 }
+        if channel == 2 * (1 - class) && (column / (k + 1)).is_multiple_of(2) { 255 } else { 20 }
     };
     let image: Vec<u8> = (0..3 * 64 * 64).map(pixel).collect();
     Picture::single(&arch, &image).png().unwrap()

@@ -1,6 +1,6 @@
 use super::*;
-use prism_core::Purpose;
 use prism_core::mask::pack;
+use prism_core::{Purpose, StreamId};
 
 fn tiny() -> Generator {
     let arch = Architecture { image_size: 16, channels: 1, ngf: 4, latent: 6, classes: 2, label_scale: 3.0 };
