@@ -160,7 +160,7 @@ fn a_folder_of_colour_images_trains_at_64_pixels() {
             &["--model", &model, "--n", "3", "--npy", "images.npy", "--out", "grid.png"],
         );
         let text = succeed("prism-infer", folder.path(), &["info", "--model", &model]);
-        assert!(text.contains("64x64"), "{text}");
+        assert!(text.contains("64 x 64"), "{text}");
         assert!(fs::metadata(folder.path().join("images.npy")).unwrap().len() > 3 * 3 * 64 * 64 * 4);
     }
 }

@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn lengths_are_exact_whatever_the_numbers() {
-        for big in [1i64, (1 << 24) - 1, 1 << 24, i64::MAX] {
+        for big in [1i64, (1 << 24) - 1, 1 << 24, 1 << 60] {
             let numbers: Vec<i64> = (0..5000).map(|i| if i % 1000 == 7 { -big } else { i }).collect();
             let plain: i128 = numbers.iter().map(|&x| i128::from(x) * i128::from(x)).sum();
             assert_eq!(square_length(&numbers), plain, "{big}");

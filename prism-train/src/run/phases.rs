@@ -125,7 +125,7 @@ mod tests {
         // Two workers side by side.
         let round = Phases { total: 12.0, clients: 10.0, client, samples: 2.0, ..Phases::default() };
         assert!((round.overhead() - 0.25).abs() < 1e-12);
-        assert_eq!(round.to_string(), "local steps 75.0%, samples 16.7%, clients' files 6.2%, answers 4.2%");
+        assert_eq!(round.to_string(), "local steps 75.0%, samples 16.7%, clients' files 6.2%, answers 2.1%");
         let mut two = round;
         two.add(&round);
         assert!((two.overhead() - 0.25).abs() < 1e-12);
