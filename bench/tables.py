@@ -17,10 +17,11 @@ import sys
 # What the shelf is trained with, at a width and length that suit a table.
 GOOD = {
     "federation": "one-shot", "ngf": 16, "rounds": 12, "local-steps": 50, "lr-decay-rounds": 12, "batch-size": 80,
-    "classes-per-step": 10, "label-scale": 16, "training-mask": "threshold", "estimator": "unbiased", "sample-every": 0,
+    "classes-per-step": 10, "label-scale": 16, "training-mask": "threshold", "estimator": "unbiased", "score-scale": 1, "lr": 0.1,
+    "sample-every": 0,
 }
 ROUNDS = {**GOOD, "federation": "rounds", "rounds": 20, "lr-decay-rounds": 0, "local-steps": 10, "batch-size": 64,
-          "training-mask": "drawn"}
+          "training-mask": "drawn", "score-scale": 4, "lr": 0.4}
 PRIVATE = {**GOOD, "dp-trust": "secagg"}
 
 
@@ -54,10 +55,10 @@ def regimes(dataset):
     yield "rounds, shards:2", {**base, "partition": "shards:2"}
     yield "rounds, thresholded training", {**base, "training-mask": "threshold"}
     yield "rounds, plain estimator, label 3, 4 classes", {
-        **base, "estimator": "plain", "label-scale": 3, "classes-per-step": 4}
+        **base, "estimator": "plain", "label-scale": 3, "classes-per-step": 4, "score-scale": 1, "lr": 0.1}
     yield "one-shot, as many steps as one client", {**base, "federation": "one-shot"}
-    yield "one-shot, as many steps as all clients, decay", {
-        **base, "federation": "one-shot", "rounds": 200, "lr-decay-rounds": 200, "training-mask": "threshold"}
+    yield "one-shot, as many steps as all clients, thresholded", {
+        **GOOD, "dataset": dataset, "limit": 10000, "rounds": 40, "lr-decay-rounds": 40}
 
 
 def codec(dataset):

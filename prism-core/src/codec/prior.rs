@@ -6,6 +6,8 @@
 //!
 //! An integer threshold per weight, so that every machine draws the same candidates and parts the same ranges.
 
+use std::sync::OnceLock;
+
 use crate::score::sigmoid;
 
 /// The integer prior of `score`: `round(65536 * sigmoid(score))`, halves upwards, kept within 1..=65535.
@@ -56,12 +58,7 @@ impl Prior {
     /// # Panics
     /// If the lengths differ.
     pub fn cross_entropy(&self, scores: &[f32]) -> f64 {
-        assert_eq!(scores.len(), self.len(), "one score per weight of the prior");
-        let cost = |(i, &s): (usize, &f32)| {
-            let (q, p) = (f64::from(sigmoid(s)), self.probability(i));
-            -q * libm::log2(p) - (1.0 - q) * libm::log2(1.0 - p)
-        };
-        scores.iter().enumerate().map(cost).sum()
+        self.costs(scores)[0]
     }
 
     /// Sum over weights of `KL(Bernoulli(sigmoid(score)) || prior)` in bits: about what a codec with shared randomness needs
@@ -70,9 +67,37 @@ impl Prior {
     /// # Panics
     /// If the lengths differ.
     pub fn divergence(&self, scores: &[f32]) -> f64 {
-        let own: f64 = scores.iter().map(|&s| crate::mask::entropy(f64::from(sigmoid(s)))).sum();
-        self.cross_entropy(scores) - own
+        self.costs(scores)[1]
     }
+
+    /// [`Prior::cross_entropy`] and [`Prior::divergence`] in one pass.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn costs(&self, scores: &[f32]) -> [f64; 2] {
+        assert_eq!(scores.len(), self.len(), "one score per weight of the prior");
+        let logs = logs();
+        let (mut cross_entropy, mut entropy) = (0.0, 0.0);
+        for (&score, &t) in scores.iter().zip(&self.thresholds) {
+            // The probability of the less likely bit is e / (1 + e), e = exp(-|score|), and the entropy in nats is
+            // ln(1 + e) + |score| e / (1 + e): one exponential and one logarithm a weight.
+            let size = f64::from(score.abs());
+            let e = libm::exp(-size);
+            let unlikely = e / (1.0 + e);
+            let q = if score > 0.0 { 1.0 - unlikely } else { unlikely };
+            let [one, zero] = [logs[usize::from(t)], logs[65_536 - usize::from(t)]];
+            cross_entropy -= q * one + (1.0 - q) * zero;
+            // A score of infinity is certain, and has no entropy.
+            entropy += libm::log1p(e) + if e > 0.0 { size * unlikely } else { 0.0 };
+        }
+        [cross_entropy, cross_entropy - entropy / std::f64::consts::LN_2]
+    }
+}
+
+/// `log2(t / 65536)` for every t: there are no other priors.
+fn logs() -> &'static [f64] {
+    static LOGS: OnceLock<Vec<f64>> = OnceLock::new();
+    LOGS.get_or_init(|| (0..=65_536u32).map(|t| libm::log2(f64::from(t.max(1)) / 65_536.0)).collect())
 }
 
 #[cfg(test)]
@@ -94,5 +119,21 @@ mod tests {
         let expected = 0.9 * (0.9f64 / 0.5).log2() + 0.1 * (0.1f64 / 0.5).log2();
         assert!((prior.divergence(&[crate::score::logit(0.9), 0.0]) - expected).abs() < 1e-6);
         assert!((prior.cross_entropy(&[1.0, -1.0]) - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn costs_are_those_of_the_plain_formulas() {
+        let scores: Vec<f32> = (-400..400).map(|i| i as f32 / 20.0).collect();
+        let prior = Prior::new(scores.iter().rev().chain(&[]));
+        let q = |s: &f32| 1.0 / (1.0 + (-f64::from(*s)).exp());
+        let plain = |(i, s): (usize, &f32)| {
+            let (q, p) = (q(s), prior.probability(i));
+            -q * p.log2() - (1.0 - q) * (1.0 - p).log2()
+        };
+        let cross: f64 = scores.iter().enumerate().map(plain).sum();
+        let own: f64 = scores.iter().map(|s| crate::mask::entropy(q(s))).sum();
+        let [found, divergence] = prior.costs(&scores);
+        assert!((found - cross).abs() < 1e-6 && (divergence - (cross - own)).abs() < 1e-6, "{found} {divergence}");
+        assert!(Prior::new(&[0.0]).costs(&[f32::INFINITY]).iter().all(|x| (x - 1.0).abs() < 1e-9));
     }
 }

@@ -215,11 +215,12 @@ impl LocalTraining {
         let who = (turn.round, turn.client);
         let masks = learned[..self.session.mask_layers().len()].concat();
         let weights = masks.len().max(1) as f64;
+        let [cross_entropy, kl] = prior.costs(&masks);
         Ok(Answer {
             bytes: Update::encode(&self.session, who, learned, prior, &private, blinds, rayon::current_num_threads()),
             loss,
-            kl_bits_per_weight: prior.divergence(&masks) / weights,
-            cross_entropy_bits_per_weight: prior.cross_entropy(&masks) / weights,
+            kl_bits_per_weight: kl / weights,
+            cross_entropy_bits_per_weight: cross_entropy / weights,
             seconds: ClientSeconds::default(),
         })
     }
