@@ -16,8 +16,8 @@ use prism_core::sampler::FoldedNorm;
 use prism_core::{Architecture, Mask, frozen, score};
 
 use crate::error::{Error, Result};
-use crate::mask_rule::MaskRule;
 use crate::ops;
+use crate::step_mask::StepMask;
 
 pub use inputs::{latents, with_labels};
 
@@ -118,7 +118,7 @@ impl Generator {
     ///
     /// # Errors
     /// If `scores` do not fit the architecture, or the computation fails.
-    pub fn masked_weights(&self, scores: &[Var], rule: impl Into<MaskRule>) -> Result<Vec<Tensor>> {
+    pub fn masked_weights(&self, scores: &[Var], rule: impl Into<StepMask>) -> Result<Vec<Tensor>> {
         let rule = rule.into();
         self.check_count("score tensors", scores.len())?;
         let weights = scores.iter().zip(&self.frozen).enumerate();

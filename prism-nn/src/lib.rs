@@ -15,10 +15,10 @@ pub mod error;
 pub mod estimator;
 pub mod generator;
 pub mod inception;
-pub mod mask_rule;
 pub mod ops;
 pub mod step;
+pub mod step_mask;
 
 pub use error::{Error, Result};
 pub use estimator::Estimator;
-pub use mask_rule::MaskRule;
+pub use step_mask::StepMask;

@@ -8,7 +8,7 @@ use prism_core::score;
 use prism_core::stream::{Purpose, StreamId};
 use prism_nn::adam::{Adam, Moments};
 use prism_nn::ops::{self, MomentTargets, composed};
-use prism_nn::{Estimator, MaskRule};
+use prism_nn::{Estimator, StepMask};
 use proptest::prelude::*;
 use support::{check_gradient, check_threads, disagreement, distance, random, run, values, variable};
 
@@ -95,11 +95,11 @@ fn masked_weights_are_exactly_the_draws_of_the_stream() {
 #[test]
 fn a_threshold_keeps_what_ships() {
     let (scores, frozen) = (variable(&[130, 20, 3, 3], 0), random(&[130, 20, 3, 3], 1));
-    let weight = ops::masked_weight(&scores, &frozen, MaskRule::Threshold).unwrap();
+    let weight = ops::masked_weight(&scores, &frozen, StepMask::Threshold).unwrap();
     let expected = values(&scores).into_iter().zip(values(&frozen)).map(|(s, w)| if s > 0.0 { w } else { 0.0 });
     assert!(values(&weight).into_iter().eq(expected));
-    let fast = |t: &[Tensor]| ops::masked_weight(&t[0], &frozen, MaskRule::Threshold);
-    let plain = |t: &[Tensor]| composed::masked_weight(&t[0], &frozen, MaskRule::Threshold);
+    let fast = |t: &[Tensor]| ops::masked_weight(&t[0], &frozen, StepMask::Threshold);
+    let plain = |t: &[Tensor]| composed::masked_weight(&t[0], &frozen, StepMask::Threshold);
     assert!(disagreement(fast, plain, &[&scores]) < 1e-5);
 }
 

@@ -10,7 +10,7 @@ use prism_nn::encoder::Encoder;
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::{MomentTargets, composed};
 use prism_nn::step::{LossAndGradients, TrainingStep};
-use prism_nn::{Estimator, MaskRule};
+use prism_nn::{Estimator, StepMask};
 use support::{check_threads, distance, random, values};
 
 const MASKS: StreamId = StreamId::new(5, Purpose::TrainMask);
@@ -62,7 +62,7 @@ fn error(arch: &Architecture, groups: usize, grid: Option<usize>, images: usize)
     let scores = step.generator().initial_scores().unwrap();
     let (z, mut targets) = (inputs(&step, groups, images), targets_on(&step, groups, grid));
     // Both ways to choose a mask come into play, and both to compare moments.
-    let rule = if images.is_multiple_of(2) { MaskRule::Threshold } else { MaskRule::Drawn(MASKS) };
+    let rule = if images.is_multiple_of(2) { StepMask::Threshold } else { StepMask::Drawn(MASKS) };
     let estimator = if images.is_multiple_of(3) { Estimator::Unbiased } else { Estimator::Plain };
     targets.iter_mut().for_each(|t| t.estimator = estimator);
     let found = step.run(&scores, &z, rule, &targets).unwrap();

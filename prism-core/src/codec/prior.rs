@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn costs_are_those_of_the_plain_formulas() {
         let scores: Vec<f32> = (-400..400).map(|i| i as f32 / 20.0).collect();
-        let prior = Prior::new(scores.iter().rev().chain(&[]));
+        let prior = Prior::new(scores.iter().rev());
         let q = |s: &f32| 1.0 / (1.0 + (-f64::from(*s)).exp());
         let plain = |(i, s): (usize, &f32)| {
             let (q, p) = (q(s), prior.probability(i));

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::math::{self, BLOCK};
 use super::simd::{Isa, Kernel, Shape};
-use crate::mask_rule::MaskRule;
+use crate::step_mask::StepMask;
 
 /// Weights of one task.
 const CHUNK: usize = 1 << 13;
@@ -24,10 +24,10 @@ const QUICK_RANGE: f32 = 60.0;
 ///
 /// # Panics
 /// If the slices differ in length.
-pub fn masked(isa: Isa, scores: &[f32], frozen: &[f32], rule: MaskRule, out: &mut [f32]) {
+pub fn masked(isa: Isa, scores: &[f32], frozen: &[f32], rule: StepMask, out: &mut [f32]) {
     match rule {
-        MaskRule::Drawn(stream) => drawn(isa, scores, frozen, stream, out),
-        MaskRule::Threshold => thresholded(scores, frozen, out),
+        StepMask::Drawn(stream) => drawn(isa, scores, frozen, stream, out),
+        StepMask::Threshold => thresholded(scores, frozen, out),
     }
 }
 

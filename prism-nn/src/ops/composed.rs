@@ -5,7 +5,7 @@ use prism_core::score;
 use prism_core::stream::StreamId;
 
 use crate::estimator::Estimator;
-use crate::mask_rule::MaskRule;
+use crate::step_mask::StepMask;
 
 /// Added to a variance before its root, as in PyTorch's batch norm.
 pub const NORM_EPSILON: f64 = 1e-5;
@@ -52,10 +52,10 @@ pub fn max_pool2x2(x: &Tensor) -> Result<Tensor> {
 ///
 /// `scores` and `frozen` have the same shape. Draw i takes bytes 4i..4i+4 of the stream ([`score::draw`]).
 /// Source: the estimator is Bengio et al. 2013.
-pub fn masked_weight(scores: &Tensor, frozen: &Tensor, rule: impl Into<MaskRule>) -> Result<Tensor> {
+pub fn masked_weight(scores: &Tensor, frozen: &Tensor, rule: impl Into<StepMask>) -> Result<Tensor> {
     let mask = match rule.into() {
-        MaskRule::Drawn(stream) => drawn_mask(scores, stream)?,
-        MaskRule::Threshold => scores.gt(&scores.zeros_like()?)?.to_dtype(DType::F32)?,
+        StepMask::Drawn(stream) => drawn_mask(scores, stream)?,
+        StepMask::Threshold => scores.gt(&scores.zeros_like()?)?.to_dtype(DType::F32)?,
     };
     let theta = candle_nn::ops::sigmoid(scores)?;
     let straight_through = (&theta + (mask - theta.detach())?)?;

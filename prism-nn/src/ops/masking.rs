@@ -8,7 +8,7 @@ use super::composed;
 use super::storage::{floats, has_kernels, on_cpu};
 use crate::cpu::masking::{masked, masked_gradient};
 use crate::cpu::simd::Isa;
-use crate::mask_rule::MaskRule;
+use crate::step_mask::StepMask;
 
 /// `frozen * M` with M chosen by `rule`; the gradient passes straight through M to the probability `sigmoid(scores)`.
 ///
@@ -18,10 +18,10 @@ use crate::mask_rule::MaskRule;
 ///
 /// # Errors
 /// If the shapes differ.
-pub fn masked_weight(scores: &Tensor, frozen: &Tensor, rule: impl Into<MaskRule>) -> Result<Tensor> {
+pub fn masked_weight(scores: &Tensor, frozen: &Tensor, rule: impl Into<StepMask>) -> Result<Tensor> {
     let rule = rule.into();
     // A GPU needs no kernel of ours for a threshold: candle's own operations neither draw nor wait.
-    let composes = matches!(rule, MaskRule::Threshold) && !on_cpu(scores);
+    let composes = matches!(rule, StepMask::Threshold) && !on_cpu(scores);
     if composes || !(has_kernels(scores) && has_kernels(frozen)) {
         return composed::masked_weight(scores, frozen, rule);
     }
@@ -29,7 +29,7 @@ pub fn masked_weight(scores: &Tensor, frozen: &Tensor, rule: impl Into<MaskRule>
 }
 
 struct Masked {
-    rule: MaskRule,
+    rule: StepMask,
 }
 
 impl CustomOp2 for Masked {
@@ -48,7 +48,7 @@ impl CustomOp2 for Masked {
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, s: &CudaStorage, s_at: &Layout, w: &CudaStorage, w_at: &Layout) -> Result<(CudaStorage, Shape)> {
         same_shape(s_at, w_at)?;
-        let MaskRule::Drawn(stream) = self.rule else {
+        let StepMask::Drawn(stream) = self.rule else {
             candle_core::bail!("a threshold on a GPU is made of candle's own operations");
         };
         Ok((crate::cuda::masked(stream, (s, s_at), (w, w_at))?, s_at.shape().clone()))

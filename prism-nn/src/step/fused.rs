@@ -14,9 +14,9 @@ use crate::encoder::Encoder;
 use crate::encoder::layout::INPUTS;
 use crate::error::Result;
 use crate::generator::Generator;
-use crate::mask_rule::MaskRule;
 use crate::ops::MomentTargets;
 use crate::ops::storage::{floats_of, with_floats};
+use crate::step_mask::StepMask;
 
 /// The encoder's packed weights, and the memory of steps that have ended: never more than steps ran at the same time.
 pub struct Fused {
@@ -64,7 +64,7 @@ impl Fused {
         generator: &Generator,
         scores: &[Var],
         z: &Tensor,
-        masks: MaskRule,
+        masks: StepMask,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
         let mut pass = self.take(generator.arch(), z.dim(0)?);
@@ -114,7 +114,7 @@ impl Pass {
         generator: &Generator,
         scores: &[Var],
         z: &[f32],
-        masks: MaskRule,
+        masks: StepMask,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
         let isa = Isa::detect();

@@ -22,8 +22,8 @@ use candle_core::{DType, Tensor, Var};
 use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::generator::Generator;
-use crate::mask_rule::MaskRule;
 use crate::ops::{self, MomentTargets};
+use crate::step_mask::StepMask;
 use fused::Fused;
 
 pub use work::Work;
@@ -93,7 +93,7 @@ impl TrainingStep {
         &self,
         scores: &[Var],
         z: &Tensor,
-        masks: impl Into<MaskRule>,
+        masks: impl Into<StepMask>,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
         self.check(scores, z, targets)?;
@@ -111,7 +111,7 @@ impl TrainingStep {
         &self,
         scores: &[Var],
         z: &Tensor,
-        masks: impl Into<MaskRule>,
+        masks: impl Into<StepMask>,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
         self.check(scores, z, targets)?;

@@ -15,7 +15,7 @@ use prism_core::wire::{Session, Update};
 use prism_nn::adam::Adam;
 use prism_nn::generator::latents;
 use prism_nn::step::{LossAndGradients, TrainingStep};
-use prism_nn::{Estimator, MaskRule, Result};
+use prism_nn::{Estimator, Result, StepMask};
 
 use super::global::Global;
 use super::optimiser::OptimiserState;
@@ -256,8 +256,8 @@ impl LocalTraining {
         let z = latents(generator.arch(), stream(Purpose::TrainLatent), &labels, generator.device())?;
 
         let masks = match self.training_mask {
-            TrainingMask::Drawn => MaskRule::Drawn(stream(Purpose::TrainMask)),
-            TrainingMask::Threshold => MaskRule::Threshold,
+            TrainingMask::Drawn => StepMask::Drawn(stream(Purpose::TrainMask)),
+            TrainingMask::Threshold => StepMask::Threshold,
         };
         let targets = moments.targets(&groups, self.estimator)?;
         let LossAndGradients { loss, mut gradients } = self.step.run(scores, &z, masks, &targets)?;

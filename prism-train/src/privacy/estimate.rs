@@ -175,7 +175,7 @@ mod tests {
                 let deviation = sigma as f64 * map.unit() / images;
                 let [n1, n2] = [layer.first_scale, layer.second_scale].map(|scale| (deviation / scale).powi(2));
                 let numbers = layer.features as f64 * SEEDS as f64;
-                let (mean, variance) = (average(|l| &l.mean), average(|l| &l.scale));
+                let (mean, variance) = (average(|l| &l.mean), average(|l| &l.variance));
                 let tolerance = 1e-3 + 4.0 * ((n2 + n1 + 2.0 * n1 * n1) / numbers).sqrt();
                 assert!((variance - 0.25).abs() < tolerance, "sigma {sigma}, layer {index}: variance {variance}");
                 assert!(sigma == 1 || n1 > 2.0 * tolerance, "layer {index}: {n1} could hide within {tolerance}");

@@ -4,7 +4,7 @@ use prism_core::stream::StreamId;
 
 /// Where a step's mask comes from. The gradient passes straight through it either way.
 #[derive(Clone, Copy, Debug)]
-pub enum MaskRule {
+pub enum StepMask {
     /// Each weight is kept with probability `sigmoid(score)`; layer i draws from `layer(i)` of this stream.
     /// Source: PRISM, section 3.
     Drawn(StreamId),
@@ -13,18 +13,18 @@ pub enum MaskRule {
     Threshold,
 }
 
-impl MaskRule {
+impl StepMask {
     /// The rule of layer `layer`.
     pub fn layer(self, layer: u64) -> Self {
         match self {
-            MaskRule::Drawn(stream) => MaskRule::Drawn(stream.layer(layer)),
-            MaskRule::Threshold => MaskRule::Threshold,
+            StepMask::Drawn(stream) => StepMask::Drawn(stream.layer(layer)),
+            StepMask::Threshold => StepMask::Threshold,
         }
     }
 }
 
-impl From<StreamId> for MaskRule {
+impl From<StreamId> for StepMask {
     fn from(stream: StreamId) -> Self {
-        MaskRule::Drawn(stream)
+        StepMask::Drawn(stream)
     }
 }
