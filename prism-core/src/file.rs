@@ -8,19 +8,26 @@ use crate::error::{Error, Result};
 
 /// Replaces `path` by what `write` produces: a temporary file beside it is written, synced and renamed.
 ///
-/// Whatever stood at `path` stays untouched until the new content is safely on disk.
+/// Whatever stood at `path` stays untouched until the new content is safely on disk. A link stays, and the file that it
+/// points to is replaced. A pipe or a device, such as `/dev/null` or `/dev/stdout`, is written to as it stands: renaming a
+/// file over it would do away with it.
 ///
 /// # Errors
 /// [`Error::Io`] if the folder cannot be written or the disk is full; the temporary file is removed.
 pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let temporary = temporary_name(path);
-    let result = write_synced(&temporary, write).and_then(|()| fs::rename(&temporary, path));
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return write_through(path, write).map_err(|source| Error::io("write", path, source));
+    }
+    // What is not there yet, or cannot be looked at, is left to the write to find out.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let temporary = temporary_name(&target);
+    let result = write_synced(&temporary, write).and_then(|()| fs::rename(&temporary, &target));
     if let Err(source) = result {
         // The original error is the one to report; a leftover temporary file does no harm.
         let _ = fs::remove_file(&temporary);
         return Err(Error::io("write", path, source));
     }
-    sync_folder(path);
+    sync_folder(&target);
     Ok(())
 }
 
@@ -54,6 +61,13 @@ fn write_synced(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
+/// Writes to something that is no file, and so can be neither replaced nor synced.
+fn write_through(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = BufWriter::new(File::options().write(true).open(path)?);
+    write(&mut out)?;
+    out.flush()
+}
+
 /// Makes the rename itself durable. Some file systems cannot sync a folder; the rename is atomic there all the same.
 fn sync_folder(path: &Path) {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -77,6 +91,31 @@ mod tests {
         });
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_and_its_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write_atomic(&link, |out| out.write_all(b"new")).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+    }
+
+    /// A socket stands for every special file here: none can be opened as a file, and before, all were replaced by one. A
+    /// device itself is not put at risk by a test.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(write_atomic(&path, |out| out.write_all(b"new")).is_err());
+        assert!(!fs::metadata(&path).unwrap().is_file());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
