@@ -9,6 +9,7 @@
 //! they are passed in as tensors, so that one forward pass serves training (masks drawn from scores) and a finished mask.
 
 mod inputs;
+mod styles;
 
 use candle_core::{Device, Tensor, Var};
 use prism_core::arch::Layer;
@@ -19,7 +20,8 @@ use crate::error::{Error, Result};
 use crate::ops;
 use crate::step_mask::StepMask;
 
-pub use inputs::{latents, with_labels};
+pub use inputs::{latents, styled_latents, with_labels};
+pub use styles::Styles;
 
 /// Weights of layer `first`, then of each block (`conv1`, `conv2`, `skip`), then of `last`.
 const WEIGHTS_PER_BLOCK: usize = 3;

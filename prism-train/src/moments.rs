@@ -1,6 +1,6 @@
 //! A client's feature moments: all that training ever learns of its images.
 //!
-//! For each group (a class, or all images where the model is unconditional), each encoder layer and each feature d:
+//! For each group (a class or a style of it, see [`crate::groups`]), each encoder layer and each feature d:
 //! the mean and the unbiased variance over the client's images. They are computed once, in `f64`, image by image in a
 //! fixed order, so they do not depend on thread count or batch size.
 //!
@@ -9,11 +9,13 @@
 use candle_core::{Device, Tensor};
 use prism_core::Stream;
 use prism_nn::encoder::Encoder;
+use prism_nn::generator::Styles;
 use prism_nn::ops::MomentTargets;
 use prism_nn::{Error, Estimator, Result};
 use rayon::prelude::*;
 
 use crate::data::Dataset;
+use crate::groups::Groups;
 
 /// Images that pass through the encoder at once.
 const ENCODER_BATCH: usize = 64;
@@ -36,16 +38,16 @@ pub struct LayerMoments {
 /// A client's feature moments, per group and encoder layer.
 #[derive(Clone, Debug)]
 pub struct ClientMoments {
-    classes: Vec<u32>,
+    groups: Vec<u32>,
     layers: Vec<LayerMoments>,
     /// Cells a side of the grid over which features are pooled; none for every pixel by itself.
     grid: Option<usize>,
 }
 
 impl ClientMoments {
-    /// Measures the images `indices` of `data`, per class if `conditional` and in one group otherwise.
+    /// Measures the images `indices` of `data`, per group.
     ///
-    /// Classes with a single image are left out, since they have no variance.
+    /// Groups with a single image are left out, since they have no variance.
     ///
     /// # Errors
     /// If no group has two images, or the computation fails.
@@ -53,31 +55,30 @@ impl ClientMoments {
         encoder: &Encoder,
         data: &Dataset,
         indices: &[usize],
-        conditional: bool,
+        groups: &Groups,
         device: &Device,
     ) -> Result<Self> {
-        let groups = group(data, indices, conditional);
-        let mut classes = Vec::new();
+        let mut measured = Vec::new();
         let mut sums: Vec<Vec<Sums>> = Vec::new();
-        for (class, members) in groups.into_iter().filter(|(_, members)| members.len() >= MIN_IMAGES) {
-            classes.push(class);
+        for (group, members) in groups.divide(indices).into_iter().filter(|(_, members)| members.len() >= MIN_IMAGES) {
+            measured.push(group);
             sums.push(measure_group(encoder, data, &members, device)?);
         }
-        if classes.is_empty() {
+        if measured.is_empty() {
             return Err(Error::usage(format!(
-                "a client holds {} images and no two of one class, so its moments have no variance; \
-                 choose fewer clients or another --partition",
+                "a client holds {} images and no two of one class and style, so its moments have no \
+                 variance; choose fewer clients, another --partition or fewer --styles",
                 indices.len()
             )));
         }
         let layers = (0..sums[0].len()).map(|layer| stack(&sums, layer, device)).collect::<Result<_>>()?;
-        Ok(ClientMoments { classes, layers, grid: None })
+        Ok(ClientMoments { groups: measured, layers, grid: None })
     }
 
-    /// Moments that were measured before: the class of each group, each layer's `[groups, features]`, and the grid over
+    /// Moments that were measured before: the number of each group, each layer's `[groups, features]`, and the grid over
     /// whose cells the features are pooled, if any.
-    pub fn from_parts(classes: Vec<u32>, layers: Vec<LayerMoments>, grid: Option<usize>) -> Self {
-        ClientMoments { classes, layers, grid }
+    pub fn from_parts(groups: Vec<u32>, layers: Vec<LayerMoments>, grid: Option<usize>) -> Self {
+        ClientMoments { groups, layers, grid }
     }
 
     /// Cells a side of the grid over which features are pooled; none for every pixel by itself.
@@ -85,9 +86,9 @@ impl ClientMoments {
         self.grid
     }
 
-    /// The class of each group; a single 0 where the model is unconditional.
-    pub fn classes(&self) -> &[u32] {
-        &self.classes
+    /// The number of each group: a class times the styles of a class, plus the style. A single 0 where there are neither.
+    pub fn groups(&self) -> &[u32] {
+        &self.groups
     }
 
     /// Each encoder layer's moments.
@@ -97,17 +98,19 @@ impl ClientMoments {
 
     /// At most `count` different groups, drawn without replacement and sorted.
     pub fn choose_groups(&self, count: usize, stream: &mut Stream) -> Vec<u32> {
-        let mut groups: Vec<u32> = (0..self.classes.len() as u32).collect();
+        let mut groups: Vec<u32> = (0..self.groups.len() as u32).collect();
         stream.shuffle(&mut groups);
         groups.truncate(count);
         groups.sort_unstable();
         groups
     }
 
-    /// The class labels of a batch that the chosen groups share evenly, group after group; at least two images each.
-    pub fn labels(&self, groups: &[u32], batch_size: usize) -> Vec<usize> {
+    /// The class and style of each image of a batch that the chosen groups share evenly, group after group; at least two
+    /// images each.
+    pub fn labels(&self, groups: &[u32], batch_size: usize, styles: Styles) -> (Vec<usize>, Vec<usize>) {
         let each = (batch_size / groups.len()).max(MIN_IMAGES);
-        groups.iter().flat_map(|&g| std::iter::repeat_n(self.classes[g as usize] as usize, each)).collect()
+        let images = groups.iter().flat_map(|&g| std::iter::repeat_n(self.groups[g as usize] as usize, each));
+        images.map(|group| (group / styles.count(), group % styles.count())).unzip()
     }
 
     /// What each encoder layer's features are to match for a batch of the chosen groups, by this `estimator`.
@@ -160,15 +163,6 @@ impl Sums {
         let unbiased = |&(sum, squares): &(f64, f64)| (squares - sum * sum / self.count) / (self.count - 1.0);
         self.features.iter().map(move |pair| unbiased(pair).max(0.0) as f32)
     }
-}
-
-/// The images of each group in the order of `indices`, groups in the order of their class.
-fn group(data: &Dataset, indices: &[usize], conditional: bool) -> Vec<(u32, Vec<usize>)> {
-    let labels = data.labels().filter(|_| conditional);
-    let Some(labels) = labels else { return vec![(0, indices.to_vec())] };
-    let mut groups = std::collections::BTreeMap::<u32, Vec<usize>>::new();
-    indices.iter().for_each(|&i| groups.entry(labels[i].into()).or_default().push(i));
-    groups.into_iter().collect()
 }
 
 fn measure_group(encoder: &Encoder, data: &Dataset, members: &[usize], device: &Device) -> Result<Vec<Sums>> {

@@ -8,6 +8,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
 use prism_core::Architecture;
 use prism_core::artifact::MaskRule;
+use prism_nn::generator::Styles;
 use prism_nn::{Error, Estimator, Result};
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +106,11 @@ pub struct Settings {
     /// Classes drawn in a local step of a conditional model, sharing the batch
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Training")]
     pub classes_per_step: usize,
+    /// Styles of a class (1, 2, 4, 8 or 16), each matched by itself: images then vary more, and a step needs at least twice as many
+    /// images as there are classes and styles
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Training")]
+    #[serde(default = "one_style")]
+    pub styles: usize,
     /// Adam's learning rate on the scores
     #[arg(long, value_name = "RATE", default_value_t = 0.4, help_heading = "Training")]
     pub lr: f64,
@@ -166,6 +172,11 @@ fn eval_images() -> usize {
 /// The score scale of runs that were begun before it could be chosen.
 fn one() -> f32 {
     1.0
+}
+
+/// The styles of runs that were begun before there were any.
+fn one_style() -> usize {
+    1
 }
 
 fn last() -> String {
@@ -265,6 +276,13 @@ impl Settings {
         }
         if !(self.score_scale > 0.0 && self.score_scale <= 8.0) {
             return refuse("score-scale", self.score_scale.to_string(), "a number above 0 and at most 8, such as 4");
+        }
+        if Styles::new(self.styles)?.count() > 1 && self.privacy.budget()?.is_some() {
+            return Err(Error::usage(format!(
+                "--styles is {}, and styles follow from the images without noise, which --dp-epsilon does not allow; leave out \
+                 one of the two",
+                self.styles
+            )));
         }
         self.wire.validate(self.clients, self.federation)?;
         self.privacy.budget()?;
@@ -411,6 +429,7 @@ mod tests {
             ["--channels", "2"],
             ["--kl-weight", "-1"],
             ["--score-scale", "0"],
+            ["--styles", "5"],
             ["--seed", "18446744073709551615"],
         ] {
             let refused = Settings::resolve(&parse(&[&flags.join("=")]), None).and_then(|settings| settings.validate());

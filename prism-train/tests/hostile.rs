@@ -11,13 +11,14 @@ use prism_core::wire::{HEADER_BYTES, Header, Session, Update};
 use prism_nn::Estimator;
 use prism_nn::adam::Adam;
 use prism_nn::encoder::Encoder;
-use prism_nn::generator::Generator;
+use prism_nn::generator::{Generator, Styles};
 use prism_nn::step::TrainingStep;
 use prism_train::data::{self, LoadOptions, Source, Split};
 use prism_train::federation::{
     Choice, Global, History, LocalTraining, MomentPrivacy, Round, Schedule, Server, Simulation, TrainingMask, Transit,
     Turn, Workers,
 };
+use prism_train::groups::Groups;
 use prism_train::run::client_files;
 
 const SEED: u64 = 4;
@@ -56,6 +57,7 @@ fn federation(folder: &Path, session: Session, transit: Option<Transit>) -> Simu
             local_steps: 1,
             batch_size: 4,
             classes_per_step: 1,
+            styles: Styles::default(),
             session,
             kl_weight: 0.0,
             choice: Choice::Seed,
@@ -65,6 +67,7 @@ fn federation(folder: &Path, session: Session, transit: Option<Transit>) -> Simu
         folders: (0..CLIENTS).map(|client| folder.join(client.to_string())).collect(),
         client_rounds: vec![0; CLIENTS],
         conditional: false,
+        groups: Groups::new(&data, false, Styles::default()),
         privacy: MomentPrivacy::None,
         fraction: 1.0,
         dropout: 0.0,

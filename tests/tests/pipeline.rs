@@ -96,6 +96,7 @@ fn every_option_of_the_method_trains() {
         ("classes", ["--partition", "classes:5"]),
         ("colour", ["--channels", "3"]),
         ("sampled", ["--mask", "sampled"]),
+        ("styles", ["--styles", "2"]),
     ] {
         assert!(base != train(folder.path(), name, &more), "{name} changes nothing");
     }

@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 use prism_core::{Architecture, StreamId};
 
+use super::styles::Styles;
 use crate::error::{Error, Result};
 
 /// A batch of generator inputs: standard normals of `stream`, then the one-hot label times the label scale.
@@ -15,8 +16,31 @@ use crate::error::{Error, Result};
 /// # Errors
 /// If a label is no class of `arch`, or the device has no room.
 pub fn latents(arch: &Architecture, stream: StreamId, labels: &[usize], device: &Device) -> Result<Tensor> {
+    styled_latents(arch, stream, labels, (Styles::default(), &[]), device)
+}
+
+/// As [`latents`], each latent mirrored into the style that `chosen` names for its image, as far as it goes.
+///
+/// # Errors
+/// As for [`latents`], or if the latents are too short for the styles.
+pub fn styled_latents(
+    arch: &Architecture,
+    stream: StreamId,
+    labels: &[usize],
+    (styles, chosen): (Styles, &[usize]),
+    device: &Device,
+) -> Result<Tensor> {
+    if arch.latent < styles.bits() {
+        return Err(Error::usage(format!(
+            "a latent of {} numbers cannot tell {} styles apart; it takes at least {}",
+            arch.latent,
+            styles.count(),
+            styles.bits()
+        )));
+    }
     let mut normals = vec![0f32; labels.len() * arch.latent];
     stream.open().fill_normal(&mut normals);
+    normals.chunks_exact_mut(arch.latent).zip(chosen).for_each(|(latent, &style)| styles.steer(latent, style));
     with_labels(arch, &normals, labels, device)
 }
 

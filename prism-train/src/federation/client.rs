@@ -13,7 +13,7 @@ use prism_core::codec::{Blind, Blinds, Prior, PrivateSource, Uplink};
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::{Session, Update};
 use prism_nn::adam::Adam;
-use prism_nn::generator::latents;
+use prism_nn::generator::{Styles, styled_latents};
 use prism_nn::step::{LossAndGradients, TrainingStep};
 use prism_nn::{Estimator, Result, StepMask};
 
@@ -46,6 +46,8 @@ pub struct LocalTraining {
     pub batch_size: usize,
     /// Classes per step, where the model is conditional.
     pub classes_per_step: usize,
+    /// Styles of a class, each matched by itself.
+    pub styles: Styles,
     /// What clients and server agreed on: the architecture, the seed, and which layers cross as scores.
     pub session: Session,
     /// Price of a nat of divergence from the broadcast scores, in units of the loss; 0 for none.
@@ -250,10 +252,12 @@ impl LocalTraining {
         known: &[Tensor],
     ) -> Result<Tensor> {
         let stream = |purpose| turn.stream(self.seed, purpose).index(step);
-        let groups = moments.choose_groups(self.classes_per_step, &mut stream(Purpose::TrainClass).open());
-        let labels = moments.labels(&groups, self.batch_size);
+        let groups = self.classes_per_step * self.styles.count();
+        let groups = moments.choose_groups(groups, &mut stream(Purpose::TrainClass).open());
+        let (labels, styles) = moments.labels(&groups, self.batch_size, self.styles);
         let generator = self.step.generator();
-        let z = latents(generator.arch(), stream(Purpose::TrainLatent), &labels, generator.device())?;
+        let (arch, device) = (generator.arch(), generator.device());
+        let z = styled_latents(arch, stream(Purpose::TrainLatent), &labels, (self.styles, &styles), device)?;
 
         let masks = match self.training_mask {
             TrainingMask::Drawn => StepMask::Drawn(stream(Purpose::TrainMask)),

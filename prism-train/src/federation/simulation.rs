@@ -11,6 +11,7 @@ use prism_nn::{Error, Result};
 use super::server::Outgoing;
 use super::{Answer, LocalTraining, Opening, OptimiserState, Server, Turn, Workers};
 use crate::data::Dataset;
+use crate::groups::Groups;
 use crate::moments::ClientMoments;
 use crate::run::client_files::{self, MomentsKey};
 use crate::run::phases::{Lap, Phases};
@@ -31,6 +32,8 @@ pub struct Simulation {
     pub client_rounds: Vec<u32>,
     /// Whether moments are matched per class.
     pub conditional: bool,
+    /// Which images' moments are matched together.
+    pub groups: Groups,
     /// How the moments are protected.
     pub privacy: MomentPrivacy,
     /// Share of the clients asked in a round.
@@ -213,6 +216,7 @@ impl Simulation {
             members: crate::hash::of_numbers(members),
             encoder: self.training.step.encoder().digest().to_string(),
             conditional: self.conditional,
+            styles: self.groups.styles().count(),
             privacy,
         };
         if let Some(moments) = client_files::load_moments(&self.folders[client], &key, device)? {
@@ -225,8 +229,7 @@ impl Simulation {
                  privacy ledger counts"
             )));
         }
-        let moments =
-            ClientMoments::measure(self.training.step.encoder(), &self.data, members, self.conditional, device)?;
+        let moments = ClientMoments::measure(self.training.step.encoder(), &self.data, members, &self.groups, device)?;
         client_files::save_moments(&self.folders[client], &key, &moments)?;
         Ok(moments)
     }

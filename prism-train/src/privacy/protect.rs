@@ -26,6 +26,7 @@ use super::release::{NoisePlan, Sums, add_noise, exact_sums};
 use super::settings::{Adjacency, PrivacySettings, Trust};
 use crate::data::Dataset;
 use crate::federation::Regime;
+use crate::groups::Groups;
 use crate::moments::ClientMoments;
 use crate::run::client_files::{self, MomentsKey};
 
@@ -49,6 +50,8 @@ pub struct Holders<'a> {
     pub members: &'a [Vec<usize>],
     /// Whether moments are per class.
     pub conditional: bool,
+    /// Which images' moments are matched together; protected ones are only told apart by class.
+    pub groups: &'a Groups,
     /// Where to compute.
     pub device: &'a Device,
 }
@@ -254,6 +257,7 @@ impl Protection {
             members: crate::hash::of_numbers(members),
             encoder: holders.encoder.digest().to_string(),
             conditional: holders.conditional,
+            styles: 1,
             privacy: self.fingerprint.clone(),
         }
     }

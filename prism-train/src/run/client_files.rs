@@ -42,8 +42,16 @@ pub struct MomentsKey {
     pub encoder: String,
     /// Whether moments are per class.
     pub conditional: bool,
+    /// Styles of a class.
+    #[serde(default = "one")]
+    pub styles: usize,
     /// How they are protected: [`RAW`], or everything that the noise depends on.
     pub privacy: String,
+}
+
+/// The styles of moments that were measured before there were any.
+fn one() -> usize {
+    1
 }
 
 /// The protection of moments that have none.
@@ -52,6 +60,7 @@ pub const RAW: &str = "none";
 #[derive(Serialize, Deserialize)]
 struct MomentsDescription {
     key: MomentsKey,
+    /// The number of each group; its name is from before there were styles.
     classes: Vec<u32>,
     grid: Option<usize>,
 }
@@ -206,7 +215,7 @@ pub fn save_moments(folder: &Path, key: &MomentsKey, moments: &ClientMoments) ->
             tensors.push(named(format!("variance-weight.{layer}"), variance)?);
         }
     }
-    let (classes, grid) = (moments.classes().to_vec(), moments.grid());
+    let (classes, grid) = (moments.groups().to_vec(), moments.grid());
     let description = MomentsDescription { key: key.clone(), classes, grid };
     Ok(tensor_file::write(&moments_path(folder), MOMENTS, &description, &tensors)?)
 }

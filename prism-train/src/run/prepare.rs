@@ -8,7 +8,7 @@ use prism_export::Checkpoint;
 use prism_export::checkpoint::Description;
 use prism_nn::adam::Adam;
 use prism_nn::encoder::Encoder;
-use prism_nn::generator::Generator;
+use prism_nn::generator::{Generator, Styles};
 use prism_nn::step::TrainingStep;
 use prism_nn::{Error, Result, device};
 
@@ -20,6 +20,7 @@ use crate::data::{self, Dataset, LoadOptions, Source, Split};
 use crate::federation::{
     Federation, History, LocalTraining, MomentPrivacy, OneShot, Regime, Schedule, Server, Simulation, Workers,
 };
+use crate::groups::Groups;
 use crate::moments::ClientMoments;
 use crate::partition::Table;
 use crate::privacy::Holders;
@@ -53,7 +54,9 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
     progress.say(table.to_string());
 
     let conditional = arch.classes > 0;
-    let holders = Holders { encoder: &encoder, data: &data, members: &members, conditional, device: &device };
+    let groups = Groups::new(&data, conditional, Styles::new(settings.styles)?);
+    let holders =
+        Holders { encoder: &encoder, data: &data, members: &members, conditional, groups: &groups, device: &device };
     let privacy = PrivacyPlan::new(settings, &holders)?;
     let statement = privacy.statement();
     progress.say(format!("privacy: {statement}"));
@@ -77,7 +80,7 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
     };
     let federation = match settings.federation {
         Regime::Rounds => {
-            let simulation = simulation(settings, &checkpoint, training, data, members, &folder, &device)?;
+            let simulation = simulation(settings, &checkpoint, training, (data, groups), members, &folder, &device)?;
             Federation::Rounds(Box::new(Simulation { privacy: protected.moments, ..simulation }))
         }
         Regime::OneShot => {
@@ -225,6 +228,7 @@ fn local_training(
         local_steps: settings.local_steps,
         batch_size: settings.batch_size,
         classes_per_step: settings.classes_per_step,
+        styles: Styles::new(settings.styles)?,
         session,
         kl_weight: wire.kl_weight,
         choice: wire.choice,
@@ -236,7 +240,7 @@ fn simulation(
     settings: &Settings,
     checkpoint: &Checkpoint,
     training: LocalTraining,
-    data: Dataset,
+    (data, groups): (Dataset, Groups),
     members: Vec<Vec<usize>>,
     folder: &RunFolder,
     device: &Device,
@@ -258,6 +262,7 @@ fn simulation(
         workers: Workers::new(settings.threads, side_by_side)?,
         members,
         data,
+        groups,
     })
 }
 

@@ -114,6 +114,6 @@ impl Protected {
             return Ok((**moments).clone());
         }
         let all: Vec<usize> = holders.members.iter().flatten().copied().collect();
-        ClientMoments::measure(holders.encoder, holders.data, &all, holders.conditional, holders.device)
+        ClientMoments::measure(holders.encoder, holders.data, &all, holders.groups, holders.device)
     }
 }

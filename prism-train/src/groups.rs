@@ -1,0 +1,134 @@
+//! Which images' moments are matched together: those of one class, and within it of one style.
+//!
+//! ```text
+//! group = class * styles + style
+//! bit j of an image's style: whether it is in the upper half of its class, and of the half that bit j - 1 put it in, by
+//!     a_j = sum over y, x of grey(y, x) cos(pi v_j (y + 1/2) / S) cos(pi u_j (x + 1/2) / S)
+//! (v, u) = (0, 0) brightness, (0, 2) breadth, (1, 1) slant, (2, 0) height
+//! ```
+//!
+//! The images of a class differ most in their lowest frequencies, whatever they show, so no image is needed to choose these. The
+//! halves are those of the whole federation: clients would agree on where they part by adding up histograms of `a_j`; the
+//! simulation takes the exact medians. They are no part of what differential privacy protects, so the two exclude each other.
+
+use std::collections::BTreeMap;
+use std::f64::consts::PI;
+
+use prism_nn::generator::Styles;
+use rayon::prelude::*;
+
+use crate::data::Dataset;
+
+/// Rows and columns of the frequency that each bit of a style looks at.
+const FREQUENCIES: [(usize, usize); 4] = [(0, 0), (0, 2), (1, 1), (2, 0)];
+
+/// The group of every image.
+#[derive(Clone, Debug)]
+pub struct Groups {
+    of_image: Vec<u32>,
+    styles: Styles,
+}
+
+impl Groups {
+    /// Groups the images of `data` by class, if `conditional` and there are labels, and by style.
+    pub fn new(data: &Dataset, conditional: bool, styles: Styles) -> Self {
+        let labels = data.labels().filter(|_| conditional);
+        let mut classes = BTreeMap::<u32, Vec<usize>>::new();
+        for image in 0..data.len() {
+            classes.entry(labels.map_or(0, |labels| labels[image].into())).or_default().push(image);
+        }
+        let mut of_image = vec![0; data.len()];
+        for (class, images) in classes {
+            for (style, members) in halve(data, images, styles.bits()).into_iter().enumerate() {
+                members.into_iter().for_each(|image| of_image[image] = class * styles.count() as u32 + style as u32);
+            }
+        }
+        Groups { of_image, styles }
+    }
+
+    /// How many styles a class has.
+    pub fn styles(&self) -> Styles {
+        self.styles
+    }
+
+    /// The images `indices` by group, in their order.
+    pub fn divide(&self, indices: &[usize]) -> BTreeMap<u32, Vec<usize>> {
+        let mut groups = BTreeMap::<u32, Vec<usize>>::new();
+        indices.iter().for_each(|&image| groups.entry(self.of_image[image]).or_default().push(image));
+        groups
+    }
+}
+
+/// The members of each style, by the number of the style.
+fn halve(data: &Dataset, images: Vec<usize>, bits: usize) -> Vec<Vec<usize>> {
+    (0..bits).fold(vec![images], |styles, bit| {
+        let halves: Vec<_> = styles.into_iter().map(|members| halves(data, members, FREQUENCIES[bit])).collect();
+        // Bit j of a style's number says which half: all lower ones come before all upper ones.
+        let (lower, upper): (Vec<_>, Vec<_>) = halves.into_iter().unzip();
+        lower.into_iter().chain(upper).collect()
+    })
+}
+
+fn halves(data: &Dataset, members: Vec<usize>, frequency: (usize, usize)) -> (Vec<usize>, Vec<usize>) {
+    let wave = |frequency: usize| -> Vec<f64> {
+        let size = data.image_size();
+        (0..size).map(|x| (PI * frequency as f64 * (x as f64 + 0.5) / size as f64).cos()).collect()
+    };
+    let waves = [wave(frequency.0), wave(frequency.1)];
+    let mut valued: Vec<(f64, usize)> =
+        members.into_par_iter().map(|image| (coefficient(data.image(image), &waves), image)).collect();
+    valued.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let upper = valued.split_off(valued.len().div_ceil(2));
+    let images = |half: Vec<(f64, usize)>| half.into_iter().map(|(_, image)| image).collect();
+    (images(valued), images(upper))
+}
+
+/// The sum of all colours of `image` against the waves of its rows and columns.
+fn coefficient(image: &[u8], [rows, columns]: &[Vec<f64>; 2]) -> f64 {
+    let lines = image.chunks_exact(columns.len()).enumerate();
+    let along = |line: &[u8]| line.iter().zip(columns).map(|(&value, wave)| f64::from(value) * wave).sum::<f64>();
+    lines.map(|(line, values)| rows[line % rows.len()] * along(values)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Eight images of 4x4 pixels in two classes: a dark or bright upright line, further in or at the edge.
+    fn lines() -> Dataset {
+        let mut pixels = Vec::new();
+        for image in 0..8u8 {
+            let (bright, edge) = (image >> 1 & 1, image >> 2 & 1);
+            for _ in 0..4 {
+                pixels.extend((0..4u8).map(|x| u8::from(x == 1 - edge) * (100 + 100 * bright)));
+            }
+        }
+        let labels = (0..8).map(|image| image & 1).collect();
+        Dataset::new("lines", 4, 1, vec!["even".into(), "odd".into()], pixels, Some(labels)).unwrap()
+    }
+
+    #[test]
+    fn styles_part_a_class_by_brightness_and_breadth() {
+        let groups = Groups::new(&lines(), true, Styles::new(4).unwrap());
+        let expected = (0..8u32).map(|image| (image & 1) * 4 + (image >> 1 & 1) + 2 * (image >> 2 & 1));
+        assert_eq!(groups.of_image, expected.collect::<Vec<_>>());
+        assert_eq!(groups.divide(&[7, 1, 3]), BTreeMap::from([(4, vec![1]), (5, vec![3]), (7, vec![7])]));
+    }
+
+    #[test]
+    fn without_styles_a_group_is_a_class_and_without_classes_everything() {
+        let one = Styles::default();
+        assert_eq!(Groups::new(&lines(), true, one).of_image, [0, 1, 0, 1, 0, 1, 0, 1]);
+        assert_eq!(Groups::new(&lines(), false, one).of_image, [0; 8]);
+        let two = Groups::new(&lines(), false, Styles::new(2).unwrap());
+        assert_eq!(two.of_image, [0, 0, 1, 1, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn halves_are_equal_whatever_the_images() {
+        let flat = Dataset::new("flat", 2, 3, Vec::new(), vec![7; 12 * 9], None).unwrap();
+        let groups = Groups::new(&flat, true, Styles::new(4).unwrap());
+        let sizes: Vec<usize> = groups.divide(&(0..9).collect::<Vec<_>>()).values().map(Vec::len).collect();
+        assert_eq!(sizes, [3, 2, 2, 2]);
+    }
+}
