@@ -36,6 +36,8 @@ def ablation(dataset):
     yield "lr 0.03", {**base, "lr": 0.03}
     yield "lr 0.3", {**base, "lr": 0.3}
     yield "random encoder", {**base, "encoder": "random:1"}
+    yield "as many images a step as with 4 styles", {**base, "batch-size": 160}
+    yield "4 styles a class", {**base, "batch-size": 160, "styles": 4}
 
 
 def privacy(dataset):

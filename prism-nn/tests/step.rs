@@ -111,6 +111,27 @@ fn memory_of_earlier_steps_leaves_no_trace() {
     }
 }
 
+/// Targets are known again by their tensors; others of the same shape, and weights that come and go, must not be taken for them.
+#[test]
+fn targets_of_an_earlier_step_are_not_taken_for_others() {
+    let arch = arch(16, 1, 6, 2);
+    let step = training_step(&arch);
+    let (scores, z) = (step.generator().initial_scores().unwrap(), inputs(&step, 2, 4));
+    let some = targets(&step, 2);
+    let scaled = |t: &MomentTargets| MomentTargets { mean: (&t.mean * 2.0).unwrap(), ..t.clone() };
+    let others: Vec<MomentTargets> = some.iter().map(scaled).collect();
+    let weighed = |t: &MomentTargets| MomentTargets { weights: Some([t.mean.clone(), t.mean.clone()]), ..t.clone() };
+    let weighed: Vec<MomentTargets> = some.iter().map(weighed).collect();
+    for targets in [&some, &some, &others, &weighed, &some] {
+        let fresh = training_step(&arch).run(&scores, &z, MASKS, targets).unwrap();
+        let found = step.run(&scores, &z, MASKS, targets).unwrap();
+        assert_eq!(found.read_loss().unwrap().to_bits(), fresh.read_loss().unwrap().to_bits());
+        for (found, fresh) in found.gradients.iter().zip(&fresh.gradients) {
+            assert_eq!(values(found), values(fresh));
+        }
+    }
+}
+
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let step = training_step(&arch(16, 3, 8, 2));

@@ -120,7 +120,9 @@ impl ClientMoments {
     pub fn targets(&self, groups: &[u32], estimator: Estimator) -> Result<Vec<MomentTargets>> {
         let target = |layer: &LayerMoments| -> candle_core::Result<MomentTargets> {
             let rows = Tensor::new(groups, layer.mean.device())?;
-            let chosen = |all: &Tensor| all.index_select(&rows, 0);
+            // Groups are sorted and different, so as many as there are, are all of them; the step then knows them again.
+            let all_of_them = groups.len() == self.groups.len();
+            let chosen = |all: &Tensor| if all_of_them { Ok(all.clone()) } else { all.index_select(&rows, 0) };
             let weights = match &layer.weights {
                 Some([mean, variance]) => Some([chosen(mean)?, chosen(variance)?]),
                 None => None,

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use candle_core::Result;
+use candle_core::{Result, TensorId};
 use rayon::prelude::*;
 
 use super::Work;
@@ -59,8 +59,16 @@ pub struct Memory {
     losses: Vec<Gradient>,
     /// Gradient of the step's output, and of its input.
     gradients: [Vec<f32>; 2],
-    /// Mean, variance and their weights, channels last.
-    targets: [Vec<f32>; 4],
+    /// Each convolution's targets.
+    targets: Vec<Reordered>,
+}
+
+/// Targets with channels last, kept as long as the same tensors are asked for.
+#[derive(Clone, Default)]
+struct Reordered {
+    of: Option<[Option<TensorId>; 4]>,
+    /// Mean, variance and their weights.
+    values: [Vec<f32>; 4],
 }
 
 /// What one layer's features should be, features ordered as channels, rows, columns.
@@ -70,6 +78,8 @@ pub struct LayerTargets<'a> {
     pub targets: Targets<'a>,
     /// Cells a side over which features are pooled; none for every pixel by itself.
     pub grid: Option<usize>,
+    /// The tensors of mean, variance and their weights, by which they are known again; none if they may change.
+    pub tensors: Option<[Option<TensorId>; 4]>,
 }
 
 impl Weights {
@@ -126,7 +136,8 @@ impl Net {
             Planned::Pool(map) => vec![0.0; halved(*map).len()],
         });
         let losses = vec![Gradient::default(); self.weights.convs.len()];
-        Memory { outputs: outputs.collect(), losses, ..Memory::default() }
+        let targets = vec![Reordered::default(); self.weights.convs.len()];
+        Memory { outputs: outputs.collect(), losses, targets, ..Memory::default() }
     }
 
     /// Computes the features of `images`, a map of the net's input shape.
@@ -151,11 +162,11 @@ impl Net {
         let mut loss = 0.0;
         for (index, layer) in self.layers.iter().enumerate() {
             let Planned::Conv(layer, number) = *layer else { continue };
-            let LayerTargets { targets, grid } = targets[number];
+            let LayerTargets { targets, grid, tensors } = targets[number];
             let (map, isa) = (layer.output, self.weights.isa);
             let side = grid.map(|grid| pooled::cells(grid, map.height));
             let of_targets = side.map_or(map, |side| Map { height: side, width: side, ..map });
-            let targets = reorder(targets, of_targets, &mut memory.targets);
+            let targets = memory.targets[number].reorder(targets, tensors, of_targets);
             let (features, gradient) = (&memory.outputs[index], &mut memory.losses[number]);
             loss += match side {
                 Some(side) => pooled::moment_loss(isa, features, map, images, side, targets, gradient),
@@ -216,17 +227,27 @@ pub fn work(isa: Isa, steps: &[Step], input: Map) -> Work {
     work
 }
 
-/// The targets with channels last, of shape `map`; `memory` holds them.
-fn reorder<'a>(targets: Targets<'a>, map: Map, memory: &'a mut [Vec<f32>; 4]) -> Targets<'a> {
-    let [mean, variance, of_mean, of_variance] = memory;
-    channels_last(targets.mean, map, mean);
-    channels_last(targets.variance, map, variance);
-    let weights = targets.weights.map(|[a, b]| {
-        channels_last(a, map, of_mean);
-        channels_last(b, map, of_variance);
-        [of_mean.as_slice(), of_variance.as_slice()]
-    });
-    Targets { mean, variance, weights, ..targets }
+impl Reordered {
+    /// `targets`, which are those of `tensors`, with channels last in the shape `map`.
+    fn reorder<'a>(
+        &'a mut self,
+        targets: Targets<'a>,
+        tensors: Option<[Option<TensorId>; 4]>,
+        map: Map,
+    ) -> Targets<'a> {
+        let [mean, variance, of_mean, of_variance] = &mut self.values;
+        if tensors.is_none() || self.of != tensors {
+            channels_last(targets.mean, map, mean);
+            channels_last(targets.variance, map, variance);
+            if let Some([a, b]) = targets.weights {
+                channels_last(a, map, of_mean);
+                channels_last(b, map, of_variance);
+            }
+            self.of = tensors;
+        }
+        let weights = targets.weights.map(|_| [of_mean.as_slice(), of_variance.as_slice()]);
+        Targets { mean, variance, weights, ..targets }
+    }
 }
 
 /// Reorders `[G, C, H, W]` as `[G, H, W, stride]`.

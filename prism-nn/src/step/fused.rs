@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor, TensorId, Var};
 use prism_core::arch::Architecture;
 
 use super::images::Images;
@@ -167,10 +167,19 @@ impl Pass {
                 rest = others;
                 let weights = layer.weights.is_some().then(|| [own[3], own[4]]);
                 let estimator = layer.estimator;
+                let tensors = identity(layer);
                 let targets = Targets { mean: own[0], variance: own[1], scale: own[2], weights, estimator };
-                encoder::LayerTargets { targets, grid: layer.grid }
+                encoder::LayerTargets { targets, grid: layer.grid, tensors }
             })
             .collect();
         Ok(self.encoder.loss(&mut self.encoder_memory, images, &targets))
     }
+}
+
+/// What the targets of one layer are known by; none if one of them is a variable, whose values may change under its name.
+fn identity(layer: &MomentTargets) -> Option<[Option<TensorId>; 4]> {
+    let [a, b] = layer.weights.as_ref().map_or([None, None], |[a, b]| [Some(a), Some(b)]);
+    let tensors = [Some(&layer.mean), Some(&layer.variance), a, b];
+    let fixed = tensors.iter().flatten().all(|tensor| !tensor.is_variable());
+    fixed.then(|| tensors.map(|tensor| tensor.map(Tensor::id)))
 }
