@@ -8,6 +8,7 @@
 pub mod arch;
 pub mod artifact;
 pub mod codec;
+pub mod console;
 pub mod error;
 pub mod file;
 pub mod frozen;

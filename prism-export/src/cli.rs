@@ -41,7 +41,7 @@ pub fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            prism_core::errln!("error: {error}");
             ExitCode::from(error.exit_code())
         }
     }
@@ -85,14 +85,14 @@ fn out_path(cli: &Cli) -> PathBuf {
 fn print(report: &Report, json: bool) -> Result<()> {
     if json {
         let line = serde_json::to_string(report).map_err(|e| Error::usage(format!("no JSON can be written: {e}")))?;
-        println!("{line}");
+        prism_core::outln!("{line}");
         return Ok(());
     }
-    println!("{}", report.path.display());
-    eprintln!("{} bytes for {} weights", report.file_bytes, report.mask.weights);
-    eprintln!("{:<16} {:>9} {:>8} {:>11} {:>13}", "layer", "weights", "kept", "bit/weight", "entropy bound");
+    prism_core::outln!("{}", report.path.display());
+    prism_core::errln!("{} bytes for {} weights", report.file_bytes, report.mask.weights);
+    prism_core::errln!("{:<16} {:>9} {:>8} {:>11} {:>13}", "layer", "weights", "kept", "bit/weight", "entropy bound");
     for layer in &report.mask.layers {
-        eprintln!(
+        prism_core::errln!(
             "{:<16} {:>9} {:>7.2}% {:>11.4} {:>13.4}",
             layer.name,
             layer.weights,
@@ -102,7 +102,7 @@ fn print(report: &Report, json: bool) -> Result<()> {
         );
     }
     let mask = &report.mask;
-    eprintln!(
+    prism_core::errln!(
         "{:<16} {:>9} {:>7.2}% {:>11.4} {:>13.4}",
         "all",
         mask.weights,
@@ -110,6 +110,6 @@ fn print(report: &Report, json: bool) -> Result<()> {
         mask.bits_per_weight,
         mask.entropy_bits_per_weight
     );
-    eprintln!("read back and compared: largest difference of a pixel {:.1e}", report.largest_difference);
+    prism_core::errln!("read back and compared: largest difference of a pixel {:.1e}", report.largest_difference);
     Ok(())
 }

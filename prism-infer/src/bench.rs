@@ -1,6 +1,5 @@
 //! The command `bench`: how long an image takes, on one line.
 
-use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
@@ -86,7 +85,8 @@ pub fn bench(flags: &BenchFlags) -> Result<()> {
             report.ms_per_image, report.batch, report.threads, report.precision, report.instruction_set, report.runs
         ),
     };
-    writeln!(std::io::stdout(), "{text}").map_err(|e| Error::io("write", "<stdout>", e))
+    prism_core::outln!("{text}");
+    Ok(())
 }
 
 fn measure(flags: &BenchFlags, sampler: &Sampler, threads: NonZeroUsize) -> Result<Report> {

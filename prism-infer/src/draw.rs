@@ -45,14 +45,7 @@ pub fn draw(flags: &DrawFlags) -> Result<()> {
     let written = draw_all(&plan, &description.architecture, &drawer)?;
     let seconds = started.elapsed().as_secs_f64();
     if !plan.quiet {
-        // Nothing is left to do where even standard error is closed.
-        let _ = writeln!(
-            std::io::stderr(),
-            "drew {} images of {} ({}) in {seconds:.2} s",
-            plan.count,
-            model.name,
-            description.dataset
-        );
+        prism_core::errln!("drew {} images of {} ({}) in {seconds:.2} s", plan.count, model.name, description.dataset);
     }
     let arch = &description.architecture;
     let report = Report {
@@ -90,7 +83,8 @@ fn print(plan: &Plan, report: &Report<'_>) -> Result<()> {
         (false, Some(Target::Stdout)) => return Ok(()),
         (false, _) => report.written.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n"),
     };
-    writeln!(std::io::stdout(), "{text}").map_err(|e| Error::io("write", "<stdout>", e))
+    prism_core::outln!("{text}");
+    Ok(())
 }
 
 /// One line on a terminal's standard error, once drawing takes long.

@@ -1,7 +1,6 @@
 //! The command `info`: everything that a model says about itself, and how large it is against how small it could be.
 
 use std::fmt::{self, Display, Formatter};
-use std::io::Write;
 
 use prism_core::artifact::{Meta, Stats};
 use prism_core::{Error, Result};
@@ -44,7 +43,7 @@ pub fn info(flags: &InfoFlags) -> Result<()> {
         true => serde_json::to_string_pretty(&info).map_err(|e| Error::usage(format!("the report is no JSON: {e}")))?,
         false => info.to_string(),
     };
-    writeln!(std::io::stdout(), "{}", text.trim_end()).map_err(|e| Error::io("write", "<stdout>", e))?;
+    prism_core::outln!("{}", text.trim_end());
     verdict.unwrap_or(Ok(()))
 }
 

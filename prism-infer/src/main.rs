@@ -1,6 +1,5 @@
 //! `prism-infer`: draws images from a finished model. The work is in the library; this maps errors to exit codes.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,8 +15,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where standard error is closed too, the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "error: {error}");
+            prism_core::errln!("error: {error}");
             ExitCode::from(error.exit_code())
         }
     }

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
-use prism_tests::{refused, succeed};
+use prism_tests::{command, refused, succeed};
 
 const TINY: [&str; 17] = [
     "--limit",
@@ -52,6 +53,23 @@ fn impossible_settings_name_the_flag_and_the_limit() {
         refuse_train(folder.path(), &arguments, &words);
     }
     assert!(!folder.path().join("runs").exists(), "a refused run leaves nothing behind");
+}
+
+/// As in `prism-train | head -0 2>&1`: what is printed to nobody is neither an error nor a panic.
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    for (program, arguments) in [
+        ("prism-train", &[&TINY[..16], &["--out", "run"]].concat()[..]),
+        ("prism-export", &["run"]),
+        ("prism-infer", &["info"]),
+        ("prism-infer", &["--n", "1", "--model", "run/model.safetensors.zst"]),
+    ] {
+        let mut command = command(program, folder.path(), arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{program} {arguments:?}");
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ pub fn run(args: &AuditArgs) -> Result<ExitCode> {
     let report = audit(args)?;
     if args.json {
         let text = serde_json::to_string_pretty(&report);
-        println!("{}", text.map_err(|e| Error::usage(format!("no JSON can be written: {e}")))?);
+        prism_core::outln!("{}", text.map_err(|e| Error::usage(format!("no JSON can be written: {e}")))?);
     } else {
         print(&report);
     }
@@ -149,37 +149,52 @@ fn look_for_members(args: &AuditArgs, run: &Path) -> Result<Membership> {
 }
 
 fn print(report: &Report) {
-    println!(
+    prism_core::outln!(
         "claim: epsilon {} at delta {:e}; {} releases a side",
-        report.claimed_epsilon, report.delta, report.releases
+        report.claimed_epsilon,
+        report.delta,
+        report.releases
     );
-    println!("\n{:<46} {:>10} {:>10}  verdict", "attack on the noise: epsilon is at least", "rates", "Gaussian");
+    prism_core::outln!(
+        "\n{:<46} {:>10} {:>10}  verdict",
+        "attack on the noise: epsilon is at least",
+        "rates",
+        "Gaussian"
+    );
     for finding in &report.noise {
         let verdict = verdict(finding.violation, finding.subject != Subject::Release);
-        println!(
+        prism_core::outln!(
             "{:<46} {:>10.3} {:>10.3}  {verdict}",
             finding.subject.name(),
             finding.epsilon,
             finding.gaussian_epsilon
         );
     }
-    println!("\n{:<46} {:>10}", "attack on the bound of one image", "worst");
+    prism_core::outln!("\n{:<46} {:>10}", "attack on the bound of one image", "worst");
     for finding in &report.images {
         let name = if finding.train_mode { "fault: encoder in training mode" } else { "encoder" };
-        println!("{name:<46} {:>10.3}             {}", finding.worst, verdict(finding.violation, finding.train_mode));
+        prism_core::outln!(
+            "{name:<46} {:>10.3}             {}",
+            finding.worst,
+            verdict(finding.violation, finding.train_mode)
+        );
     }
-    println!("\n{:<46} {:>10} {:>10}", "canaries, one release: epsilon is at least", "right", "epsilon");
+    prism_core::outln!("\n{:<46} {:>10} {:>10}", "canaries, one release: epsilon is at least", "right", "epsilon");
     for (finding, name) in report.canaries.iter().zip(["release", "fault: noise off"]) {
         let right = format!("{}/{}", finding.correct, finding.guesses);
         let verdict = verdict(finding.violation, name != "release");
-        println!("{name:<46} {right:>10} {:>10.3}  {verdict}", finding.epsilon);
+        prism_core::outln!("{name:<46} {right:>10} {:>10.3}  {verdict}", finding.epsilon);
     }
     if let Some(found) = &report.membership {
-        println!("\nmembership in {} generated images (0.5 +- {:.3} betrays nothing)", found.generated, found.error);
-        println!("{:<46} {:>10.3}", "nearest real image was trained on", found.nearest_is_member);
-        println!("{:<46} {:>10.3}", "training images lie nearer than unseen ones", found.auc);
+        prism_core::outln!(
+            "\nmembership in {} generated images (0.5 +- {:.3} betrays nothing)",
+            found.generated,
+            found.error
+        );
+        prism_core::outln!("{:<46} {:>10.3}", "nearest real image was trained on", found.nearest_is_member);
+        prism_core::outln!("{:<46} {:>10.3}", "training images lie nearer than unseen ones", found.auc);
     }
-    println!("\n{}", if report.passed { "passed" } else { "FAILED" });
+    prism_core::outln!("\n{}", if report.passed { "passed" } else { "FAILED" });
 }
 
 fn verdict(violation: bool, fault: bool) -> &'static str {

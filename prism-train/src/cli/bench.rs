@@ -25,8 +25,8 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     let measured = args.bench.run()?;
     match args.json {
-        true => println!("{}", json(&measured)?),
-        false => println!("{}", line(&measured)),
+        true => prism_core::outln!("{}", json(&measured)?),
+        false => prism_core::outln!("{}", line(&measured)),
     }
     Ok(ExitCode::SUCCESS)
 }

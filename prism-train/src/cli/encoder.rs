@@ -26,14 +26,16 @@ pub fn run(args: &EncoderArgs) -> Result<ExitCode> {
         bar.set_position(p.step as u64);
         if p.step.is_multiple_of(p.steps_per_epoch) && !args.quiet {
             let epoch = p.step / p.steps_per_epoch;
-            bar.suspend(|| eprintln!("epoch {epoch}: loss {:.3}, accuracy {:.3} in the last step", p.loss, p.accuracy));
+            bar.suspend(|| {
+                prism_core::errln!("epoch {epoch}: loss {:.3}, accuracy {:.3} in the last step", p.loss, p.accuracy)
+            });
         }
     })?;
     bar.finish_and_clear();
-    println!("{}", args.training.out.display());
+    prism_core::outln!("{}", args.training.out.display());
     if !args.quiet {
-        eprintln!("{} bytes, sha256 of the weights {}", trained.bytes.len(), trained.digest);
-        eprintln!("{:#?}", trained.card);
+        prism_core::errln!("{} bytes, sha256 of the weights {}", trained.bytes.len(), trained.digest);
+        prism_core::errln!("{:#?}", trained.card);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -161,7 +161,7 @@ impl EvalArgs {
         classifier.write(path)?;
         if !self.quiet {
             let accuracy = 100.0 * classifier.card().test_accuracy;
-            eprintln!("trained {}: {accuracy:.2}% of {} test images right", path.display(), test.len());
+            prism_core::errln!("trained {}: {accuracy:.2}% of {} test images right", path.display(), test.len());
         }
         Ok(Some(classifier))
     }
@@ -207,10 +207,10 @@ fn save(subject: &Subject, evaluation: &Evaluation) -> Result<()> {
 
 fn print(evaluation: &Evaluation, as_json: bool) -> Result<()> {
     if as_json {
-        println!("{}", json(evaluation)?);
+        prism_core::outln!("{}", json(evaluation)?);
         return Ok(());
     }
-    println!(
+    prism_core::outln!(
         "{} generated images of {} (seed {}) against {} real ones of {}, {} split",
         evaluation.generated_images,
         evaluation.model,
@@ -221,22 +221,25 @@ fn print(evaluation: &Evaluation, as_json: bool) -> Result<()> {
     );
     for figures in &evaluation.features {
         let near = &figures.neighbourhood;
-        println!("\nfeatures: {} ({} numbers)", figures.features, figures.width);
-        println!("  Frechet distance  {:>9.3}", figures.frechet_distance);
-        println!("  precision         {:>9.4}  share of the generated images that look real", near.precision);
-        println!("  recall            {:>9.4}  share of the real images that could be generated", near.recall);
-        println!(
+        prism_core::outln!("\nfeatures: {} ({} numbers)", figures.features, figures.width);
+        prism_core::outln!("  Frechet distance  {:>9.3}", figures.frechet_distance);
+        prism_core::outln!("  precision         {:>9.4}  share of the generated images that look real", near.precision);
+        prism_core::outln!(
+            "  recall            {:>9.4}  share of the real images that could be generated",
+            near.recall
+        );
+        prism_core::outln!(
             "  density           {:>9.4}  real images around a generated one, 1 for real against real",
             near.density
         );
-        println!("  coverage          {:>9.4}  share of the real images near a generated one", near.coverage);
+        prism_core::outln!("  coverage          {:>9.4}  share of the real images near a generated one", near.coverage);
     }
     if let Some(figures) = &evaluation.classifier {
         print_classifier(figures);
     }
     if let Some(figures) = &evaluation.tstr {
-        println!("\ntrain on synthetic, test on real");
-        println!(
+        prism_core::outln!("\ntrain on synthetic, test on real");
+        prism_core::outln!(
             "  accuracy          {:>8.2}%  of {} real images, after {} epochs on {} generated ones",
             100.0 * figures.accuracy,
             figures.real_images,
@@ -244,18 +247,22 @@ fn print(evaluation: &Evaluation, as_json: bool) -> Result<()> {
             figures.generated_images
         );
     }
-    eprintln!("{:.1} s; nearest neighbours: {}", evaluation.seconds, evaluation.neighbours);
+    prism_core::errln!("{:.1} s; nearest neighbours: {}", evaluation.seconds, evaluation.neighbours);
     Ok(())
 }
 
 fn print_classifier(figures: &ClassifierFigures) {
     let card = &figures.classifier;
-    println!("\nclassifier of {}, {:.2}% of its real test images right", card.dataset, 100.0 * card.test_accuracy);
-    println!("  confidence        {:>9.4}  mean probability that it gives its choice", figures.confidence);
+    prism_core::outln!(
+        "\nclassifier of {}, {:.2}% of its real test images right",
+        card.dataset,
+        100.0 * card.test_accuracy
+    );
+    prism_core::outln!("  confidence        {:>9.4}  mean probability that it gives its choice", figures.confidence);
     if let Some(agreement) = figures.agreement {
-        println!("  agreement         {agreement:>9.4}  share put in the class that was asked for");
+        prism_core::outln!("  agreement         {agreement:>9.4}  share put in the class that was asked for");
     }
     for (name, share) in card.class_names.iter().zip(&figures.histogram) {
-        println!("  {name:<17} {:>8.2}%", 100.0 * share);
+        prism_core::outln!("  {name:<17} {:>8.2}%", 100.0 * share);
     }
 }

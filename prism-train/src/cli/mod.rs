@@ -66,7 +66,7 @@ fn leave_parallelism_to_kernels() {
 
 fn exit_code(result: Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        prism_core::errln!("error: {error}");
         ExitCode::from(error.exit_code())
     })
 }

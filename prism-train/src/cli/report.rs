@@ -25,6 +25,6 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     let beside = || runs.first().map_or_else(PathBuf::new, |run| run.to_path_buf()).join("report.html");
     let out = args.out.clone().unwrap_or_else(beside);
     report::write(&runs, &out)?;
-    println!("{}", out.display());
+    prism_core::outln!("{}", out.display());
     Ok(ExitCode::SUCCESS)
 }

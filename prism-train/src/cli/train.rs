@@ -50,21 +50,21 @@ pub fn run(args: &TrainArgs, matches: &ArgMatches) -> Result<ExitCode> {
 fn print(outcome: &Outcome, args: &TrainArgs) -> Result<()> {
     if args.json {
         let line = serde_json::to_string(outcome).map_err(|e| Error::usage(format!("no JSON can be written: {e}")))?;
-        println!("{line}");
+        prism_core::outln!("{line}");
         return Ok(());
     }
     let run = outcome.run.display();
     let (Some(model), Some(samples), Some(bytes)) = (&outcome.model, &outcome.samples, outcome.model_bytes) else {
-        eprintln!("stopped after round {}; go on with: prism-train --resume {run}", outcome.round);
-        println!("{run}");
+        prism_core::errln!("stopped after round {}; go on with: prism-train --resume {run}", outcome.round);
+        prism_core::outln!("{run}");
         return Ok(());
     };
-    println!("{}", samples.display());
+    prism_core::outln!("{}", samples.display());
     if !args.quiet {
-        eprintln!("model    {} ({bytes} bytes)", model.display());
-        eprintln!("{}", outcome.traffic);
-        eprintln!("time     {}", outcome.phases);
-        eprintln!("next     cargo run --release --bin prism-infer -- --n 64 --model {}", model.display());
+        prism_core::errln!("model    {} ({bytes} bytes)", model.display());
+        prism_core::errln!("{}", outcome.traffic);
+        prism_core::errln!("time     {}", outcome.phases);
+        prism_core::errln!("next     cargo run --release --bin prism-infer -- --n 64 --model {}", model.display());
     }
     Ok(())
 }

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn the_real_sets_have_their_published_sizes() {
         if std::env::var_os(locate::DATA_VARIABLE).is_none() {
-            eprintln!("skipped: {} is not set", locate::DATA_VARIABLE);
+            prism_core::errln!("skipped: {} is not set", locate::DATA_VARIABLE);
             return;
         }
         for source in [Source::Mnist, Source::FashionMnist] {

@@ -18,7 +18,7 @@ pub fn listen() -> Result<()> {
         if ASKED.swap(true, Ordering::SeqCst) {
             std::process::exit(EXIT_CODE.into());
         }
-        eprintln!("\nstopping after this round; press Ctrl-C again to stop at once and lose it");
+        prism_core::errln!("\nstopping after this round; press Ctrl-C again to stop at once and lose it");
     })
     .map_err(|e| Error::usage(format!("Ctrl-C cannot be caught ({e}); run the program where signals are allowed")))
 }

@@ -55,8 +55,8 @@ impl Progress {
     pub fn say(&self, line: impl AsRef<str>) {
         match self.mode {
             Mode::Silent => {}
-            Mode::Lines => eprintln!("{}", line.as_ref()),
-            Mode::Bars => self.steps.suspend(|| eprintln!("{}", line.as_ref())),
+            Mode::Lines => prism_core::errln!("{}", line.as_ref()),
+            Mode::Bars => self.steps.suspend(|| prism_core::errln!("{}", line.as_ref())),
         }
     }
 

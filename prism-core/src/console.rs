@@ -1,0 +1,34 @@
+//! Lines on standard output and standard error, where a reader may have gone: `prism-train | head -1` must not end in a panic.
+
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write, stderr, stdout};
+use std::process;
+
+/// Writes a line of data to standard output. A reader that has gone misses nothing; a full disk ends the program.
+pub fn out(line: Arguments<'_>) {
+    let mut out = stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            err(format_args!("error: cannot write <stdout>: {error}"));
+            process::exit(1);
+        }
+        _ => {}
+    }
+}
+
+/// Writes a line of progress or of an error to standard error. Where that is closed, nobody is there to be told.
+pub fn err(line: Arguments<'_>) {
+    let _ = writeln!(stderr().lock(), "{line}");
+}
+
+/// `println!`, but for a reader that has gone.
+#[macro_export]
+macro_rules! outln {
+    ($($text:tt)*) => { $crate::console::out(format_args!($($text)*)) };
+}
+
+/// `eprintln!`, but for a reader that has gone.
+#[macro_export]
+macro_rules! errln {
+    ($($text:tt)*) => { $crate::console::err(format_args!($($text)*)) };
+}
