@@ -279,8 +279,8 @@ impl Settings {
         }
         if Styles::new(self.styles)?.count() > 1 && self.privacy.budget()?.is_some() {
             return Err(Error::usage(format!(
-                "--styles is {}, and styles follow from the images without noise, which --dp-epsilon does not allow; leave out \
-                 one of the two",
+                "--styles is {}, and styles follow from the images without noise, which --dp-epsilon does not allow; give \
+                 --styles 1, or leave out --dp-epsilon",
                 self.styles
             )));
         }

@@ -93,7 +93,7 @@ fn impossible_promises_are_refused_before_anything_is_read() {
         (&["--dp-epsilon", "1", "--dp-delta", "0.01"], ["200 images of client 0", "choose at most"]),
         (&["--dp-epsilon", "0.05", "--dp-delta", "1e-4"], ["client 0 holds 200 images", "secagg"]),
         (&["--dp-epsilon", "1e-9", "--dp-delta", "1e-4"], ["too few", "larger epsilon"]),
-        (&["--dp-epsilon", "20", "--styles", "2"], ["--styles is 2", "leave out one"]),
+        (&["--dp-epsilon", "20", "--styles", "2"], ["--styles is 2", "--styles 1"]),
         (&["--dp-features", "pooled"], ["no noise would be added", "--dp-epsilon"]),
         (&["--dp-trust", "secagg"], ["no noise would be added", "--dp-epsilon"]),
     ] {
