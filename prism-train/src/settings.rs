@@ -277,7 +277,14 @@ impl Settings {
         if !(self.score_scale > 0.0 && self.score_scale <= 8.0) {
             return refuse("score-scale", self.score_scale.to_string(), "a number above 0 and at most 8, such as 4");
         }
-        if Styles::new(self.styles)?.count() > 1 && self.privacy.budget()?.is_some() {
+        if self.latent < Styles::new(self.styles)?.bits() {
+            return refuse(
+                "latent",
+                self.latent.to_string(),
+                &format!("more for --styles {}, or fewer styles", self.styles),
+            );
+        }
+        if self.styles > 1 && self.privacy.budget()?.is_some() {
             return Err(Error::usage(format!(
                 "--styles is {}, and styles follow from the images without noise, which --dp-epsilon does not allow; give \
                  --styles 1, or leave out --dp-epsilon",

@@ -40,6 +40,7 @@ fn impossible_settings_name_the_flag_and_the_limit() {
         (["--image-size", "33"], ["image size is 33", "power of two"]),
         (["--ngf", "0"], ["ngf is 0", "from 1"]),
         (["--styles", "3"], ["--styles is 3", "1, 2, 4, 8 or 16"]),
+        (["--styles=16", "--latent=3"], ["--latent is 3", "--styles 16"]),
         (["--batch-size", "1"], ["--batch-size is 1", "two images"]),
         (["--fraction", "1.5"], ["--fraction is 1.5", "at most 1"]),
         (["--dropout", "1"], ["--dropout is 1", "below 1"]),
