@@ -7,6 +7,7 @@
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prism_core::Architecture;
+use prism_core::simd::Isa;
 use prism_core::stream::{Purpose, StreamId};
 use prism_nn::cpu::layer::Layer;
 use prism_nn::cpu::map::Map;
@@ -14,7 +15,6 @@ use prism_nn::cpu::masking::{drawn, masked_gradient};
 use prism_nn::cpu::packed::{Packed, WeightShape};
 use prism_nn::cpu::scheme::{Doubled, Pointwise, Scheme, Winograd};
 use prism_nn::cpu::share::Disjoint;
-use prism_nn::cpu::simd::Isa;
 use prism_nn::cpu::source::{Plain, Store};
 use prism_nn::encoder::Encoder;
 use prism_nn::generator::{Generator, latents};

@@ -9,6 +9,7 @@ pub(super) struct Neon;
 
 impl Shape for Neon {
     const ROWS: usize = 8;
+    const BLOCK: (usize, usize) = (8, 2);
 }
 
 /// Methods by the trait's name; NEON is part of the aarch64 baseline.
@@ -52,6 +53,8 @@ impl Simd for Neon {
         div(a: float32x4_t, b: float32x4_t) -> float32x4_t = vdivq_f32(a, b);
         max(a: float32x4_t, b: float32x4_t) -> float32x4_t = vmaxq_f32(a, b);
         min(a: float32x4_t, b: float32x4_t) -> float32x4_t = vminq_f32(a, b);
+        gate(a: float32x4_t, open: float32x4_t) -> float32x4_t =
+            vbslq_f32(vcgtzq_f32(open), a, vdupq_n_f32(0.0));
         widen(p: *const i8) -> float32x4_t = {
             let bytes = vcreate_s8(u64::from(p.cast::<u32>().read_unaligned()));
             vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))

@@ -61,6 +61,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     /// The smaller of `a` and `b`, which are numbers.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// `a` where `open` is positive, 0 elsewhere.
+    unsafe fn gate(a: Self::V, open: Self::V) -> Self::V;
     /// Reads `LANES` bytes as signed numbers.
     unsafe fn widen(p: *const i8) -> Self::V;
     /// Asks for the cache line at `p`, where the instruction set can, without waiting for it; any address will do.
@@ -100,8 +102,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
 /// Register blocking of an instruction set: how many accumulators its register file holds.
 pub trait Shape: Simd {
-    /// Rows (broadcast operands) of a full tile of two vectors.
+    /// Rows (broadcast operands) of the tallest tile of two vectors, which has the register file to itself.
     const ROWS: usize;
+    /// Rows and vectors of a tile that leaves room for other operands; the rows are a power of two.
+    const BLOCK: (usize, usize);
 }
 
 /// Something to compute, written once for all instruction sets.
@@ -166,16 +170,28 @@ impl Isa {
 
     /// 32-bit lanes of a register.
     pub fn lanes(self) -> usize {
+        self.shape().0
+    }
+
+    /// Rows and vectors of a tile that leaves room for other operands ([`Shape::BLOCK`]).
+    pub fn block(self) -> (usize, usize) {
+        self.shape().1
+    }
+
+    fn shape(self) -> (usize, (usize, usize)) {
+        fn of<S: Shape>() -> (usize, (usize, usize)) {
+            (S::LANES, S::BLOCK)
+        }
         match self {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => x86::Avx512::LANES,
+            Isa::Avx512 => of::<x86::Avx512>(),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => x86::Avx2::LANES,
+            Isa::Avx2 => of::<x86::Avx2>(),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => arm::Neon::LANES,
+            Isa::Neon => of::<arm::Neon>(),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Isa::Wasm => wasm::Wasm::LANES,
-            Isa::Portable => Portable::LANES,
+            Isa::Wasm => of::<wasm::Wasm>(),
+            Isa::Portable => of::<Portable>(),
         }
     }
 

@@ -12,6 +12,7 @@ pub struct Portable;
 
 impl Shape for Portable {
     const ROWS: usize = 4;
+    const BLOCK: (usize, usize) = (4, 1);
 }
 
 /// Both halves of each lane.
@@ -77,6 +78,10 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
         from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    unsafe fn gate(a: Self::V, open: Self::V) -> Self::V {
+        from_fn(|i| if open[i] > 0.0 { a[i] } else { 0.0 })
     }
     #[inline(always)]
     unsafe fn widen(p: *const i8) -> Self::V {

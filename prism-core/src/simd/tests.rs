@@ -24,7 +24,7 @@ impl Kernel for All<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Shape>(self) -> Results {
-        let (mut floats, mut ints) = (vec![[0.0; 16]; 9], vec![[0; 16]; 3]);
+        let (mut floats, mut ints) = (vec![[0.0; 16]; 10], vec![[0; 16]; 3]);
         let (mut shorts, mut multiply_add) = (vec![[0; 32]; 5], [0.0; 16]);
         for at in (0..16).step_by(S::LANES) {
             // SAFETY: below `Isa::run`; every array holds 16 lanes.
@@ -39,6 +39,7 @@ impl Kernel for All<'_> {
                     S::div(a, b),
                     S::max(a, b),
                     S::min(a, b),
+                    S::gate(a, b),
                     S::widen(self.bytes[at..].as_ptr()),
                     S::to_float(S::load_int(self.sums[at..].as_ptr())),
                 ];

@@ -9,6 +9,7 @@ pub(super) struct Wasm;
 
 impl Shape for Wasm {
     const ROWS: usize = 4;
+    const BLOCK: (usize, usize) = (4, 2);
 }
 
 /// Methods by the trait's name; the program was compiled with the instructions, or this module would not be in it.
@@ -60,6 +61,7 @@ impl Simd for Wasm {
         div(a: v128, b: v128) -> v128 = f32x4_div(a, b);
         max(a: v128, b: v128) -> v128 = f32x4_pmax(b, a);
         min(a: v128, b: v128) -> v128 = f32x4_pmin(b, a);
+        gate(a: v128, open: v128) -> v128 = v128_and(f32x4_gt(open, f32x4_splat(0.0)), a);
         widen(p: *const i8) -> v128 =
             f32x4_convert_i32x4(i32x4_extend_low_i16x8(i16x8_extend_low_i8x16(unsafe { v128_load32_zero(p.cast()) })));
         zero_int() -> v128 = i32x4_splat(0);

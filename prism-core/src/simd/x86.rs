@@ -21,6 +21,7 @@ pub(super) struct Avx512;
 
 impl Shape for Avx512 {
     const ROWS: usize = 14;
+    const BLOCK: (usize, usize) = (8, 2);
 }
 
 #[derive(Clone, Copy)]
@@ -28,6 +29,7 @@ pub(super) struct Avx2;
 
 impl Shape for Avx2 {
     const ROWS: usize = 6;
+    const BLOCK: (usize, usize) = (4, 2);
 }
 
 /// Methods that are one intrinsic each, by the trait's name.
@@ -78,6 +80,8 @@ impl Simd for Avx512 {
         div(a: __m512, b: __m512) -> __m512 = _mm512_div_ps(a, b);
         max(a: __m512, b: __m512) -> __m512 = _mm512_max_ps(a, b);
         min(a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
+        gate(a: __m512, open: __m512) -> __m512 =
+            _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(open, _mm512_setzero_ps()), a);
         widen(p: *const i8) -> __m512 = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
         prefetch(p: *const i8) = _mm_prefetch::<_MM_HINT_T1>(p);
         zero_int() -> __m512i = _mm512_setzero_si512();
@@ -127,6 +131,8 @@ impl Simd for Avx2 {
         div(a: __m256, b: __m256) -> __m256 = _mm256_div_ps(a, b);
         max(a: __m256, b: __m256) -> __m256 = _mm256_max_ps(a, b);
         min(a: __m256, b: __m256) -> __m256 = _mm256_min_ps(a, b);
+        gate(a: __m256, open: __m256) -> __m256 =
+            _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(open, _mm256_setzero_ps()), a);
         widen(p: *const i8) -> __m256 = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
         prefetch(p: *const i8) = _mm_prefetch::<_MM_HINT_T1>(p);
         zero_int() -> __m256i = _mm256_setzero_si256();

@@ -11,11 +11,11 @@
 //! The gradient with respect to x is the same convolution of the output's gradient, by weights with inputs and outputs
 //! exchanged and both kernel axes reversed ([`Weights::transposed`]).
 
+use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
 
 use super::planes::{self, Planes};
 use super::scratch;
-use super::simd::{Isa, Kernel, Shape};
 use super::tile::{Epilogue, load, multiply, relu, rows_of, store};
 
 /// Rows of the column matrix worked on at a time: a panel of them fits the first cache.
@@ -49,7 +49,7 @@ impl Weights {
         (outputs, inputs, kernel): (usize, usize, usize),
         at: impl Fn(usize, usize, usize) -> f32 + Sync,
     ) -> Self {
-        let (rows, taps) = (isa.rows(), kernel * kernel);
+        let (rows, taps) = (isa.block().0, kernel * kernel);
         let mut packed = vec![0.0; outputs.div_ceil(rows) * inputs * taps * rows];
         packed.par_chunks_mut(inputs * taps * rows).enumerate().for_each(|(panel, block)| {
             let first = panel * rows;
@@ -119,7 +119,7 @@ impl Plan {
             let (channel, dy, dx) = (k / (kernel * kernel), k / kernel % kernel, k % kernel);
             channel * wide.pixels() + dy * wide.width + dx
         });
-        let panel_width = weights.isa.lanes() * weights.isa.vectors();
+        let panel_width = weights.isa.lanes() * weights.isa.block().1;
         let narrow = !planes.width.is_multiple_of(weights.isa.lanes());
         let panel_taps = narrow.then(|| (0..block * kernel * kernel).map(|k| k * panel_width).collect());
         Plan { planes, pad, block, taps: taps.collect(), panel_taps, panel_width }
@@ -149,8 +149,8 @@ fn one_image(plan: &Plan, input: &[f32], gate: Option<&[f32]>, weights: &Weights
                 panel,
                 plan,
                 taps: channels * taps,
-                weights: &weights.packed[first * taps * weights.isa.rows()..],
-                panel_weights: weights.inputs * taps * weights.isa.rows(),
+                weights: &weights.packed[first * taps * weights.isa.block().0..],
+                panel_weights: weights.inputs * taps * weights.isa.block().0,
                 outputs: weights.outputs,
                 epilogue: Epilogue { accumulate: first > 0, bias: fused.bias, relu: fused.relu && last },
                 out,
@@ -183,7 +183,7 @@ impl Kernel for Block<'_> {
     unsafe fn run<S: Shape>(self) {
         // SAFETY: we are below `Isa::run` of `S`.
         unsafe {
-            match (S::ROWS, S::VECTORS) {
+            match S::BLOCK {
                 (8, 2) => self.all_pixels::<S, 8, 2>(),
                 (4, 2) => self.all_pixels::<S, 4, 2>(),
                 (4, 1) => self.all_pixels::<S, 4, 1>(),

@@ -3,7 +3,8 @@
 //! Rows of the right-hand matrix are vectors; it is stored in panels of [`panel_width`] columns (two vectors, one in the last
 //! panel where an odd vector is left), so that a tile streams through it in order.
 
-use super::simd::{Shape, Simd};
+use prism_core::simd::{Shape, Simd};
+
 use super::tile::{load, store};
 
 /// Columns of the panel that begins at `column`, of `columns` in all (a multiple of `lanes`).
@@ -55,7 +56,7 @@ unsafe fn product_panel<S: Shape, const N: usize>(
         // SAFETY: as many rows remain as the tile takes.
         unsafe {
             let (a, c) = ((a.add(row * a_row), a_row), (c.add(row * c_row), c_row));
-            row += match (rows - row).min(S::ROWS) {
+            row += match (rows - row).min(S::BLOCK.0) {
                 8.. => product_tile::<S, 8, N>(shared, a, b, c),
                 4.. => product_tile::<S, 4, N>(shared, a, b, c),
                 2.. => product_tile::<S, 2, N>(shared, a, b, c),
@@ -106,7 +107,7 @@ pub unsafe fn transposed_product<S: Shape>(
             unsafe {
                 let (a, b) = ((a.add(row), a_row), (b.add(column), b_row));
                 let c = (c.add(row * columns + column), columns, accumulate);
-                row += match ((rows - row).min(S::ROWS), width == S::LANES) {
+                row += match ((rows - row).min(S::BLOCK.0), width == S::LANES) {
                     (8.., false) => transposed_tile::<S, 8, 2>(shared, a, b, c),
                     (8.., true) => transposed_tile::<S, 8, 1>(shared, a, b, c),
                     (4.., false) => transposed_tile::<S, 4, 2>(shared, a, b, c),

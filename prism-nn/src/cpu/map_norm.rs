@@ -8,11 +8,11 @@
 //! Each image's two sums (of x and x², or of g' and g' h) are taken by whoever has just written the image; they are added
 //! over images in order, in `f64`. `y` itself is never stored ([`super::source::NormRelu`]).
 
+use prism_core::simd::{Isa, Kernel, Shape, Simd};
 use rayon::prelude::*;
 
 use super::map::Map;
 use super::share::Disjoint;
-use super::simd::{Isa, Kernel, Shape, Simd};
 
 /// Pixels whose sum is kept in `f32` before it is added in `f64`.
 const BLOCK: usize = 32;

@@ -1,9 +1,9 @@
 //! Maximum pooling of 2x2 squares and sums over them, on channels-last [`Map`]s.
 
+use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
 
 use super::map::Map;
-use super::simd::{Isa, Kernel, Shape};
 
 /// The shape of `map` after pooling: an odd last row or column is left out.
 pub fn halved(map: Map) -> Map {

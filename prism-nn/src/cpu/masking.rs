@@ -6,11 +6,11 @@
 //! A quick sigmoid is enough to decide nearly every draw; the few that fall within its error are decided by the exact one.
 
 use prism_core::score;
+use prism_core::simd::{Isa, Kernel, Shape};
 use prism_core::stream::StreamId;
 use rayon::prelude::*;
 
 use super::math::{self, BLOCK};
-use super::simd::{Isa, Kernel, Shape};
 use crate::step_mask::StepMask;
 
 /// Weights of one task.

@@ -2,11 +2,11 @@
 //!
 //! Tasks are panels of columns; each sums over K by itself, in order.
 
+use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
 
 use super::scratch;
 use super::share::Disjoint;
-use super::simd::{Isa, Kernel, Shape};
 use super::tile::multiply;
 
 /// Columns of one task, a multiple of every tile's width.
@@ -46,11 +46,11 @@ impl<'a> Matrix<'a> {
 /// If the lengths of the slices disagree with the shapes.
 pub fn product(isa: Isa, (rows, shared, columns): (usize, usize, usize), a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32]) {
     assert_eq!(c.len(), rows * columns, "an element for every row and column");
-    let panels = rows.div_ceil(isa.rows());
-    let mut packed = vec![0.0; panels * shared * isa.rows()];
-    for (panel, block) in packed.chunks_exact_mut((shared * isa.rows()).max(1)).enumerate() {
-        for (k, line) in block.chunks_exact_mut(isa.rows()).enumerate() {
-            let first = panel * isa.rows();
+    let panels = rows.div_ceil(isa.block().0);
+    let mut packed = vec![0.0; panels * shared * isa.block().0];
+    for (panel, block) in packed.chunks_exact_mut((shared * isa.block().0).max(1)).enumerate() {
+        for (k, line) in block.chunks_exact_mut(isa.block().0).enumerate() {
+            let first = panel * isa.block().0;
             for (m, x) in line.iter_mut().enumerate().take(rows - first) {
                 *x = a.at(first + m, k);
             }
@@ -91,7 +91,7 @@ impl Kernel for Panel<'_> {
     unsafe fn run<S: Shape>(self) {
         // SAFETY: we are below `Isa::run` of `S`.
         unsafe {
-            match S::ROWS {
+            match S::BLOCK.0 {
                 8 => self.tiles::<S, 8>(),
                 _ => self.tiles::<S, 4>(),
             }

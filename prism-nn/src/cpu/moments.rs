@@ -16,9 +16,9 @@
 
 pub mod pooled;
 
+use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
 
-use super::simd::{Isa, Kernel, Shape};
 use crate::estimator::Estimator;
 
 /// Features that one task works on, so that their sums stay in the first cache.

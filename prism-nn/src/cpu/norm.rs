@@ -9,11 +9,11 @@
 //!
 //! where `sum(g' h) = sum(g y)`, since y is h where it is positive and 0 elsewhere. Each channel is one task.
 
+use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
 
 use super::planes::Planes;
 use super::share::Disjoint;
-use super::simd::{Isa, Kernel, Shape};
 
 /// Mean and reciprocal standard deviation of one channel.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -5,12 +5,12 @@
 
 #![expect(clippy::needless_range_loop, reason = "rows and columns of a patch are numbers first, indices second")]
 
+use prism_core::simd::{Isa, Kernel, Shape, Simd};
 use rayon::prelude::*;
 
 use super::gemm::panel_width;
 use super::scheme::{SIDE, Scheme, both_axes};
 use super::share::Disjoint;
-use super::simd::{Isa, Kernel, Shape, Simd};
 
 /// Where weight `(o, i)` lies in the unpacked tensor: its taps begin at `o * output + i * input`, row by row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

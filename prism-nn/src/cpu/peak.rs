@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use super::simd::{Isa, Kernel, Shape};
+use prism_core::simd::{Isa, Kernel, Shape};
 
 /// Chains of dependent multiply-adds: more than any machine has in flight, and fewer than its registers.
 const CHAINS: usize = 12;

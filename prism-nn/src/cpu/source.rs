@@ -1,9 +1,10 @@
 //! Where a convolution's numbers come from and go to: what would be a pass of its own over a feature map happens while a
 //! number is in a register anyway.
 
+use prism_core::simd::Simd;
+
 use super::map::Map;
 use super::share::Disjoint;
-use super::simd::Simd;
 
 /// A feature map to read.
 pub trait Source: Copy + Send + Sync {

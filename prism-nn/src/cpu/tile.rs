@@ -5,7 +5,7 @@
 //! of the function they are in, and every operation inside would become a call. And tiles are passed by value: the compiler
 //! keeps a tile in registers only where every index into it is a constant.
 
-use super::simd::Simd;
+use prism_core::simd::Simd;
 
 /// How a tile of outputs begins and ends.
 #[derive(Clone, Copy, Debug)]

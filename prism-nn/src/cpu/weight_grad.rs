@@ -7,11 +7,11 @@
 //! Images are first laid out channels last, so that a vector holds one pixel of several inputs. The sum over images is cut
 //! into `CHUNKS` pieces, whose number and order do not depend on threads, so the result does not either.
 
+use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
 
 use super::planes::{self, Planes};
 use super::scratch;
-use super::simd::{Isa, Kernel, Shape};
 use super::tile::{correlate, load, store};
 
 /// Pieces of the sum over images.
@@ -154,7 +154,7 @@ impl OneImage<'_> {
     unsafe fn all_outputs<S: Shape, const N: usize>(&mut self, group: usize, tap: (usize, usize)) {
         let mut first = 0;
         while first < self.shape.outputs {
-            let rows = S::ROWS.min(self.shape.outputs - first);
+            let rows = S::BLOCK.0.min(self.shape.outputs - first);
             // SAFETY: the caller's promise; `M` rows remain.
             unsafe {
                 first += match rows {

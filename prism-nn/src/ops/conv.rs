@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use prism_core::simd::Isa;
 
 use super::composed;
 use super::storage::{floats, on_cpu, with_floats};
 use crate::cpu::conv::{Fused, Weights, convolve};
 use crate::cpu::planes::Planes;
-use crate::cpu::simd::Isa;
 use crate::cpu::weight_grad::weight_gradient;
 
 /// Convolution with stride 1 and `kernel / 2` zeros around: `x [B, I, H, W]`, `weight [O, I, k, k]` -> `[B, O, H, W]`.

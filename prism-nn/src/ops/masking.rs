@@ -3,11 +3,11 @@
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use prism_core::simd::Isa;
 
 use super::composed;
 use super::storage::{floats, has_kernels, on_cpu};
 use crate::cpu::masking::{masked, masked_gradient};
-use crate::cpu::simd::Isa;
 use crate::step_mask::StepMask;
 
 /// `frozen * M` with M chosen by `rule`; the gradient passes straight through M to the probability `sigmoid(scores)`.

@@ -3,11 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use prism_core::simd::Isa;
 
 use super::composed::{self, MomentTargets};
 use super::storage::{floats, on_cpu, with_floats};
 use crate::cpu::moments::{self, Gradient, Targets};
-use crate::cpu::simd::Isa;
 
 /// How far generated features are from the targets: the mean over groups g of
 /// `mean_d(a_d (mu - mu_g)^2) / v_g + mean_d(b_d (var - var_g)^2) / v_g^2`, a scalar, with the weights a and b of the targets.

@@ -3,11 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
+use prism_core::simd::Isa;
 
 use super::composed::{self, NORM_EPSILON};
 use super::storage::{floats, on_cpu, planes};
 use crate::cpu::norm::{Statistics, norm_relu, norm_relu_gradient};
-use crate::cpu::simd::Isa;
 
 /// `ReLU((x - mean) / sqrt(variance + 1e-5))` with the batch's own mean and (biased) variance per channel.
 ///

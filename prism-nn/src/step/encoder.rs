@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use candle_core::{Result, TensorId};
+use prism_core::simd::Isa;
 use rayon::prelude::*;
 
 use super::Work;
@@ -15,7 +16,6 @@ use crate::cpu::moments::{Gradient, Targets, moment_loss, pooled};
 use crate::cpu::packed::{Packed, WeightShape};
 use crate::cpu::scheme::Winograd;
 use crate::cpu::share::Disjoint;
-use crate::cpu::simd::Isa;
 use crate::cpu::source::{BiasRelu, FeatureGradient, Plain, Store};
 use crate::encoder::Step;
 use crate::ops::FrozenConv;

@@ -4,6 +4,7 @@
 //! y[b, p, o] = sum over i of z[b, i] * w[i, o, p]
 //! ```
 
+use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
 
 use super::Work;
@@ -11,7 +12,6 @@ use crate::cpu::gemm::{panel_width, product, transposed_product};
 use crate::cpu::map::Map;
 use crate::cpu::packed::WeightShape;
 use crate::cpu::share::Disjoint;
-use crate::cpu::simd::{Isa, Kernel, Shape};
 
 /// Side of the first map.
 const SIDE: usize = 4;

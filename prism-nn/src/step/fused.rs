@@ -4,12 +4,12 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor, TensorId, Var};
 use prism_core::arch::Architecture;
+use prism_core::simd::Isa;
 
 use super::images::Images;
 use super::{LossAndGradients, encoder, generator};
 use crate::cpu::masking::{masked, masked_gradient};
 use crate::cpu::moments::Targets;
-use crate::cpu::simd::Isa;
 use crate::encoder::Encoder;
 use crate::encoder::layout::INPUTS;
 use crate::error::Result;

@@ -8,6 +8,7 @@
 //! sum happen while a convolution reads or writes.
 
 use prism_core::arch::Architecture;
+use prism_core::simd::Isa;
 
 use super::Work;
 use super::first::FirstLayer;
@@ -18,7 +19,6 @@ use crate::cpu::map_pool::sum_pool;
 use crate::cpu::packed::{Packed, WeightShape, unpack_gradient};
 use crate::cpu::scheme::{Doubled, Pointwise, Scheme, Winograd};
 use crate::cpu::share::Disjoint;
-use crate::cpu::simd::Isa;
 use crate::cpu::source::{AddDoubled, NormRelu, Plain, Sink, Store};
 use crate::ops::composed::NORM_EPSILON;
 

@@ -4,11 +4,11 @@
 //! the weights. Only products count: transforms, norms, activations, draws and the optimiser do not.
 
 use prism_core::arch::Architecture;
+use prism_core::simd::Isa;
 
 use super::{encoder, generator};
 use crate::cpu::layer::Layer;
 use crate::cpu::scheme::Scheme;
-use crate::cpu::simd::Isa;
 use crate::encoder::Layout;
 use crate::encoder::layout::INPUTS;
 

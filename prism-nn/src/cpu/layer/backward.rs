@@ -1,5 +1,7 @@
 //! Gradients of a few images: of the inputs, and of the weights where they are trained.
 
+use prism_core::simd::{Kernel, Shape, Simd};
+
 use super::Layer;
 use super::forward::{input_corner, transform_inputs};
 use super::patch::{add_patch, collect, patch, spread};
@@ -7,7 +9,6 @@ use crate::cpu::gemm::{product, transposed_product};
 use crate::cpu::packed::Packed;
 use crate::cpu::scheme::{Scheme, both_axes};
 use crate::cpu::share::Disjoint;
-use crate::cpu::simd::{Kernel, Shape, Simd};
 use crate::cpu::source::Source;
 
 pub struct Backward<'a, C, X, G> {

@@ -2,11 +2,12 @@
 
 #![expect(clippy::needless_range_loop, reason = "rows and columns of a patch are numbers first, indices second")]
 
+use prism_core::simd::{Kernel, Shape, Simd};
+
 use super::Layer;
 use super::patch::{collect, patch, spread};
 use crate::cpu::gemm::product;
 use crate::cpu::scheme::{Scheme, both_axes};
-use crate::cpu::simd::{Kernel, Shape, Simd};
 use crate::cpu::source::{Sink, Source};
 
 /// The first pixel of the input patch of tile `(row, column)`.

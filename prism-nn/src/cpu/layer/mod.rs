@@ -24,10 +24,10 @@ use super::packed::Packed;
 use super::scheme::Scheme;
 use super::scratch;
 use super::share::Disjoint;
-use super::simd::Isa;
 use super::source::{Sink, Source};
 use backward::Backward;
 use forward::Forward;
+use prism_core::simd::Isa;
 
 /// Tiles that a matrix product should at least have, or it would wait for the weights.
 const LEAST_TILES: usize = 64;

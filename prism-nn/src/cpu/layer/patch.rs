@@ -2,9 +2,10 @@
 
 #![expect(clippy::needless_range_loop, reason = "rows and columns of a patch are numbers first, indices second")]
 
+use prism_core::simd::Simd;
+
 use crate::cpu::map::Map;
 use crate::cpu::scheme::SIDE;
-use crate::cpu::simd::Simd;
 use crate::cpu::source::Source;
 
 /// Reads a `side x side` patch whose first pixel is `(row, column)` of the map, with zeros outside.

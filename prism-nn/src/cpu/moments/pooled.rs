@@ -3,11 +3,11 @@
 //! `features [G, n, H, W, stride]`, targets `[G, N, N, stride]` for N cells a side: mean and variance of a channel run over
 //! the n images and the `H W / N^2` pixels of a cell. The gradient is then again linear in each feature.
 
+use prism_core::simd::Isa;
 use rayon::prelude::*;
 
 use super::{BLOCK, Block, Gradient, Rows, Targets};
 use crate::cpu::map::Map;
-use crate::cpu::simd::Isa;
 
 /// Cells a side into which a map of `height` rows is divided where `grid` are asked for: no smaller than a pixel.
 pub fn cells(grid: usize, height: usize) -> usize {

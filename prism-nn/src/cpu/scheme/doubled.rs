@@ -1,7 +1,8 @@
 //! Three taps of a map doubled by its nearest neighbours, without doubling it.
 
+use prism_core::simd::Simd;
+
 use super::{Linear, SIDE, Scheme, linear};
-use crate::cpu::simd::Simd;
 
 /// Three taps after nearest-neighbour doubling, from the undoubled inputs.
 ///

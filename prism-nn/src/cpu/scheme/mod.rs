@@ -23,7 +23,7 @@ mod doubled;
 mod pointwise;
 mod winograd;
 
-use super::simd::Simd;
+use prism_core::simd::Simd;
 
 pub use doubled::Doubled;
 pub use pointwise::Pointwise;

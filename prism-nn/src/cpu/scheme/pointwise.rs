@@ -1,7 +1,8 @@
 //! One tap.
 
+use prism_core::simd::Simd;
+
 use super::{Linear, SIDE, Scheme};
-use crate::cpu::simd::Simd;
 
 /// A single tap: an ordinary matrix product.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,8 @@
+use prism_core::simd::Portable;
+
 use super::doubled::*;
 use super::winograd::*;
 use super::*;
-use crate::cpu::simd::Portable;
 
 /// The matrix of `L`, column by column.
 fn matrix<L: Linear>() -> Vec<Vec<f32>> {

@@ -1,7 +1,8 @@
 //! Three taps by Winograd's minimal filtering.
 
+use prism_core::simd::Simd;
+
 use super::{Linear, SIDE, Scheme, linear};
-use crate::cpu::simd::Simd;
 
 /// F(4, 3): four outputs of three taps by six products.
 ///
