@@ -9,7 +9,8 @@
 //!
 //! The images of a class differ most in their lowest frequencies, whatever they show, so no image is needed to choose these. The
 //! halves are those of the whole federation: clients would agree on where they part by adding up histograms of `a_j`; the
-//! simulation takes the exact medians. They are no part of what differential privacy protects, so the two exclude each other.
+//! simulation takes the exact medians. With differential privacy a class is parted at noisy means instead
+//! ([`crate::privacy::thresholds`]), each coefficient by itself.
 
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
@@ -18,6 +19,7 @@ use prism_nn::generator::Styles;
 use rayon::prelude::*;
 
 use crate::data::Dataset;
+use crate::hash;
 
 /// Rows and columns of the frequency that each bit of a style looks at.
 const FREQUENCIES: [(usize, usize); 4] = [(0, 0), (0, 2), (1, 1), (2, 0)];
@@ -26,6 +28,7 @@ const FREQUENCIES: [(usize, usize); 4] = [(0, 0), (0, 2), (1, 1), (2, 0)];
 #[derive(Clone, Debug)]
 pub struct Groups {
     of_image: Vec<u32>,
+    classes: usize,
     styles: Styles,
 }
 
@@ -43,12 +46,45 @@ impl Groups {
                 members.into_iter().for_each(|image| of_image[image] = class * styles.count() as u32 + style as u32);
             }
         }
-        Groups { of_image, styles }
+        Groups { of_image, classes: labels.map_or(1, |_| data.classes()), styles }
+    }
+
+    /// Groups the images of `data` by class, as [`Groups::new`] does, and by thresholds between styles, `[classes][bits]`: bit j
+    /// says whether an image's j-th coefficient is above its class's.
+    pub fn beyond(data: &Dataset, conditional: bool, styles: Styles, thresholds: &[Vec<f64>]) -> Self {
+        let labels = data.labels().filter(|_| conditional);
+        let group = |image: usize| {
+            let class = labels.map_or(0, |labels| usize::from(labels[image]));
+            let above = coefficients(data, image, styles.bits()).into_iter().zip(&thresholds[class]);
+            let style: usize = above.enumerate().map(|(bit, (a, threshold))| usize::from(a > *threshold) << bit).sum();
+            (class * styles.count() + style) as u32
+        };
+        let of_image = (0..data.len()).into_par_iter().map(group).collect();
+        Groups { of_image, classes: labels.map_or(1, |_| data.classes()), styles }
+    }
+
+    /// The group of `image`.
+    pub fn of(&self, image: usize) -> usize {
+        self.of_image[image] as usize
+    }
+
+    /// One more than the greatest number that a group may have.
+    pub fn count(&self) -> usize {
+        self.classes * self.styles.count()
     }
 
     /// How many styles a class has.
     pub fn styles(&self) -> Styles {
         self.styles
+    }
+
+    /// Hexadecimal digest of the images `indices` and, where there are styles, of their groups.
+    pub fn digest(&self, indices: &[usize]) -> String {
+        if self.styles.count() == 1 {
+            return hash::of_numbers(indices);
+        }
+        let numbers = indices.iter().flat_map(|&image| [image, self.of_image[image] as usize]);
+        hash::of_numbers(&numbers.collect::<Vec<_>>())
     }
 
     /// The images `indices` by group, in their order.
@@ -69,12 +105,25 @@ fn halve(data: &Dataset, images: Vec<usize>, bits: usize) -> Vec<Vec<usize>> {
     })
 }
 
+/// An image's first `bits` coefficients on public scales, from 0 to 1: its brightness, then the others as shares of it, so that
+/// they say little of it.
+pub fn coefficients(data: &Dataset, image: usize, bits: usize) -> Vec<f64> {
+    let pixels = data.image(image);
+    let value = |frequency: (usize, usize)| coefficient(pixels, &[wave(data, frequency.0), wave(data, frequency.1)]);
+    let brightness = value(FREQUENCIES[0]);
+    let share = |&frequency| if brightness > 0.0 { (1.0 + value(frequency) / brightness) / 2.0 } else { 0.5 };
+    let first = brightness / (255.0 * pixels.len() as f64);
+    std::iter::once(first).chain(FREQUENCIES[1..].iter().map(share)).take(bits).collect()
+}
+
+/// The wave of a frequency along a side of the images.
+fn wave(data: &Dataset, frequency: usize) -> Vec<f64> {
+    let size = data.image_size();
+    (0..size).map(|x| (PI * frequency as f64 * (x as f64 + 0.5) / size as f64).cos()).collect()
+}
+
 fn halves(data: &Dataset, members: Vec<usize>, frequency: (usize, usize)) -> (Vec<usize>, Vec<usize>) {
-    let wave = |frequency: usize| -> Vec<f64> {
-        let size = data.image_size();
-        (0..size).map(|x| (PI * frequency as f64 * (x as f64 + 0.5) / size as f64).cos()).collect()
-    };
-    let waves = [wave(frequency.0), wave(frequency.1)];
+    let waves = [wave(data, frequency.0), wave(data, frequency.1)];
     let mut valued: Vec<(f64, usize)> =
         members.into_par_iter().map(|image| (coefficient(data.image(image), &waves), image)).collect();
     valued.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));

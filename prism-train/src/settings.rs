@@ -16,6 +16,7 @@ use crate::codec_settings::CodecSettings;
 use crate::federation::{Regime, TrainingMask};
 use crate::partition::Partition;
 use crate::privacy::PrivacySettings;
+use crate::privacy::settings::Mechanism;
 
 /// Most bytes that a settings file may have.
 const MAX_FILE: u64 = 1 << 20;
@@ -111,6 +112,10 @@ pub struct Settings {
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Training")]
     #[serde(default = "one_style")]
     pub styles: usize,
+    /// How many times as much each encoder layer counts as the one before it: above 1 for what images show, below 1 for pixels
+    #[arg(long, value_name = "X", default_value_t = 1.0, help_heading = "Training")]
+    #[serde(default = "evenly")]
+    pub layer_growth: f64,
     /// Adam's learning rate on the scores
     #[arg(long, value_name = "RATE", default_value_t = 0.4, help_heading = "Training")]
     pub lr: f64,
@@ -177,6 +182,11 @@ fn one() -> f32 {
 /// The styles of runs that were begun before there were any.
 fn one_style() -> usize {
     1
+}
+
+/// How layers counted in runs that were begun before it could be chosen.
+fn evenly() -> f64 {
+    1.0
 }
 
 fn last() -> String {
@@ -274,6 +284,9 @@ impl Settings {
         if !(self.lr > 0.0 && self.lr <= 100.0) {
             return refuse("lr", self.lr.to_string(), "a number above 0 and at most 100, such as 0.4");
         }
+        if !(0.1..=10.0).contains(&self.layer_growth) {
+            return refuse("layer-growth", self.layer_growth.to_string(), "a number from 0.1 to 10, such as 1.4");
+        }
         if !(self.score_scale > 0.0 && self.score_scale <= 8.0) {
             return refuse("score-scale", self.score_scale.to_string(), "a number above 0 and at most 8, such as 4");
         }
@@ -284,10 +297,11 @@ impl Settings {
                 &format!("more for --styles {}, or fewer styles", self.styles),
             );
         }
-        if self.styles > 1 && self.privacy.budget()?.is_some() {
+        let masked = self.privacy.budget()?.is_some() && self.privacy.dp_mechanism == Mechanism::Mask;
+        if self.styles > 1 && masked {
             return Err(Error::usage(format!(
-                "--styles is {}, and styles follow from the images without noise, which --dp-epsilon does not allow; give \
-                 --styles 1, or leave out --dp-epsilon",
+                "--styles is {}, and where styles part follows from images, which --dp-mechanism mask does not protect; give \
+                 --styles 1, or --dp-mechanism moments",
                 self.styles
             )));
         }
@@ -437,6 +451,7 @@ mod tests {
             ["--kl-weight", "-1"],
             ["--score-scale", "0"],
             ["--styles", "5"],
+            ["--layer-growth", "0"],
             ["--seed", "18446744073709551615"],
         ] {
             let refused = Settings::resolve(&parse(&[&flags.join("=")]), None).and_then(|settings| settings.validate());

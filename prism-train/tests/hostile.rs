@@ -58,6 +58,7 @@ fn federation(folder: &Path, session: Session, transit: Option<Transit>) -> Simu
             batch_size: 4,
             classes_per_step: 1,
             styles: Styles::default(),
+            layer_growth: 1.0,
             session,
             kl_weight: 0.0,
             choice: Choice::Seed,

@@ -56,6 +56,40 @@ fn a_protected_run_carries_its_promise_and_draws_once() {
     assert_eq!(ledger(folder.path()).len(), 1);
 }
 
+/// The lines of a run's `metrics.jsonl`.
+fn rounds(folder: &Path, run: &str) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn styles_are_parted_once_within_the_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    for (run, more) in [
+        ("local", &["--dp-trust", "local"][..]),
+        ("secagg", &["--dp-trust", "secagg"]),
+        ("one-shot", &["--dp-trust", "secagg", "--federation", "one-shot"]),
+    ] {
+        let ledger = format!("{run}.jsonl");
+        train(folder.path(), &[&["--out", run, "--styles", "2", "--dp-ledger", &ledger], more].concat());
+        let path = folder.path().join(run);
+        let claim: serde_json::Value = serde_json::from_slice(&fs::read(path.join("privacy.json")).unwrap()).unwrap();
+        assert!(claim["mechanism"].as_str().unwrap().contains("where classes part into styles"), "{claim}");
+        let entries = fs::read_to_string(folder.path().join(&ledger)).unwrap();
+        let entry: serde_json::Value = serde_json::from_str(entries.trim()).unwrap();
+        assert_eq!(entry["rho"], claim["rho"], "one entry for both releases");
+
+        let thresholds = fs::read(path.join("shared/styles.json")).unwrap();
+        succeed("prism-train", folder.path(), &["--resume", run, "--rounds", "2", "--quiet"]);
+        assert_eq!(
+            thresholds,
+            fs::read(path.join("shared/styles.json")).unwrap(),
+            "{run}: a resumed run draws nothing"
+        );
+        assert_eq!(entries, fs::read_to_string(folder.path().join(&ledger)).unwrap());
+    }
+}
+
 #[test]
 fn noise_never_comes_from_the_seed_and_a_second_draw_is_announced() {
     let folder = tempfile::tempdir().unwrap();
@@ -93,7 +127,7 @@ fn impossible_promises_are_refused_before_anything_is_read() {
         (&["--dp-epsilon", "1", "--dp-delta", "0.01"], ["200 images of client 0", "choose at most"]),
         (&["--dp-epsilon", "0.05", "--dp-delta", "1e-4"], ["client 0 holds 200 images", "secagg"]),
         (&["--dp-epsilon", "1e-9", "--dp-delta", "1e-4"], ["too few", "larger epsilon"]),
-        (&["--dp-epsilon", "20", "--styles", "2"], ["--styles is 2", "--styles 1"]),
+        (&["--dp-epsilon", "20", "--styles", "2", "--dp-mechanism", "mask"], ["--styles is 2", "--styles 1"]),
         (&["--dp-features", "pooled"], ["no noise would be added", "--dp-epsilon"]),
         (&["--dp-trust", "secagg"], ["no noise would be added", "--dp-epsilon"]),
     ] {
@@ -134,11 +168,8 @@ fn one_shot_sends_one_message_and_resumes_to_the_same_bytes() {
         }
         let model = |run: &str| fs::read(folder.path().join(run).join("model.safetensors.zst")).unwrap();
         assert!(model(trust) == model(&copy), "{trust}: resumed in two steps on one thread");
-        let metrics = fs::read_to_string(folder.path().join(trust).join("metrics.jsonl")).unwrap();
-        let sent: Vec<u64> = metrics
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["uplink_bytes"].as_u64().unwrap())
-            .collect();
+        let sent: Vec<u64> =
+            rounds(folder.path(), trust).iter().map(|round| round["uplink_bytes"].as_u64().unwrap()).collect();
         assert!(sent[0] > 1000 && sent[1..] == [0, 0], "{trust}: {sent:?}");
     }
 }
@@ -146,7 +177,11 @@ fn one_shot_sends_one_message_and_resumes_to_the_same_bytes() {
 #[test]
 fn one_shot_works_without_privacy_and_secagg_with_rounds() {
     let folder = tempfile::tempdir().unwrap();
-    succeed("prism-train", folder.path(), &[&TINY[..], &["--federation", "one-shot"]].concat());
+    succeed("prism-train", folder.path(), &[&TINY[..], &["--federation", "one-shot", "--out", "plain"]].concat());
+    succeed("prism-train", folder.path(), &["--resume", "plain", "--rounds", "2", "--quiet"]);
+    let sent: Vec<u64> =
+        rounds(folder.path(), "plain").iter().map(|round| round["uplink_bytes"].as_u64().unwrap()).collect();
+    assert!(sent[0] > 1000 && sent[1] == 0, "each client sends its moments once: {sent:?}");
     train(folder.path(), &["--dp-trust", "secagg", "--dp-adjacency", "add-remove", "--out", "rounds"]);
     assert!(folder.path().join("rounds/shared/moments.safetensors").exists());
     assert!(!folder.path().join("rounds/clients/0000/moments.safetensors").exists());

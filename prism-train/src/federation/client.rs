@@ -48,6 +48,8 @@ pub struct LocalTraining {
     pub classes_per_step: usize,
     /// Styles of a class, each matched by itself.
     pub styles: Styles,
+    /// How many times as much each encoder layer counts as the one before it.
+    pub layer_growth: f64,
     /// What clients and server agreed on: the architecture, the seed, and which layers cross as scores.
     pub session: Session,
     /// Price of a nat of divergence from the broadcast scores, in units of the loss; 0 for none.

@@ -190,7 +190,7 @@ impl Simulation {
         let (arch, device) = (generator.arch(), generator.device());
         let (folder, before) = (&self.folders[client], self.client_rounds[client]);
         let mut clock = Lap::start();
-        let moments = self.moments(client, device)?;
+        let moments = self.moments(client, device)?.growing(self.training.layer_growth)?;
         let mut state: OptimiserState = client_files::load_state(folder, before, arch, self.training.seed, device)?;
         let mut global = client_files::load_global(folder, before, &self.training.session, self.server.mada())?;
         let loading = clock.lap();
@@ -213,7 +213,7 @@ impl Simulation {
         let members = &self.members[client];
         let key = MomentsKey {
             data: self.data.digest().to_string(),
-            members: crate::hash::of_numbers(members),
+            members: self.groups.digest(members),
             encoder: self.training.step.encoder().digest().to_string(),
             conditional: self.conditional,
             styles: self.groups.styles().count(),

@@ -26,7 +26,7 @@ pub struct Claim {
     pub delta: f64,
     /// The same as concentrated privacy.
     pub rho: f64,
-    /// Standard deviation of the noise over the sensitivity.
+    /// Standard deviation of the moments' noise over their sensitivity.
     pub noise_multiplier: f64,
     /// Number of images of each client; empty where it is private.
     pub images: Vec<usize>,
@@ -35,16 +35,29 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The claim of a run whose clients hold `images` images each.
-    pub fn new(settings: &PrivacySettings, budget: Budget, noise: &NoisePlan, images: &[usize]) -> Self {
+    /// The claim of a run whose clients hold `images` images each; `parting` is the noise of the thresholds between styles.
+    pub fn new(
+        settings: &PrivacySettings,
+        budget: Budget,
+        noise: &NoisePlan,
+        parting: Option<&NoisePlan>,
+        images: &[usize],
+    ) -> Self {
+        let release = "one release of clipped moments of encoder features, with discrete Gaussian noise";
         Claim {
-            mechanism: "one release of clipped moments of encoder features, with discrete Gaussian noise".into(),
+            mechanism: match parting {
+                None => release.into(),
+                Some(parting) => format!(
+                    "a release of where classes part into styles (rho = {:.2e}), and then {release}",
+                    parting.rho
+                ),
+            },
             unit: "one image and its label".into(),
             adjacency: settings.dp_adjacency,
             trust: settings.dp_trust,
             epsilon: budget.epsilon(),
             delta: budget.delta(),
-            rho: noise.rho,
+            rho: noise.rho + parting.map_or(0.0, |parting| parting.rho),
             noise_multiplier: noise.variance().sqrt() / noise.sensitivity,
             images: match settings.dp_adjacency {
                 Adjacency::ReplaceOne => images.to_vec(),

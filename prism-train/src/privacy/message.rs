@@ -106,6 +106,20 @@ pub fn decode_noisy(bytes: &[u8], (groups, coordinates): (usize, usize)) -> Resu
     Ok(values.chunks(coordinates).map(|group| group.iter().map(|&x| signed(x, bits) << shift).collect()).collect())
 }
 
+/// The sum of the releases in `messages`.
+///
+/// # Errors
+/// As for [`decode_noisy`].
+pub fn sum_noisy(messages: &[Vec<u8>], shape: (usize, usize)) -> Result<Sums> {
+    let mut total = vec![vec![0i64; shape.1]; shape.0];
+    for message in messages {
+        for (total, group) in total.iter_mut().zip(decode_noisy(message, shape)?) {
+            total.iter_mut().zip(group).for_each(|(total, x)| *total = total.wrapping_add(x));
+        }
+    }
+    Ok(total)
+}
+
 /// A client's part of a secure sum modulo `2^bits`.
 pub fn encode_ring(sums: &Sums, bits: u32) -> Vec<u8> {
     let mut writer = Writer { bytes: vec![bits as u8], spare: 0, filled: 0 };

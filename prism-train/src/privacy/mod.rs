@@ -1,11 +1,12 @@
 //! Differential privacy: a client's images enter training only through moments that were clipped and noised once.
 //!
 //! ```text
-//! features -> vector of bounded integers (features) -> sum per class + discrete Gaussian noise (release, gaussian)
+//! features -> vector of bounded integers (features) -> sum per group + discrete Gaussian noise (release, gaussian)
 //!          -> mean, variance and their weights (estimate) -> training, masks, rounds, model: post-processing
 //! ```
 //!
 //! * [`settings`]: the flags; [`accounting`]: from noise to (epsilon, delta) and back; [`claim`]: what a run may say
+//! * [`thresholds`]: where classes are parted into styles, by a small release of its own
 //! * [`protect`]: who draws what and when; [`ledger`]: that draws on the same data add up
 //! * [`message`]: what a client sends where it sends moments at all
 //!
@@ -26,7 +27,8 @@ pub mod message;
 pub mod protect;
 pub mod release;
 pub mod settings;
+pub mod thresholds;
 
 pub use claim::Claim;
-pub use protect::{Holders, Places, Protection};
+pub use protect::{Holders, Places, Protection, Released};
 pub use settings::PrivacySettings;

@@ -14,6 +14,7 @@ use candle_core::Device;
 use prism_core::Error;
 use prism_nn::Result;
 use prism_nn::encoder::Encoder;
+use prism_nn::generator::Styles;
 
 use super::accounting::Budget;
 use super::claim::{self, Claim};
@@ -24,6 +25,7 @@ use super::ledger;
 use super::message;
 use super::release::{NoisePlan, Sums, add_noise, exact_sums};
 use super::settings::{Adjacency, PrivacySettings, Trust};
+use super::thresholds::{self, Thresholds};
 use crate::data::Dataset;
 use crate::federation::Regime;
 use crate::groups::Groups;
@@ -36,6 +38,8 @@ pub struct Protection {
     budget: Budget,
     map: VectorMap,
     noise: NoisePlan,
+    /// Noise of the thresholds between styles, where there are any.
+    parting: Option<(Styles, NoisePlan)>,
     claim: Claim,
     fingerprint: String,
 }
@@ -50,10 +54,18 @@ pub struct Holders<'a> {
     pub members: &'a [Vec<usize>],
     /// Whether moments are per class.
     pub conditional: bool,
-    /// Which images' moments are matched together; protected ones are only told apart by class.
-    pub groups: &'a Groups,
     /// Where to compute.
     pub device: &'a Device,
+}
+
+/// What training gets.
+pub struct Released {
+    /// The moments that all share; none where each client has its own in its folder.
+    pub moments: Option<ClientMoments>,
+    /// Which images were summed up together.
+    pub groups: Groups,
+    /// Bytes that clients sent in this process.
+    pub uplink_bytes: u64,
 }
 
 /// Where the moments of a run are kept.
@@ -71,7 +83,7 @@ impl Protection {
     ///
     /// # Errors
     /// [`Error::Usage`] if a setting is outside its limits, or a client is too small for the budget.
-    pub fn plan(settings: &PrivacySettings, budget: Budget, holders: &Holders<'_>) -> Result<Self> {
+    pub fn plan(settings: &PrivacySettings, budget: Budget, styles: Styles, holders: &Holders<'_>) -> Result<Self> {
         let images: Vec<usize> = holders.members.iter().map(Vec::len).collect();
         let shares = match settings.dp_trust {
             Trust::Local => 1,
@@ -82,12 +94,18 @@ impl Protection {
         let scales = (settings.dp_clip, settings.dp_lambda);
         // The grid depends on the budget, the budget's share on the number of coordinates, that on the encoder alone.
         let mut map = VectorMap::new(holders.encoder, shape, settings.dp_features, scales, 1, holders.device)?;
-        let groups = if holders.conditional { holders.data.classes().max(1) } else { 1 };
-        let noise = NoisePlan::new(budget, settings.dp_adjacency, shares, groups * map.dimensions())?;
+        let classes = classes(holders);
+        let plan = |part, dimensions| NoisePlan::within(budget, part, settings.dp_adjacency, shares, dimensions);
+        let parting = match styles.bits() {
+            0 => None,
+            _ => Some((styles, plan(thresholds::SHARE, thresholds::dimensions(classes, styles))?)),
+        };
+        let left = if parting.is_some() { 1.0 - thresholds::SHARE } else { 1.0 };
+        let noise = plan(left, classes * styles.count() * map.dimensions())?;
         map.clip_units = noise.clip_units;
-        let claim = Claim::new(settings, budget, &noise, &images);
+        let claim = Claim::new(settings, budget, &noise, parting.as_ref().map(|(_, plan)| plan), &images);
         let fingerprint = claim::fingerprint(&claim, settings)?;
-        let protection = Protection { settings: settings.clone(), budget, map, noise, claim, fingerprint };
+        let protection = Protection { settings: settings.clone(), budget, map, noise, parting, claim, fingerprint };
         protection.check_sizes(&images)?;
         Ok(protection)
     }
@@ -129,8 +147,7 @@ impl Protection {
         }
     }
 
-    /// Makes sure that every protected moment exists, drawing those that do not. Returns the moments that all share (none where each
-    /// client has its own in its folder), and the bytes that clients sent for them in this process.
+    /// Makes sure that every protected moment exists, drawing those that do not.
     ///
     /// # Errors
     /// If the ledger or a folder cannot be written, a file is foreign, or nothing stands out of the noise.
@@ -140,33 +157,61 @@ impl Protection {
         places: &Places,
         regime: Regime,
         say: &dyn Fn(String),
-    ) -> Result<(Option<ClientMoments>, u64)> {
+    ) -> Result<Released> {
+        let (groups, for_groups) = self.groups(holders, places, say)?;
+        // Thresholds that were just drawn are in the ledger together with what follows now.
+        let record = || if for_groups > 0 { Ok(()) } else { self.record(holders, places, say) };
         let shared = self.settings.dp_trust == Trust::Secagg || regime == Regime::OneShot;
-        match shared {
-            true => self.protect_shared(holders, places, say),
-            false => self.protect_each(holders, places, say),
-        }
+        let (moments, bytes) = match shared {
+            true => self.protect_shared(holders, &groups, places, &record, say)?,
+            false => self.protect_each(holders, &groups, places, &record, say)?,
+        };
+        Ok(Released { moments, groups, uplink_bytes: for_groups + bytes })
+    }
+
+    /// Which images are summed up together, and the bytes that clients sent in this process to agree on it.
+    fn groups(&self, holders: &Holders<'_>, places: &Places, say: &dyn Fn(String)) -> Result<(Groups, u64)> {
+        let Holders { data, members, conditional, .. } = *holders;
+        let Some((styles, noise)) = &self.parting else {
+            return Ok((Groups::new(data, conditional, Styles::default()), 0));
+        };
+        let path = places.shared.join("styles.json");
+        let key = format!("{} {}", data.digest(), self.fingerprint);
+        let (values, bytes) = match Thresholds::load(&path, &key)? {
+            Some(found) => (found.values, 0),
+            None => {
+                self.record(holders, places, say)?;
+                say(format!("all clients agree on where classes part into {} styles, with noise", styles.count()));
+                let classes = (classes(holders), *styles);
+                let (values, bytes) = thresholds::draw(data, members, classes, (noise, self.settings.dp_trust))?;
+                Thresholds { key, values: values.clone() }.save(&path)?;
+                (values, bytes)
+            }
+        };
+        Ok((Groups::beyond(data, conditional, *styles, &values), bytes))
     }
 
     fn protect_shared(
         &self,
         holders: &Holders<'_>,
+        groups: &Groups,
         places: &Places,
+        record: &dyn Fn() -> Result<()>,
         say: &dyn Fn(String),
     ) -> Result<(Option<ClientMoments>, u64)> {
         let all: Vec<usize> = holders.members.iter().flat_map(|m| m.iter().copied().chain([usize::MAX])).collect();
-        let key = self.key(holders, &all);
+        let key = self.key(holders, crate::hash::of_numbers(&all));
         if let Some(moments) = client_files::load_moments(&places.shared, &key, holders.device)? {
             return Ok((Some(moments), 0));
         }
-        self.record(holders, places, say)?;
+        record()?;
         let mut messages = Vec::with_capacity(holders.members.len());
         for (client, members) in holders.members.iter().enumerate() {
             say(format!("client {client} measures its {} images and adds noise", members.len()));
-            messages.push(self.message(holders, members, holders.members)?);
+            messages.push(self.message(holders, groups, members)?);
         }
         let uplink_bytes = messages.iter().map(|message| message.len() as u64).sum();
-        let noisy = self.gather(&messages, holders)?;
+        let noisy = self.gather(&messages, holders, groups)?;
         let Some(moments) = noisy.estimate(&self.map, holders.device)? else {
             return Err(self.drowned("all clients together"));
         };
@@ -177,21 +222,23 @@ impl Protection {
     fn protect_each(
         &self,
         holders: &Holders<'_>,
+        groups: &Groups,
         places: &Places,
+        record: &dyn Fn() -> Result<()>,
         say: &dyn Fn(String),
     ) -> Result<(Option<ClientMoments>, u64)> {
         let mut recorded = false;
         for (client, (members, folder)) in holders.members.iter().zip(&places.clients).enumerate() {
-            let key = self.key(holders, members);
+            let key = self.key(holders, groups.digest(members));
             if client_files::load_moments(folder, &key, holders.device)?.is_some() {
                 continue;
             }
             if !recorded {
-                self.record(holders, places, say)?;
+                record()?;
                 recorded = true;
             }
             say(format!("client {client} measures its {} images and adds noise", members.len()));
-            let noisy = self.noisy(self.release(holders, members)?, 1);
+            let noisy = self.noisy(self.release(holders, groups, members)?, 1);
             let Some(moments) = noisy.estimate(&self.map, holders.device)? else {
                 return Err(self.drowned(&format!("client {client}")));
             };
@@ -201,36 +248,29 @@ impl Protection {
     }
 
     /// One client's exact sums with its share of the noise.
-    fn release(&self, holders: &Holders<'_>, members: &[usize]) -> Result<Sums> {
-        let Holders { encoder, data, conditional, device, .. } = *holders;
-        let mut sums = exact_sums(encoder, &self.map, data, members, conditional, device)?;
+    fn release(&self, holders: &Holders<'_>, groups: &Groups, members: &[usize]) -> Result<Sums> {
+        let Holders { encoder, data, device, .. } = *holders;
+        let mut sums = exact_sums(encoder, &self.map, data, members, groups, device)?;
         add_noise(&mut sums, &self.noise, NoiseSource::OperatingSystem)?;
         Ok(sums)
     }
 
     /// What one client sends to the server that trains alone, or into the secure sum.
-    fn message(&self, holders: &Holders<'_>, members: &[usize], all: &[Vec<usize>]) -> Result<Vec<u8>> {
-        let sums = self.release(holders, members)?;
+    fn message(&self, holders: &Holders<'_>, groups: &Groups, members: &[usize]) -> Result<Vec<u8>> {
+        let sums = self.release(holders, groups, members)?;
+        let images = holders.members.iter().map(Vec::len).sum();
         Ok(match self.settings.dp_trust {
             Trust::Local => message::encode_noisy(&sums, self.noise.share_sigma),
-            Trust::Secagg => message::encode_ring(&sums, self.ring_bits(all)),
+            Trust::Secagg => message::encode_ring(&sums, self.noise.ring_bits(images)),
         })
     }
 
-    /// Bits in which a sum over all clients cannot wrap around: every image's coordinate at its bound, and the noise.
-    fn ring_bits(&self, all: &[Vec<usize>]) -> u32 {
-        let images: usize = all.iter().map(Vec::len).sum();
-        let noise = 40.0 * self.noise.variance().sqrt();
-        let most = images as f64 * self.noise.clip_units as f64 + noise;
-        2 + most.log2().ceil() as u32
-    }
-
     /// What the server makes of the messages.
-    fn gather(&self, messages: &[Vec<u8>], holders: &Holders<'_>) -> Result<Noisy> {
-        let shape = (self.groups(holders), self.map.dimensions());
+    fn gather(&self, messages: &[Vec<u8>], holders: &Holders<'_>, groups: &Groups) -> Result<Noisy> {
+        let shape = (groups.count(), self.map.dimensions());
         match self.settings.dp_trust {
             Trust::Secagg => {
-                let bits = self.ring_bits(holders.members);
+                let bits = self.noise.ring_bits(holders.members.iter().map(Vec::len).sum());
                 Ok(self.noisy(message::sum_ring(messages, bits, shape)?, self.noise.shares))
             }
             Trust::Local => {
@@ -246,18 +286,14 @@ impl Protection {
         Noisy { variance: vec![variance; sums.len()], sums }
     }
 
-    fn groups(&self, holders: &Holders<'_>) -> usize {
-        if holders.conditional && holders.data.labels().is_some() { holders.data.classes() } else { 1 }
-    }
-
-    /// What the moments of the images `members` are kept under.
-    fn key(&self, holders: &Holders<'_>, members: &[usize]) -> MomentsKey {
+    /// What the moments of the images with the digest `members` are kept under.
+    fn key(&self, holders: &Holders<'_>, members: String) -> MomentsKey {
         MomentsKey {
             data: holders.data.digest().to_string(),
-            members: crate::hash::of_numbers(members),
+            members,
             encoder: holders.encoder.digest().to_string(),
             conditional: holders.conditional,
-            styles: 1,
+            styles: self.parting.as_ref().map_or(1, |(styles, _)| styles.count()),
             privacy: self.fingerprint.clone(),
         }
     }
@@ -296,6 +332,11 @@ pub fn record(
         say(format!("{warning} ({})", path.display()));
     }
     Ok(())
+}
+
+/// Classes that are told apart: 1 where none are.
+fn classes(holders: &Holders<'_>) -> usize {
+    if holders.conditional && holders.data.labels().is_some() { holders.data.classes() } else { 1 }
 }
 
 fn check_deltas(settings: &PrivacySettings, images: &[usize]) -> Result<()> {

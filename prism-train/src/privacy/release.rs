@@ -1,14 +1,14 @@
-//! One release of a client's data: the sum of its images' vectors per class, and noise.
+//! One release of a client's data: the sum of its images' vectors per group (class and style), and noise.
 //!
 //! ```text
-//! y = sum over images of x (x) onehot(label)  +  discrete Gaussian of deviation sigma in every coordinate
+//! y = sum over images of x (x) onehot(group)  +  discrete Gaussian of deviation sigma in every coordinate
 //! ```
 //!
-//! **Sensitivity.** An image's `x (x) onehot(label)` is a vector of nonnegative integers of length at most `c = clip_units`.
+//! **Sensitivity.** An image's `x (x) onehot(group)` is a vector of nonnegative integers of length at most `c = clip_units`.
 //!
 //! * Replace-one (the number of images is public): the sum changes by `u - w` for two such vectors. Since no coordinate of
 //!   either is negative, `<u, w> >= 0`, so `|u - w|^2 = |u|^2 + |w|^2 - 2 <u, w> <= 2 c^2`: the sensitivity is `sqrt(2) c`, not
-//!   the `2 c` of vectors that may point against each other. That covers a changed label too: `u` and `w` are then orthogonal.
+//!   the `2 c` of vectors that may point against each other. That covers a changed group too: `u` and `w` are then orthogonal.
 //! * Add-or-remove-one (the number of images is private): the sum changes by one vector, so the sensitivity is `c`.
 //!
 //! The noise level is the same integer for every coordinate, so the release is `D^2 / (2 sigma^2)`-zCDP
@@ -25,6 +25,7 @@ use super::features::{ENCODER_BATCH, VectorMap, encode};
 use super::gaussian::{MAX_SIGMA, NoiseSource};
 use super::settings::Adjacency;
 use crate::data::Dataset;
+use crate::groups::Groups;
 
 /// Grid units of the longest vector, where the budget does not ask for a coarser grid.
 pub const CLIP_UNITS: i64 = 1 << 20;
@@ -53,7 +54,15 @@ impl NoisePlan {
     /// # Errors
     /// [`Error::Usage`] if the budget needs a grid too coarse to hold any feature.
     pub fn new(budget: Budget, adjacency: Adjacency, shares: u32, dimensions: usize) -> Result<Self> {
-        let rho = budget.rho();
+        Self::within(budget, 1.0, adjacency, shares, dimensions)
+    }
+
+    /// As [`NoisePlan::new`], within the given part of the budget's concentrated privacy.
+    ///
+    /// # Errors
+    /// As for [`NoisePlan::new`].
+    pub fn within(budget: Budget, part: f64, adjacency: Adjacency, shares: u32, dimensions: usize) -> Result<Self> {
+        let rho = part * budget.rho();
         let longest = |clip_units: i64| clip_units as f64 * adjacency.factor();
         // Room for the rounding up below, so that the share stays within its limit.
         let most = ((MAX_SIGMA - 2) as f64 * (2.0 * rho).sqrt() * f64::from(shares).sqrt() / adjacency.factor()) as i64;
@@ -75,6 +84,12 @@ impl NoisePlan {
         Ok(NoisePlan { clip_units, shares, share_sigma, sensitivity, rho })
     }
 
+    /// Bits in which a sum over all clients cannot wrap around: every image's coordinate at its bound, and the noise.
+    pub fn ring_bits(&self, images: usize) -> u32 {
+        let most = images as f64 * self.clip_units as f64 + 40.0 * self.variance().sqrt();
+        2 + most.log2().ceil() as u32
+    }
+
     /// The variance of the whole noise in every coordinate.
     pub fn variance(&self) -> f64 {
         f64::from(self.shares) * (self.share_sigma as f64).powi(2)
@@ -84,7 +99,7 @@ impl NoisePlan {
 /// Sums of vectors, `[groups][coordinates]`, in grid units.
 pub type Sums = Vec<Vec<i64>>;
 
-/// The exact sums of the images `members`, per class of `data` if `conditional`. **Not protected.**
+/// The exact sums of the images `members`, per group. **Not protected.**
 ///
 /// # Errors
 /// If a feature is not finite, or the computation fails.
@@ -93,19 +108,16 @@ pub fn exact_sums(
     map: &VectorMap,
     data: &Dataset,
     members: &[usize],
-    conditional: bool,
+    groups: &Groups,
     device: &Device,
 ) -> Result<Sums> {
-    let labels = data.labels().filter(|_| conditional);
-    let groups = if labels.is_some() { data.classes() } else { 1 };
     // A sum of 2^42 vectors would reach the end of 64 bits; no data set holds as many.
-    let mut sums = vec![vec![0i64; map.dimensions()]; groups];
+    let mut sums = vec![vec![0i64; map.dimensions()]; groups.count()];
     let mut vectors = Vec::new();
     for batch in members.chunks(ENCODER_BATCH) {
         map.vectors(&encode(encoder, data, batch, device)?, &mut vectors)?;
         for (&image, vector) in batch.iter().zip(&vectors) {
-            let group = labels.map_or(0, |labels| usize::from(labels[image]));
-            let parts = sums[group].par_chunks_mut(SUM_CHUNK).zip(vector.par_chunks(SUM_CHUNK));
+            let parts = sums[groups.of(image)].par_chunks_mut(SUM_CHUNK).zip(vector.par_chunks(SUM_CHUNK));
             parts.for_each(|(sums, xs)| sums.iter_mut().zip(xs).for_each(|(sum, x)| *sum += x));
         }
     }

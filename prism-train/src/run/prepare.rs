@@ -54,9 +54,7 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
     progress.say(table.to_string());
 
     let conditional = arch.classes > 0;
-    let groups = Groups::new(&data, conditional, Styles::new(settings.styles)?);
-    let holders =
-        Holders { encoder: &encoder, data: &data, members: &members, conditional, groups: &groups, device: &device };
+    let holders = Holders { encoder: &encoder, data: &data, members: &members, conditional, device: &device };
     let privacy = PrivacyPlan::new(settings, &holders)?;
     let statement = privacy.statement();
     progress.say(format!("privacy: {statement}"));
@@ -80,12 +78,22 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
     };
     let federation = match settings.federation {
         Regime::Rounds => {
-            let simulation = simulation(settings, &checkpoint, training, (data, groups), members, &folder, &device)?;
+            let simulation =
+                simulation(settings, &checkpoint, training, (data, protected.groups), members, &folder, &device)?;
             Federation::Rounds(Box::new(Simulation { privacy: protected.moments, ..simulation }))
         }
         Regime::OneShot => {
-            let moments = protected.combined(&holders)?;
-            let server = one_shot(settings, &checkpoint, training, moments, protected.uplink_bytes, &folder);
+            let MomentPrivacy::Shared(moments) = protected.moments else {
+                return Err(Error::usage("a server that trains alone has no moments to train on"));
+            };
+            let server = one_shot(
+                settings,
+                &checkpoint,
+                training,
+                moments.growing(settings.layer_growth)?,
+                protected.uplink_bytes,
+                &folder,
+            );
             Federation::OneShot(Box::new(server))
         }
     };
@@ -229,6 +237,7 @@ fn local_training(
         batch_size: settings.batch_size,
         classes_per_step: settings.classes_per_step,
         styles: Styles::new(settings.styles)?,
+        layer_growth: settings.layer_growth,
         session,
         kl_weight: wire.kl_weight,
         choice: wire.choice,

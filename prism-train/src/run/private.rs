@@ -1,15 +1,17 @@
 //! Before the first round: what protects the run's images is planned, claimed, recorded, and drawn or found again.
 
+use prism_nn::generator::Styles;
 use prism_nn::{Error, Result};
 
 use super::RunFolder;
 use super::progress::Progress;
 use crate::federation::{MomentPrivacy, Regime};
-use crate::moments::ClientMoments;
+use crate::groups::Groups;
+use crate::moments::plain;
 use crate::privacy::masks::MaskNoise;
 use crate::privacy::protect::record;
 use crate::privacy::settings::Mechanism;
-use crate::privacy::{Claim, Holders, Places, Protection, claim};
+use crate::privacy::{Claim, Holders, Places, Protection, Released, claim};
 use crate::settings::Settings;
 
 /// What protects a run's images: one mechanism, or none.
@@ -26,6 +28,8 @@ pub enum PrivacyPlan {
 pub struct Protected {
     /// Where clients' moments come from.
     pub moments: MomentPrivacy,
+    /// Which images' moments are matched together.
+    pub groups: Groups,
     /// Noise on every answer, if that is the mechanism.
     pub mask_noise: Option<MaskNoise>,
     /// Bytes that clients sent for it in this process.
@@ -40,9 +44,12 @@ impl PrivacyPlan {
     pub fn new(settings: &Settings, holders: &Holders<'_>) -> Result<Self> {
         let Some(budget) = settings.privacy.budget()? else { return Ok(PrivacyPlan::None) };
         match (settings.privacy.dp_mechanism, settings.federation) {
-            (Mechanism::Moments, _) => {
-                Ok(PrivacyPlan::Moments(Box::new(Protection::plan(&settings.privacy, budget, holders)?)))
-            }
+            (Mechanism::Moments, _) => Ok(PrivacyPlan::Moments(Box::new(Protection::plan(
+                &settings.privacy,
+                budget,
+                Styles::new(settings.styles)?,
+                holders,
+            )?))),
             (Mechanism::Mask, Regime::Rounds) => {
                 let (noise, claim) = MaskNoise::plan(&settings.privacy, budget, settings.rounds)?;
                 Ok(PrivacyPlan::Masks(noise, Box::new(claim)))
@@ -81,39 +88,44 @@ impl PrivacyPlan {
             claim.save(&folder.privacy())?;
         }
         let say = |text| progress.say(text);
+        let exact = || Ok::<_, Error>(Groups::new(holders.data, holders.conditional, Styles::new(settings.styles)?));
         match self {
-            PrivacyPlan::None => Ok(Protected { moments: MomentPrivacy::None, mask_noise: None, uplink_bytes: 0 }),
+            PrivacyPlan::None if settings.federation == Regime::OneShot => {
+                let groups = exact()?;
+                let (moments, uplink_bytes) = plain::gather(holders, &groups, &folder.shared(), &say)?;
+                Ok(Protected {
+                    moments: MomentPrivacy::Shared(Box::new(moments)),
+                    groups,
+                    mask_noise: None,
+                    uplink_bytes,
+                })
+            }
+            PrivacyPlan::None => {
+                Ok(Protected { moments: MomentPrivacy::None, groups: exact()?, mask_noise: None, uplink_bytes: 0 })
+            }
             PrivacyPlan::Moments(protection) => {
                 let places = Places {
                     run: folder.path().to_path_buf(),
                     clients: (0..settings.clients).map(|client| folder.client(client)).collect(),
                     shared: folder.shared(),
                 };
-                let (shared, uplink_bytes) = protection.protect(holders, &places, settings.federation, &say)?;
+                let Released { moments: shared, groups, uplink_bytes } =
+                    protection.protect(holders, &places, settings.federation, &say)?;
                 let released = || MomentPrivacy::Released(protection.fingerprint().to_string());
                 let moments = shared.map_or_else(released, |moments| MomentPrivacy::Shared(Box::new(moments)));
-                Ok(Protected { moments, mask_noise: None, uplink_bytes })
+                Ok(Protected { moments, groups, mask_noise: None, uplink_bytes })
             }
             PrivacyPlan::Masks(noise, claim) => {
                 // A resumed run may repeat the round that was interrupted, so it counts as another draw.
                 let what = settings.privacy.dp_mechanism.to_string();
                 record(&settings.privacy, &claim, (holders.data.digest(), &what), folder.path(), &say)?;
-                Ok(Protected { moments: MomentPrivacy::None, mask_noise: Some(noise), uplink_bytes: 0 })
+                Ok(Protected {
+                    moments: MomentPrivacy::None,
+                    groups: exact()?,
+                    mask_noise: Some(noise),
+                    uplink_bytes: 0,
+                })
             }
         }
-    }
-}
-
-impl Protected {
-    /// The moments that a server trains on alone: the released ones, or, without protection, those of all clients' images.
-    ///
-    /// # Errors
-    /// If the computation fails.
-    pub fn combined(&self, holders: &Holders<'_>) -> Result<ClientMoments> {
-        if let MomentPrivacy::Shared(moments) = &self.moments {
-            return Ok((**moments).clone());
-        }
-        let all: Vec<usize> = holders.members.iter().flatten().copied().collect();
-        ClientMoments::measure(holders.encoder, holders.data, &all, holders.groups, holders.device)
     }
 }

@@ -16,10 +16,12 @@ use candle_core::Device;
 use prism_core::stream::{Purpose, StreamId};
 use prism_nn::Result;
 use prism_nn::encoder::Encoder;
+use prism_nn::generator::Styles;
 use serde::Serialize;
 
 use super::statistics::at_least;
 use crate::data::{self, Dataset, LoadOptions, Source};
+use crate::groups::Groups;
 use crate::privacy::accounting::Budget;
 use crate::privacy::features::{FeatureSet, VectorMap, encode};
 use crate::privacy::gaussian::NoiseSource;
@@ -65,12 +67,13 @@ pub fn attack(
     map.clip_units = plan.clip_units;
     let (data, included) = canary_set(canaries)?;
     let members: Vec<usize> = (0..data.len()).filter(|&i| included.get(i).copied().unwrap_or(true)).collect();
-    let mut sums = exact_sums(encoder, &map, &data, &members, false, &device)?;
+    let groups = Groups::new(&data, false, Styles::default());
+    let mut sums = exact_sums(encoder, &map, &data, &members, &groups, &device)?;
     if noise {
         add_noise(&mut sums, &plan, source)?;
     }
     let others: Vec<usize> = (canaries..data.len()).collect();
-    let known = exact_sums(encoder, &map, &data, &others, false, &device)?;
+    let known = exact_sums(encoder, &map, &data, &others, &groups, &device)?;
     let mut vectors = Vec::new();
     map.vectors(&encode(encoder, &data, &(0..canaries).collect::<Vec<_>>(), &device)?, &mut vectors)?;
     // What remains of the release if each coin counts half, in lengths of the longest vector.

@@ -12,13 +12,16 @@ use prism_nn::encoder::Encoder;
 use prism_nn::generator::Styles;
 use prism_nn::ops::MomentTargets;
 use prism_nn::{Error, Estimator, Result};
-use rayon::prelude::*;
 
 use crate::data::Dataset;
 use crate::groups::Groups;
 
-/// Images that pass through the encoder at once.
-const ENCODER_BATCH: usize = 64;
+pub mod message;
+pub mod plain;
+pub mod sums;
+
+use sums::{GroupSums, Sums};
+
 /// A group with fewer images has no variance.
 const MIN_IMAGES: usize = 2;
 
@@ -58,27 +61,58 @@ impl ClientMoments {
         groups: &Groups,
         device: &Device,
     ) -> Result<Self> {
-        let mut measured = Vec::new();
-        let mut sums: Vec<Vec<Sums>> = Vec::new();
-        for (group, members) in groups.divide(indices).into_iter().filter(|(_, members)| members.len() >= MIN_IMAGES) {
-            measured.push(group);
-            sums.push(measure_group(encoder, data, &members, device)?);
-        }
-        if measured.is_empty() {
+        Self::from_sums(sums::measure(encoder, data, indices, groups, device)?, device)
+    }
+
+    /// The moments of the images that were summed up in `sums`.
+    ///
+    /// Groups with a single image are left out, since they have no variance.
+    ///
+    /// # Errors
+    /// If no group has two images, or the device has no room.
+    pub fn from_sums(mut sums: GroupSums, device: &Device) -> Result<Self> {
+        let images = |layers: &[Sums]| layers.first().map_or(0, |layer| layer.count as usize);
+        let total: usize = sums.values().map(|layers| images(layers)).sum();
+        sums.retain(|_, layers| images(layers) >= MIN_IMAGES);
+        let (groups, sums): (Vec<u32>, Vec<Vec<Sums>>) = sums.into_iter().unzip();
+        if groups.is_empty() {
             return Err(Error::usage(format!(
-                "a client holds {} images and no two of one class and style, so its moments have no \
-                 variance; choose fewer clients, another --partition or fewer --styles",
-                indices.len()
+                "a client holds {total} images and no two of one class and style, so its moments have no \
+                 variance; choose fewer clients, another --partition or fewer --styles"
             )));
         }
         let layers = (0..sums[0].len()).map(|layer| stack(&sums, layer, device)).collect::<Result<_>>()?;
-        Ok(ClientMoments { groups: measured, layers, grid: None })
+        Ok(ClientMoments { groups, layers, grid: None })
     }
 
     /// Moments that were measured before: the number of each group, each layer's `[groups, features]`, and the grid over
     /// whose cells the features are pooled, if any.
     pub fn from_parts(groups: Vec<u32>, layers: Vec<LayerMoments>, grid: Option<usize>) -> Self {
         ClientMoments { groups, layers, grid }
+    }
+
+    /// The same moments, of which each encoder layer counts `growth` times as much as the layer before it; all together count as
+    /// much as they did.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn growing(mut self, growth: f64) -> Result<Self> {
+        if growth == 1.0 {
+            return Ok(self);
+        }
+        let powers: Vec<f64> = (0..self.layers.len()).map(|layer| growth.powi(layer as i32)).collect();
+        let mean = powers.iter().sum::<f64>() / powers.len() as f64;
+        for (layer, power) in self.layers.iter_mut().zip(powers) {
+            let scaled = |weights: &Tensor| weights.affine(power / mean, 0.0);
+            layer.weights = Some(match &layer.weights {
+                Some([of_mean, of_variance]) => [scaled(of_mean)?, scaled(of_variance)?],
+                None => {
+                    let weights = scaled(&layer.mean.ones_like()?)?;
+                    [weights.clone(), weights]
+                }
+            });
+        }
+        Ok(self)
     }
 
     /// Cells a side of the grid over which features are pooled; none for every pixel by itself.
@@ -134,60 +168,11 @@ impl ClientMoments {
     }
 }
 
-/// Sums of one layer's features and of their squares over a group's images.
-struct Sums {
-    count: f64,
-    features: Vec<(f64, f64)>,
-}
-
-impl Sums {
-    /// Adds `rows [images, features]`, image by image.
-    fn add(&mut self, rows: &[f32]) {
-        let width = self.features.len();
-        self.count += (rows.len() / width) as f64;
-        const CHUNK: usize = 1024;
-        self.features.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, sums)| {
-            for row in rows.chunks_exact(width) {
-                for (sum, &x) in sums.iter_mut().zip(&row[chunk * CHUNK..]) {
-                    let x = f64::from(x);
-                    sum.0 += x;
-                    sum.1 += x * x;
-                }
-            }
-        });
-    }
-
-    fn mean(&self) -> impl Iterator<Item = f32> {
-        self.features.iter().map(|(sum, _)| (sum / self.count) as f32)
-    }
-
-    fn variance(&self) -> impl Iterator<Item = f32> {
-        let unbiased = |&(sum, squares): &(f64, f64)| (squares - sum * sum / self.count) / (self.count - 1.0);
-        self.features.iter().map(move |pair| unbiased(pair).max(0.0) as f32)
-    }
-}
-
-fn measure_group(encoder: &Encoder, data: &Dataset, members: &[usize], device: &Device) -> Result<Vec<Sums>> {
-    let mut sums: Vec<Sums> = Vec::new();
-    for batch in members.chunks(ENCODER_BATCH) {
-        let shape = (batch.len(), data.channels(), data.image_size(), data.image_size());
-        let features = encoder.forward(&Tensor::from_vec(data.batch(batch), shape, device)?)?;
-        if sums.is_empty() {
-            let width = |f: &Tensor| f.elem_count() / batch.len();
-            sums = features.iter().map(|f| Sums { count: 0.0, features: vec![(0.0, 0.0); width(f)] }).collect();
-        }
-        for (sums, features) in sums.iter_mut().zip(&features) {
-            sums.add(&features.flatten_all()?.to_vec1()?);
-        }
-    }
-    Ok(sums)
-}
-
 /// One layer's moments of all groups as tensors.
 fn stack(groups: &[Vec<Sums>], layer: usize, device: &Device) -> Result<LayerMoments> {
     let shape = (groups.len(), groups[0][layer].features.len());
     let mean: Vec<f32> = groups.iter().flat_map(|group| group[layer].mean()).collect();
-    let variance: Vec<f32> = groups.iter().flat_map(|group| group[layer].variance()).collect();
+    let variance: Vec<f32> = groups.iter().flat_map(|group| group[layer].variance(1.0)).collect();
     let variance = Tensor::from_vec(variance, shape, device)?;
     // A layer that is dead on these images would otherwise divide by zero.
     let scale = (variance.mean_keepdim(1)? + 1e-8)?;
