@@ -1,7 +1,7 @@
 //! Throws forged messages at every decoder of the wire and reports how many were taken: none may panic or hang.
 //!
 //! ```sh
-//! cargo run --release -p prism-core --example fuzz_wire -- 10000000 1     # inputs for each decoder, seed
+//! cargo run --release -p prism-core --example fuzz_wire -- 10000000 1 relay     # inputs for each decoder, seed, part of their names
 //! ```
 //!
 //! An input is noise, or a true message with bytes flipped, inserted, removed or repeated, under a right header and checksum, so
@@ -31,7 +31,8 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let inputs: u64 = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let seed: u64 = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(0);
-    for target in targets() {
+    let wanted = arguments.next().unwrap_or_default();
+    for target in targets().into_iter().filter(|target| target.name.contains(&wanted)) {
         let begun = Instant::now();
         let mut stream = StreamId::new(seed, Purpose::Test).open();
         let taken = (0..inputs).filter(|_| (target.decode)(&forge(&target.truths, &mut stream))).count();

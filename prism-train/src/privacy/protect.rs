@@ -177,13 +177,13 @@ impl Protection {
         };
         let path = places.shared.join("styles.json");
         let key = format!("{} {}", data.digest(), self.fingerprint);
-        let (values, bytes) = match Thresholds::load(&path, &key)? {
+        let shape = (classes(holders), *styles);
+        let (values, bytes) = match Thresholds::load(&path, &key, shape)? {
             Some(found) => (found.values, 0),
             None => {
                 self.record(holders, places, say)?;
                 say(format!("all clients agree on where classes part into {} styles, with noise", styles.count()));
-                let classes = (classes(holders), *styles);
-                let (values, bytes) = thresholds::draw(data, members, classes, (noise, self.settings.dp_trust))?;
+                let (values, bytes) = thresholds::draw(data, members, shape, (noise, self.settings.dp_trust))?;
                 Thresholds { key, values: values.clone() }.save(&path)?;
                 (values, bytes)
             }

@@ -38,18 +38,19 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
-    /// Those that were drawn before and saved at `path`, if any.
+    /// Those that were drawn before and saved at `path`, if any, for so many classes and styles.
     ///
     /// # Errors
-    /// If the file cannot be read, or is not one of this key.
-    pub fn load(path: &Path, key: &str) -> Result<Option<Self>> {
+    /// If the file cannot be read, or is not one of this key and shape.
+    pub fn load(path: &Path, key: &str, (classes, styles): (usize, Styles)) -> Result<Option<Self>> {
         if !path.exists() {
             return Ok(None);
         }
         let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
         let refuse = |why: String| Error::corrupt(format!("style thresholds {}", path.display()), why);
         let found: Thresholds = serde_json::from_str(&text).map_err(|e| refuse(e.to_string()))?;
-        if found.key != key || !found.values.iter().flatten().all(|x| x.is_finite()) {
+        let fits = found.values.len() == classes && found.values.iter().all(|class| class.len() == styles.bits());
+        if found.key != key || !fits {
             return Err(refuse("they were drawn on other images or under other privacy; start a new run".into()).into());
         }
         Ok(Some(found))
@@ -184,12 +185,14 @@ mod tests {
     fn saved_thresholds_serve_their_own_run_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shared/styles.json");
-        assert_eq!(Thresholds::load(&path, "a").unwrap(), None);
+        let shape = (1, Styles::new(4).unwrap());
+        assert_eq!(Thresholds::load(&path, "a", shape).unwrap(), None);
         let thresholds = Thresholds { key: "a".into(), values: vec![vec![0.25, 0.5]] };
         thresholds.save(&path).unwrap();
-        assert_eq!(Thresholds::load(&path, "a").unwrap(), Some(thresholds));
-        assert!(Thresholds::load(&path, "b").unwrap_err().to_string().contains("new run"));
+        assert_eq!(Thresholds::load(&path, "a", shape).unwrap(), Some(thresholds));
+        assert!(Thresholds::load(&path, "a", (2, shape.1)).is_err(), "of other classes");
+        assert!(Thresholds::load(&path, "b", shape).unwrap_err().to_string().contains("new run"));
         fs::write(&path, "{").unwrap();
-        assert!(Thresholds::load(&path, "a").is_err());
+        assert!(Thresholds::load(&path, "a", shape).is_err());
     }
 }
