@@ -22,7 +22,7 @@ GOOD = {
 }
 ROUNDS = {**GOOD, "federation": "rounds", "rounds": 20, "lr-decay-rounds": 0, "local-steps": 10, "batch-size": 64,
           "training-mask": "drawn", "score-scale": 4, "lr": 0.4}
-PRIVATE = {**GOOD, "batch-size": 160, "styles": 4, "dp-trust": "secagg"}
+PRIVATE = {**GOOD, "dp-trust": "secagg"}
 
 
 def ablation(dataset):
@@ -45,7 +45,7 @@ def privacy(dataset):
     yield "none", {key: value for key, value in base.items() if not key.startswith("dp-")}
     for epsilon in (10, 1, 0.2):
         yield f"epsilon {epsilon}", {**base, "dp-epsilon": epsilon}
-    yield "epsilon 1, without styles", {**base, "dp-epsilon": 1, "styles": 1}
+    yield "epsilon 1, 4 styles", {**base, "dp-epsilon": 1, "styles": 4, "batch-size": 160}
     yield "epsilon 1, shards:2", {**base, "dp-epsilon": 1, "partition": "shards:2"}
     yield "epsilon 1, local noise", {**base, "dp-epsilon": 1, "dp-trust": "local"}
     yield "epsilon 1, grid:4", {**base, "dp-epsilon": 1, "dp-features": "grid:4"}
