@@ -1,10 +1,11 @@
 //! VGG19 layer by layer against torchvision (golden file `tests/golden/vgg19.json`, made by the script beside it), and
 //! weight files that are not what they claim to be.
 
-use std::collections::HashMap;
+mod pytorch;
 
 use candle_core::{Device, Tensor};
 use prism_nn::encoder::{Encoder, Layout, Step, vgg19};
+use pytorch::{Summary, Tensors, assert_matches, file, noise};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Deserialize;
@@ -21,32 +22,9 @@ struct Reference {
     layers: Vec<Summary>,
 }
 
-#[derive(Deserialize)]
-struct Summary {
-    shape: Vec<usize>,
-    mean: f64,
-    rms: f64,
-    values: Vec<f64>,
-}
-
 fn golden() -> Golden {
     serde_json::from_str(include_str!("../../tests/golden/vgg19.json")).unwrap()
 }
-
-/// The formula of `noise` in vgg19.py.
-fn noise(stream: usize, count: usize, low: f64, high: f64) -> Vec<f32> {
-    let offset = (stream as u32).wrapping_mul(40503);
-    let value = |i: u32| {
-        let mut h = i.wrapping_mul(2_654_435_761).wrapping_add(offset);
-        h = (h ^ (h >> 16)).wrapping_mul(0x85EB_CA6B);
-        h = (h ^ (h >> 13)).wrapping_mul(0xC2B2_AE35);
-        h ^= h >> 16;
-        (low + (high - low) * (f64::from(h) / 4_294_967_296.0)) as f32
-    };
-    (0..count as u32).map(value).collect()
-}
-
-type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// Weights in torchvision's naming, with the numbers of vgg19.py.
 fn weights(normed: bool) -> Tensors {
@@ -61,7 +39,7 @@ fn weights(normed: bool) -> Tensors {
         };
         let (inputs, _) = convs.next().unwrap();
         let mut add = |index: usize, name: &str, stream: usize, shape: &[usize], low: f64, high: f64| {
-            let values = noise(10 * index + stream, shape.iter().product(), low, high);
+            let values = noise((10 * index + stream) as u32, shape.iter().product(), low, high);
             tensors.insert(format!("features.{index}.{name}"), (shape.to_vec(), values));
         };
         let bound = (6.0 / (inputs * 9) as f64).sqrt();
@@ -80,37 +58,14 @@ fn weights(normed: bool) -> Tensors {
     tensors
 }
 
-fn file(tensors: &Tensors) -> Vec<u8> {
-    let bytes: HashMap<&String, Vec<u8>> = tensors
-        .iter()
-        .map(|(name, (_, values))| (name, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
-        .collect();
-    let views = tensors
-        .iter()
-        .map(|(name, (shape, _))| (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), &bytes[name]).unwrap()));
-    safetensors::serialize(views, None).unwrap()
-}
-
-fn assert_matches(encoder: &Encoder, reference: &Reference) {
+/// That every layer of `encoder` came out as PyTorch's did.
+fn assert_all_match(encoder: &Encoder, reference: &Reference) {
     let count = reference.images.iter().product();
     let images = Tensor::from_vec(noise(9999, count, -1.0, 1.0), reference.images.as_slice(), &Device::Cpu).unwrap();
     let features = encoder.forward(&images).unwrap();
     assert_eq!(features.len(), reference.layers.len());
     for (layer, (feature, expected)) in features.iter().zip(&reference.layers).enumerate() {
-        assert_eq!(feature.dims(), expected.shape, "layer {layer}");
-        let values: Vec<f64> =
-            feature.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f64::from).collect();
-        let tolerance = 1e-4 * expected.rms;
-        let close = |what: &str, ours: f64, theirs: f64| {
-            assert!((ours - theirs).abs() < tolerance, "layer {layer}, {what}: {ours} instead of {theirs}");
-        };
-        let length = values.len() as f64;
-        close("mean", values.iter().sum::<f64>() / length, expected.mean);
-        close("rms", (values.iter().map(|v| v * v).sum::<f64>() / length).sqrt(), expected.rms);
-        let kept = expected.values.len();
-        for (i, &value) in expected.values.iter().enumerate() {
-            close("a value", values[i * (values.len() / kept) + i], value);
-        }
+        assert_matches(&format!("layer {layer}"), feature, expected);
     }
 }
 
@@ -121,7 +76,7 @@ fn every_layer_matches_torchvision() {
     std::fs::write(&path, file(&weights(false))).unwrap();
     let encoder = Encoder::open(&format!("vgg19:{}", path.display()), &Device::Cpu).unwrap();
     assert_eq!(encoder.name(), "vgg19");
-    assert_matches(&encoder, &golden().vgg19);
+    assert_all_match(&encoder, &golden().vgg19);
     let message = encoder.feature_shapes(8).unwrap_err().to_string();
     assert!(message.contains("at least 16"), "{message}");
 }
@@ -130,7 +85,7 @@ fn every_layer_matches_torchvision() {
 fn every_layer_of_the_normed_variant_matches_torchvision() {
     let encoder = vgg19::from_bytes("weights", &file(&weights(true)), &Device::Cpu).unwrap();
     assert_eq!(encoder.name(), "vgg19_bn");
-    assert_matches(&encoder, &golden().vgg19_bn);
+    assert_all_match(&encoder, &golden().vgg19_bn);
 }
 
 /// Why a file with these few tensors is refused.
