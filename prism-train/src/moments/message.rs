@@ -4,12 +4,13 @@
 //! for each group:  its number u32, its images u32, then of each encoder layer the mean of every feature f32 and its variance f32
 //! ```
 //!
-//! Numbers are little-endian; a variance is the mean squared deviation. The server adds up what the moments were made of, so
+//! Under the header of [`super::envelope`]. Numbers are little-endian; a variance is the mean squared deviation. The server adds up what the moments were made of, so
 //! that a group's moments are those of all clients' images.
 
 use prism_core::Error;
 use prism_nn::Result;
 
+use super::envelope::{self, Kind};
 use super::sums::{GroupSums, Sums};
 
 /// The message that carries `sums`.
@@ -23,7 +24,7 @@ pub fn encode(sums: &GroupSums) -> Vec<u8> {
             layer.mean().chain(layer.variance(0.0)).for_each(|x| bytes.extend(x.to_le_bytes()));
         }
     }
-    bytes
+    envelope::seal(Kind::Plain, &bytes)
 }
 
 /// What was in the message `bytes` of at most `groups` groups, whose layers have as many features as `widths` says.
@@ -31,6 +32,7 @@ pub fn encode(sums: &GroupSums) -> Vec<u8> {
 /// # Errors
 /// [`Error::Corrupt`] if the message is not one of these.
 pub fn decode(bytes: &[u8], groups: usize, widths: &[usize]) -> Result<GroupSums> {
+    let bytes = envelope::open(Kind::Plain, bytes)?;
     let refuse = |why: String| Error::corrupt("a message of moments", why);
     let features: usize = widths.iter().sum();
     let record = 8 + 8 * features;
@@ -107,17 +109,19 @@ mod tests {
     #[test]
     fn foreign_messages_are_refused() {
         let good = encode(&client(&[(0, &ROWS), (1, &ROWS)]));
-        assert_eq!(good.len(), 2 * (8 + 2 * 4 * 5));
+        assert_eq!(good.len(), 24 + 2 * (8 + 2 * 4 * 5));
+        let payload = envelope::open(Kind::Plain, &good).unwrap();
+        let sealed = |payload: &[u8]| envelope::seal(Kind::Plain, payload);
         assert!(decode(&good, 2, &[2, 3]).is_ok());
         for (bytes, groups, widths) in
-            [(&good[..], 1, [2, 3]), (&good, 2, [2, 4]), (&good[..95], 2, [2, 3]), (&[], 2, [2, 3])]
+            [(payload, 1, [2, 3]), (payload, 2, [2, 4]), (&payload[..95], 2, [2, 3]), (&[], 2, [2, 3])]
         {
-            assert!(decode(bytes, groups, &widths).is_err());
+            assert!(decode(&sealed(bytes), groups, &widths).is_err());
         }
-        let twice = [&good[..48], &good[..48]].concat();
-        assert!(decode(&twice, 2, &[2, 3]).unwrap_err().to_string().contains("group 0"));
-        let mut infinite = good;
+        let twice = [&payload[..48], &payload[..48]].concat();
+        assert!(decode(&sealed(&twice), 2, &[2, 3]).unwrap_err().to_string().contains("group 0"));
+        let mut infinite = payload.to_vec();
         infinite[8..12].copy_from_slice(&f32::INFINITY.to_le_bytes());
-        assert!(decode(&infinite, 2, &[2, 3]).unwrap_err().to_string().contains("no number"));
+        assert!(decode(&sealed(&infinite), 2, &[2, 3]).unwrap_err().to_string().contains("no number"));
     }
 }

@@ -16,6 +16,7 @@ use prism_nn::{Error, Estimator, Result};
 use crate::data::Dataset;
 use crate::groups::Groups;
 
+pub mod envelope;
 pub mod message;
 pub mod plain;
 pub mod sums;

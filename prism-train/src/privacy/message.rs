@@ -5,7 +5,7 @@
 //! ring     bits u8, then every coordinate modulo 2^bits
 //! ```
 //!
-//! Numbers are little-endian, bits run from the lowest of each byte. A client's own noise hides its low bits, so `noisy`
+//! Under the header of [`crate::moments::envelope`]. Numbers are little-endian, bits run from the lowest of each byte. A client's own noise hides its low bits, so `noisy`
 //! drops those below an eighth of the noise (post-processing; it adds less than a thousandth to the variance). The parts of a
 //! secure sum are uniform modulo 2^bits once a real protocol has masked them, so nothing can be left out of `ring`. This
 //! simulation adds the parts in the clear: it stands for the protocol's result and size, not for its cryptography.
@@ -14,6 +14,7 @@ use prism_core::Error;
 use prism_nn::Result;
 
 use super::release::Sums;
+use crate::moments::envelope::{self, Kind};
 
 /// Appends fixed-width integers to bytes.
 struct Writer {
@@ -84,7 +85,7 @@ pub fn encode_noisy(sums: &Sums, sigma: u64) -> Vec<u8> {
     bytes.extend([shift as u8, bits as u8]);
     let mut writer = Writer { bytes, spare: 0, filled: 0 };
     sums.iter().flatten().for_each(|&x| writer.push(rounded(x) as u64, bits));
-    writer.finish()
+    envelope::seal(Kind::Noisy, &writer.finish())
 }
 
 /// The release in `bytes`, of so many groups and coordinates, up to the bits that were dropped.
@@ -93,7 +94,8 @@ pub fn encode_noisy(sums: &Sums, sigma: u64) -> Vec<u8> {
 /// [`Error::Corrupt`] if the message is not one of that shape.
 pub fn decode_noisy(bytes: &[u8], (groups, coordinates): (usize, usize)) -> Result<Sums> {
     let refuse = |why: &str| Error::corrupt("a message of moments", why);
-    let (header, body) = bytes.split_at_checked(10).ok_or_else(|| refuse("it is cut short"))?;
+    let (header, body) =
+        envelope::open(Kind::Noisy, bytes)?.split_at_checked(10).ok_or_else(|| refuse("it is cut short"))?;
     let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize;
     if (number(0), number(4)) != (groups, coordinates) {
         return Err(refuse("it is of another architecture or feature set").into());
@@ -124,7 +126,7 @@ pub fn sum_noisy(messages: &[Vec<u8>], shape: (usize, usize)) -> Result<Sums> {
 pub fn encode_ring(sums: &Sums, bits: u32) -> Vec<u8> {
     let mut writer = Writer { bytes: vec![bits as u8], spare: 0, filled: 0 };
     sums.iter().flatten().for_each(|&x| writer.push(x as u64, bits));
-    writer.finish()
+    envelope::seal(Kind::Ring, &writer.finish())
 }
 
 /// What a secure sum of the parts `messages` gives.
@@ -134,7 +136,7 @@ pub fn encode_ring(sums: &Sums, bits: u32) -> Vec<u8> {
 pub fn sum_ring(messages: &[Vec<u8>], bits: u32, (groups, coordinates): (usize, usize)) -> Result<Sums> {
     let mut sum = vec![0u64; groups * coordinates];
     for message in messages {
-        let body = match message.split_first() {
+        let body = match envelope::open(Kind::Ring, message)?.split_first() {
             Some((&found, body)) if u32::from(found) == bits => body,
             _ => return Err(Error::corrupt("a part of a secure sum", format!("it is not modulo 2^{bits}")).into()),
         };
@@ -167,9 +169,9 @@ mod tests {
     fn parts_of_a_secure_sum_add_up_through_the_wrap() {
         let parts = [vec![vec![-100, 50, 1 << 33]], vec![vec![30, -80, 1 << 33]]];
         let messages: Vec<Vec<u8>> = parts.iter().map(|part| encode_ring(part, 37)).collect();
-        assert_eq!(messages[0].len(), 1 + 14);
+        assert_eq!(messages[0].len(), 24 + 1 + 14);
         assert_eq!(sum_ring(&messages, 37, (1, 3)).unwrap(), [[-70, -30, 1 << 34]]);
         assert!(sum_ring(&messages, 36, (1, 3)).is_err());
-        assert!(sum_ring(&[messages[0][..9].to_vec()], 37, (1, 3)).is_err());
+        assert!(sum_ring(&[messages[0][..33].to_vec()], 37, (1, 3)).is_err());
     }
 }
