@@ -80,17 +80,19 @@ impl Prior {
         let (mut cross_entropy, mut entropy) = (0.0, 0.0);
         for (&score, &t) in scores.iter().zip(&self.thresholds) {
             // The probability of the less likely bit is e / (1 + e), e = exp(-|score|), and the entropy in nats is
-            // ln(1 + e) + |score| e / (1 + e): one exponential and one logarithm a weight.
-            let size = f64::from(score.abs());
-            let e = libm::exp(-size);
+            // ln(1 + e) + |score| e / (1 + e): one exponential and one logarithm a weight, the platform's fast ones, since
+            // no bit of a message depends on these sums.
+            let size = score.abs();
+            let e = (-size).exp();
             let unlikely = e / (1.0 + e);
-            let q = if score > 0.0 { 1.0 - unlikely } else { unlikely };
+            let q = f64::from(if score > 0.0 { 1.0 - unlikely } else { unlikely });
             let [one, zero] = [logs[usize::from(t)], logs[65_536 - usize::from(t)]];
             cross_entropy -= q * one + (1.0 - q) * zero;
             // A score of infinity is certain, and has no entropy.
-            entropy += libm::log1p(e) + if e > 0.0 { size * unlikely } else { 0.0 };
+            entropy += f64::from(e.ln_1p() + if e > 0.0 { size * unlikely } else { 0.0 });
         }
-        [cross_entropy, cross_entropy - entropy / std::f64::consts::LN_2]
+        // Rounding may leave a tiny negative number where the two agree.
+        [cross_entropy, (cross_entropy - entropy / std::f64::consts::LN_2).max(0.0)]
     }
 }
 
@@ -115,7 +117,7 @@ mod tests {
     #[test]
     fn divergence_is_zero_at_the_prior_and_matches_its_definition() {
         let prior = Prior::new(&[0.0, 0.0]);
-        assert!(prior.divergence(&[0.0, 0.0]).abs() < 1e-9);
+        assert!(prior.divergence(&[0.0, 0.0]).abs() < 1e-6);
         let expected = 0.9 * (0.9f64 / 0.5).log2() + 0.1 * (0.1f64 / 0.5).log2();
         assert!((prior.divergence(&[crate::score::logit(0.9), 0.0]) - expected).abs() < 1e-6);
         assert!((prior.cross_entropy(&[1.0, -1.0]) - 2.0).abs() < 1e-9);
@@ -133,7 +135,8 @@ mod tests {
         let cross: f64 = scores.iter().enumerate().map(plain).sum();
         let own: f64 = scores.iter().map(|s| crate::mask::entropy(q(s))).sum();
         let [found, divergence] = prior.costs(&scores);
-        assert!((found - cross).abs() < 1e-6 && (divergence - (cross - own)).abs() < 1e-6, "{found} {divergence}");
+        // Single precision: 1e-6 bit a weight.
+        assert!((found - cross).abs() < 1e-3 && (divergence - (cross - own)).abs() < 1e-3, "{found} {divergence}");
         assert!(Prior::new(&[0.0]).costs(&[f32::INFINITY]).iter().all(|x| (x - 1.0).abs() < 1e-9));
     }
 }
