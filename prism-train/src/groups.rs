@@ -53,9 +53,10 @@ impl Groups {
     /// says whether an image's j-th coefficient is above its class's.
     pub fn beyond(data: &Dataset, conditional: bool, styles: Styles, thresholds: &[Vec<f64>]) -> Self {
         let labels = data.labels().filter(|_| conditional);
+        let coefficients = Coefficients::new(data, styles);
         let group = |image: usize| {
             let class = labels.map_or(0, |labels| usize::from(labels[image]));
-            let above = coefficients(data, image, styles.bits()).into_iter().zip(&thresholds[class]);
+            let above = coefficients.of(data.image(image)).into_iter().zip(&thresholds[class]);
             let style: usize = above.enumerate().map(|(bit, (a, threshold))| usize::from(a > *threshold) << bit).sum();
             (class * styles.count() + style) as u32
         };
@@ -105,25 +106,40 @@ fn halve(data: &Dataset, images: Vec<usize>, bits: usize) -> Vec<Vec<usize>> {
     })
 }
 
-/// An image's first `bits` coefficients on public scales, from 0 to 1: its brightness, then the others as shares of it, so that
-/// they say little of it.
-pub fn coefficients(data: &Dataset, image: usize, bits: usize) -> Vec<f64> {
-    let pixels = data.image(image);
-    let value = |frequency: (usize, usize)| coefficient(pixels, &[wave(data, frequency.0), wave(data, frequency.1)]);
-    let brightness = value(FREQUENCIES[0]);
-    let share = |&frequency| if brightness > 0.0 { (1.0 + value(frequency) / brightness) / 2.0 } else { 0.5 };
-    let first = brightness / (255.0 * pixels.len() as f64);
-    std::iter::once(first).chain(FREQUENCIES[1..].iter().map(share)).take(bits).collect()
+/// The coefficients of images on public scales, from 0 to 1: brightness, then the others as shares of it, so that they say little
+/// of it.
+pub struct Coefficients {
+    waves: Vec<Waves>,
 }
 
-/// The wave of a frequency along a side of the images.
-fn wave(data: &Dataset, frequency: usize) -> Vec<f64> {
+impl Coefficients {
+    /// As many as `styles` have bits, of images as large as those of `data`.
+    pub fn new(data: &Dataset, styles: Styles) -> Self {
+        Coefficients { waves: FREQUENCIES[..styles.bits()].iter().map(|&frequency| waves(data, frequency)).collect() }
+    }
+
+    /// Those of one image.
+    pub fn of(&self, image: &[u8]) -> Vec<f64> {
+        let mut values: Vec<f64> = self.waves.iter().map(|waves| coefficient(image, waves)).collect();
+        if let Some((brightness, others)) = values.split_first_mut() {
+            let share = |x: f64| if *brightness > 0.0 { (1.0 + x / *brightness) / 2.0 } else { 0.5 };
+            others.iter_mut().for_each(|x| *x = share(*x));
+            *brightness /= 255.0 * image.len() as f64;
+        }
+        values
+    }
+}
+
+/// The waves of a frequency along the columns and along the rows of an image.
+type Waves = [Vec<f64>; 2];
+
+fn waves(data: &Dataset, (v, u): (usize, usize)) -> Waves {
     let size = data.image_size();
-    (0..size).map(|x| (PI * frequency as f64 * (x as f64 + 0.5) / size as f64).cos()).collect()
+    [v, u].map(|f| (0..size).map(|x| (PI * f as f64 * (x as f64 + 0.5) / size as f64).cos()).collect())
 }
 
 fn halves(data: &Dataset, members: Vec<usize>, frequency: (usize, usize)) -> (Vec<usize>, Vec<usize>) {
-    let waves = [wave(data, frequency.0), wave(data, frequency.1)];
+    let waves = waves(data, frequency);
     let mut valued: Vec<(f64, usize)> =
         members.into_par_iter().map(|image| (coefficient(data.image(image), &waves), image)).collect();
     valued.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -133,7 +149,7 @@ fn halves(data: &Dataset, members: Vec<usize>, frequency: (usize, usize)) -> (Ve
 }
 
 /// The sum of all colours of `image` against the waves of its rows and columns.
-fn coefficient(image: &[u8], [rows, columns]: &[Vec<f64>; 2]) -> f64 {
+fn coefficient(image: &[u8], [rows, columns]: &Waves) -> f64 {
     let lines = image.chunks_exact(columns.len()).enumerate();
     let along = |line: &[u8]| line.iter().zip(columns).map(|(&value, wave)| f64::from(value) * wave).sum::<f64>();
     lines.map(|(line, values)| rows[line % rows.len()] * along(values)).sum()
@@ -162,6 +178,31 @@ mod tests {
         let expected = (0..8u32).map(|image| (image & 1) * 4 + (image >> 1 & 1) + 2 * (image >> 2 & 1));
         assert_eq!(groups.of_image, expected.collect::<Vec<_>>());
         assert_eq!(groups.divide(&[7, 1, 3]), BTreeMap::from([(4, vec![1]), (5, vec![3]), (7, vec![7])]));
+    }
+
+    #[test]
+    fn thresholds_part_by_each_coefficient_of_the_class() {
+        let (data, styles) = (lines(), Styles::new(4).unwrap());
+        let coefficients = Coefficients::new(&data, styles);
+        let values: Vec<Vec<f64>> = (0..8).map(|image| coefficients.of(data.image(image))).collect();
+        assert!(values.iter().flatten().all(|x| (0.0..=1.0).contains(x)), "{values:?}");
+        // Brightness is a quarter of the pixels at 100 or 200; the edge has a larger wave than what lies further in.
+        assert!((values[0][0] - 25.0 / 255.0).abs() < 1e-12 && (values[2][0] - 50.0 / 255.0).abs() < 1e-12);
+        let between = |low: usize, high: usize, bit: usize| (values[low][bit] + values[high][bit]) / 2.0;
+        let class = |first: usize| vec![between(first, first + 2, 0), between(first, first + 4, 1)];
+        let groups = Groups::beyond(&data, true, styles, &[class(0), class(1)]);
+        assert_eq!(groups.of_image, Groups::new(&data, true, styles).of_image);
+        assert_eq!((groups.count(), groups.of(7)), (8, groups.of_image[7] as usize));
+        let never = Groups::beyond(&data, true, styles, &[vec![2.0; 2], vec![-1.0; 2]]);
+        assert_eq!(never.of_image, [0, 7, 0, 7, 0, 7, 0, 7]);
+    }
+
+    #[test]
+    fn a_digest_tells_other_images_and_other_styles_apart() {
+        let [plain, parted] = [1, 4].map(|styles| Groups::new(&lines(), true, Styles::new(styles).unwrap()));
+        assert_eq!(plain.digest(&[1, 2]), hash::of_numbers(&[1, 2]));
+        assert_ne!(parted.digest(&[1, 2]), plain.digest(&[1, 2]));
+        assert_ne!(parted.digest(&[1, 2]), parted.digest(&[1, 3]));
     }
 
     #[test]

@@ -87,6 +87,9 @@ fn styles_are_parted_once_within_the_promise() {
             "{run}: a resumed run draws nothing"
         );
         assert_eq!(entries, fs::read_to_string(folder.path().join(&ledger)).unwrap());
+        let sent: Vec<u64> =
+            rounds(folder.path(), run).iter().map(|round| round["uplink_bytes"].as_u64().unwrap()).collect();
+        assert!(sent[0] > sent[1], "{run}: what is sent before the first round counts in it: {sent:?}");
     }
 }
 
@@ -179,6 +182,10 @@ fn one_shot_works_without_privacy_and_secagg_with_rounds() {
     let folder = tempfile::tempdir().unwrap();
     succeed("prism-train", folder.path(), &[&TINY[..], &["--federation", "one-shot", "--out", "plain"]].concat());
     succeed("prism-train", folder.path(), &["--resume", "plain", "--rounds", "2", "--quiet"]);
+    copy_folder(&folder.path().join("plain"), &folder.path().join("again"));
+    fs::remove_file(folder.path().join("again/checkpoint.safetensors")).unwrap();
+    succeed("prism-train", folder.path(), &["--resume", "again", "--quiet"]);
+    assert_eq!(rounds(folder.path(), "again")[0]["uplink_bytes"], rounds(folder.path(), "plain")[0]["uplink_bytes"]);
     let sent: Vec<u64> =
         rounds(folder.path(), "plain").iter().map(|round| round["uplink_bytes"].as_u64().unwrap()).collect();
     assert!(sent[0] > 1000 && sent[1] == 0, "each client sends its moments once: {sent:?}");

@@ -32,8 +32,8 @@ pub struct OneShot {
     pub state_round: u32,
     /// Number of clients.
     pub clients: usize,
-    /// Bytes of the clients' messages that are not yet in any round's report.
-    pub uplink_bytes: u64,
+    /// Bytes of the clients' messages of moments that are not yet in any round's report.
+    pub moment_bytes: u64,
 }
 
 impl OneShot {
@@ -56,6 +56,6 @@ impl OneShot {
         let client = ClientSeconds { loading, steps, saving: clock.lap(), ..ClientSeconds::default() };
         let phases = Phases { clients: client.total(), client, ..Phases::default() };
         (self.scores, self.state_round) = (learned, round);
-        Ok(Round { loss: Some(loss), uplink_bytes: std::mem::take(&mut self.uplink_bytes), phases, ..Round::default() })
+        Ok(Round { loss: Some(loss), moment_bytes: std::mem::take(&mut self.moment_bytes), phases, ..Round::default() })
     }
 }

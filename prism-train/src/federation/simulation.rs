@@ -12,7 +12,7 @@ use super::server::Outgoing;
 use super::{Answer, LocalTraining, Opening, OptimiserState, Server, Turn, Workers};
 use crate::data::Dataset;
 use crate::groups::Groups;
-use crate::moments::ClientMoments;
+use crate::moments::{ClientMoments, sums};
 use crate::run::client_files::{self, MomentsKey};
 use crate::run::phases::{Lap, Phases};
 
@@ -36,6 +36,8 @@ pub struct Simulation {
     pub groups: Groups,
     /// How the moments are protected.
     pub privacy: MomentPrivacy,
+    /// Bytes of the clients' messages of moments that are not yet in any round's report.
+    pub moment_bytes: u64,
     /// Share of the clients asked in a round.
     pub fraction: f64,
     /// Probability that a client asked never answers.
@@ -86,8 +88,10 @@ pub struct Round {
     pub cross_entropy_bits_per_weight: Option<f64>,
     /// Messages that were refused, in order.
     pub rejected: Vec<Rejected>,
-    /// Bytes from clients to the server.
+    /// Bytes of the answers from clients to the server.
     pub uplink_bytes: u64,
+    /// Bytes of messages of moments, which clients send once.
+    pub moment_bytes: u64,
     /// Bytes from the server to clients.
     pub downlink_bytes: u64,
     /// What information theory asks for what the server sent, in bits, all clients together.
@@ -118,6 +122,7 @@ impl Simulation {
         let mut report = Round {
             downlink_bytes: asked.iter().map(|&client| opening(client).bytes.len() as u64).sum(),
             downlink_bound_bits: asked.iter().map(|&client| opening(client).bound_bits).sum(),
+            moment_bytes: std::mem::take(&mut self.moment_bytes),
             asked,
             ..Round::default()
         };
@@ -229,7 +234,10 @@ impl Simulation {
                  privacy ledger counts"
             )));
         }
-        let moments = ClientMoments::measure(self.training.step.encoder(), &self.data, members, &self.groups, device)?;
+        let moments = ClientMoments::from_sums(
+            sums::measure(self.training.step.encoder(), &self.data, members, &self.groups, device)?,
+            device,
+        )?;
         client_files::save_moments(&self.folders[client], &key, &moments)?;
         Ok(moments)
     }

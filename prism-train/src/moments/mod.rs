@@ -8,13 +8,9 @@
 
 use candle_core::{Device, Tensor};
 use prism_core::Stream;
-use prism_nn::encoder::Encoder;
 use prism_nn::generator::Styles;
 use prism_nn::ops::MomentTargets;
 use prism_nn::{Error, Estimator, Result};
-
-use crate::data::Dataset;
-use crate::groups::Groups;
 
 pub mod envelope;
 pub mod message;
@@ -46,25 +42,11 @@ pub struct ClientMoments {
     layers: Vec<LayerMoments>,
     /// Cells a side of the grid over which features are pooled; none for every pixel by itself.
     grid: Option<usize>,
+    /// Bytes that clients sent for them; 0 where each client keeps its own.
+    sent: u64,
 }
 
 impl ClientMoments {
-    /// Measures the images `indices` of `data`, per group.
-    ///
-    /// Groups with a single image are left out, since they have no variance.
-    ///
-    /// # Errors
-    /// If no group has two images, or the computation fails.
-    pub fn measure(
-        encoder: &Encoder,
-        data: &Dataset,
-        indices: &[usize],
-        groups: &Groups,
-        device: &Device,
-    ) -> Result<Self> {
-        Self::from_sums(sums::measure(encoder, data, indices, groups, device)?, device)
-    }
-
     /// The moments of the images that were summed up in `sums`.
     ///
     /// Groups with a single image are left out, since they have no variance.
@@ -78,18 +60,28 @@ impl ClientMoments {
         let (groups, sums): (Vec<u32>, Vec<Vec<Sums>>) = sums.into_iter().unzip();
         if groups.is_empty() {
             return Err(Error::usage(format!(
-                "a client holds {total} images and no two of one class and style, so its moments have no \
-                 variance; choose fewer clients, another --partition or fewer --styles"
+                "of {total} images no two are of one class and style, so their moments have no variance; choose fewer clients, \
+                 another --partition or fewer --styles"
             )));
         }
         let layers = (0..sums[0].len()).map(|layer| stack(&sums, layer, device)).collect::<Result<_>>()?;
-        Ok(ClientMoments { groups, layers, grid: None })
+        Ok(ClientMoments { groups, layers, grid: None, sent: 0 })
     }
 
     /// Moments that were measured before: the number of each group, each layer's `[groups, features]`, and the grid over
     /// whose cells the features are pooled, if any.
     pub fn from_parts(groups: Vec<u32>, layers: Vec<LayerMoments>, grid: Option<usize>) -> Self {
-        ClientMoments { groups, layers, grid }
+        ClientMoments { groups, layers, grid, sent: 0 }
+    }
+
+    /// The same moments, for which clients sent so many bytes.
+    pub fn with_sent(self, sent: u64) -> Self {
+        ClientMoments { sent, ..self }
+    }
+
+    /// Bytes that clients sent for them; 0 where each client keeps its own.
+    pub fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// The same moments, of which each encoder layer counts `growth` times as much as the layer before it; all together count as
@@ -178,4 +170,33 @@ fn stack(groups: &[Vec<Sums>], layer: usize, device: &Device) -> Result<LayerMom
     // A layer that is dead on these images would otherwise divide by zero.
     let scale = (variance.mean_keepdim(1)? + 1e-8)?;
     Ok(LayerMoments { mean: Tensor::from_vec(mean, shape, device)?, variance, scale, weights: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growing_layers_count_in_proportion_and_no_more_in_all() {
+        let layer = || Sums { count: 3.0, features: vec![(3.0, 5.0), (6.0, 20.0)] };
+        let sums = GroupSums::from([(0, vec![layer(), layer(), layer()]), (2, vec![layer(), layer(), layer()])]);
+        let plain = ClientMoments::from_sums(sums, &Device::Cpu).unwrap();
+        assert!(plain.clone().growing(1.0).unwrap().layers[0].weights.is_none());
+        // Twice over: growth multiplies weights that are there already.
+        for (times, ratio) in [(1, 2.0), (2, 4.0)] {
+            let grown = (0..times).fold(plain.clone(), |moments, _| moments.growing(2.0).unwrap());
+            let of_layer = |layer: &LayerMoments| -> Vec<f32> {
+                let [of_mean, of_variance] = layer.weights.as_ref().unwrap();
+                assert_eq!(of_mean.dims(), [2, 2]);
+                let numbers = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                [numbers(of_mean), numbers(of_variance)].concat()
+            };
+            let weights: Vec<Vec<f32>> = grown.layers.iter().map(of_layer).collect();
+            for pair in weights.windows(2) {
+                assert!(pair[0].iter().zip(&pair[1]).all(|(a, b)| (b / a - ratio).abs() < 1e-5), "{weights:?}");
+            }
+            let total: f32 = weights.iter().map(|w| w[0]).sum();
+            assert!(times == 2 || (total - 3.0).abs() < 1e-5, "{weights:?}");
+        }
+    }
 }

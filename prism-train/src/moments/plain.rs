@@ -10,17 +10,11 @@ use crate::groups::Groups;
 use crate::privacy::Holders;
 use crate::run::client_files::{self, MomentsKey, RAW};
 
-/// The moments of all clients' images, and the bytes that clients sent for them: none where a run already has them in the
-/// folder `shared`.
+/// The moments of all clients' images, from their messages or, where the run has them already, from the folder `shared`.
 ///
 /// # Errors
 /// If the computation fails, or the folder cannot be written or holds moments of other images.
-pub fn gather(
-    holders: &Holders<'_>,
-    groups: &Groups,
-    shared: &Path,
-    say: &dyn Fn(String),
-) -> Result<(ClientMoments, u64)> {
+pub fn gather(holders: &Holders<'_>, groups: &Groups, shared: &Path, say: &dyn Fn(String)) -> Result<ClientMoments> {
     let all: Vec<usize> = holders.members.iter().flatten().copied().collect();
     let key = MomentsKey {
         data: holders.data.digest().to_string(),
@@ -31,7 +25,7 @@ pub fn gather(
         privacy: RAW.to_string(),
     };
     if let Some(moments) = client_files::load_moments(shared, &key, holders.device)? {
-        return Ok((moments, 0));
+        return Ok(moments);
     }
     let shapes = holders.encoder.feature_shapes(holders.data.image_size())?;
     let widths: Vec<usize> = shapes.iter().map(|shape| shape.iter().product()).collect();
@@ -43,7 +37,7 @@ pub fn gather(
         bytes += message.len() as u64;
         sums::add(&mut total, message::decode(&message, groups.count(), &widths)?);
     }
-    let moments = ClientMoments::from_sums(total, holders.device)?;
+    let moments = ClientMoments::from_sums(total, holders.device)?.with_sent(bytes);
     client_files::save_moments(shared, &key, &moments)?;
-    Ok((moments, bytes))
+    Ok(moments)
 }

@@ -64,8 +64,17 @@ pub struct Released {
     pub moments: Option<ClientMoments>,
     /// Which images were summed up together.
     pub groups: Groups,
-    /// Bytes that clients sent in this process.
+    /// Bytes that clients sent, now or before a run was interrupted.
     pub uplink_bytes: u64,
+}
+
+/// What it took to agree on where classes part.
+#[derive(Default)]
+struct Parted {
+    /// Bytes that clients sent.
+    sent: u64,
+    /// Whether this process wrote the run's draw into the ledger for it.
+    recorded: bool,
 }
 
 /// Where the moments of a run are kept.
@@ -158,37 +167,43 @@ impl Protection {
         regime: Regime,
         say: &dyn Fn(String),
     ) -> Result<Released> {
-        let (groups, for_groups) = self.groups(holders, places, say)?;
+        let (groups, parted) = self.groups(holders, places, say)?;
         // Thresholds that were just drawn are in the ledger together with what follows now.
-        let record = || if for_groups > 0 { Ok(()) } else { self.record(holders, places, say) };
+        let record = || if parted.recorded { Ok(()) } else { self.record(holders, places, say) };
         let shared = self.settings.dp_trust == Trust::Secagg || regime == Regime::OneShot;
-        let (moments, bytes) = match shared {
-            true => self.protect_shared(holders, &groups, places, &record, say)?,
-            false => self.protect_each(holders, &groups, places, &record, say)?,
+        let moments = match shared {
+            true => Some(self.protect_shared(holders, &groups, places, &record, say)?),
+            false => {
+                self.protect_each(holders, &groups, places, &record, say)?;
+                None
+            }
         };
-        Ok(Released { moments, groups, uplink_bytes: for_groups + bytes })
+        let uplink_bytes = parted.sent + moments.as_ref().map_or(0, ClientMoments::sent);
+        Ok(Released { moments, groups, uplink_bytes })
     }
 
-    /// Which images are summed up together, and the bytes that clients sent in this process to agree on it.
-    fn groups(&self, holders: &Holders<'_>, places: &Places, say: &dyn Fn(String)) -> Result<(Groups, u64)> {
+    /// Which images are summed up together, and what it took to agree on it.
+    fn groups(&self, holders: &Holders<'_>, places: &Places, say: &dyn Fn(String)) -> Result<(Groups, Parted)> {
         let Holders { data, members, conditional, .. } = *holders;
         let Some((styles, noise)) = &self.parting else {
-            return Ok((Groups::new(data, conditional, Styles::default()), 0));
+            return Ok((Groups::new(data, conditional, Styles::default()), Parted::default()));
         };
         let path = places.shared.join("styles.json");
         let key = format!("{} {}", data.digest(), self.fingerprint);
         let shape = (classes(holders), *styles);
-        let (values, bytes) = match Thresholds::load(&path, &key, shape)? {
-            Some(found) => (found.values, 0),
+        let (thresholds, recorded) = match Thresholds::load(&path, &key, shape)? {
+            Some(found) => (found, false),
             None => {
                 self.record(holders, places, say)?;
                 say(format!("all clients agree on where classes part into {} styles, with noise", styles.count()));
-                let (values, bytes) = thresholds::draw(data, members, shape, (noise, self.settings.dp_trust))?;
-                Thresholds { key, values: values.clone() }.save(&path)?;
-                (values, bytes)
+                let (values, sent) = thresholds::draw(data, members, shape, (noise, self.settings.dp_trust))?;
+                let drawn = Thresholds { key, values, sent };
+                drawn.save(&path)?;
+                (drawn, true)
             }
         };
-        Ok((Groups::beyond(data, conditional, *styles, &values), bytes))
+        let groups = Groups::beyond(data, conditional, *styles, &thresholds.values);
+        Ok((groups, Parted { sent: thresholds.sent, recorded }))
     }
 
     fn protect_shared(
@@ -198,11 +213,11 @@ impl Protection {
         places: &Places,
         record: &dyn Fn() -> Result<()>,
         say: &dyn Fn(String),
-    ) -> Result<(Option<ClientMoments>, u64)> {
+    ) -> Result<ClientMoments> {
         let all: Vec<usize> = holders.members.iter().flat_map(|m| m.iter().copied().chain([usize::MAX])).collect();
         let key = self.key(holders, crate::hash::of_numbers(&all));
         if let Some(moments) = client_files::load_moments(&places.shared, &key, holders.device)? {
-            return Ok((Some(moments), 0));
+            return Ok(moments);
         }
         record()?;
         let mut messages = Vec::with_capacity(holders.members.len());
@@ -210,13 +225,14 @@ impl Protection {
             say(format!("client {client} measures its {} images and adds noise", members.len()));
             messages.push(self.message(holders, groups, members)?);
         }
-        let uplink_bytes = messages.iter().map(|message| message.len() as u64).sum();
+        let sent = messages.iter().map(|message| message.len() as u64).sum();
         let noisy = self.gather(&messages, holders, groups)?;
         let Some(moments) = noisy.estimate(&self.map, holders.device)? else {
             return Err(self.drowned("all clients together"));
         };
+        let moments = moments.with_sent(sent);
         client_files::save_moments(&places.shared, &key, &moments)?;
-        Ok((Some(moments), uplink_bytes))
+        Ok(moments)
     }
 
     fn protect_each(
@@ -226,7 +242,7 @@ impl Protection {
         places: &Places,
         record: &dyn Fn() -> Result<()>,
         say: &dyn Fn(String),
-    ) -> Result<(Option<ClientMoments>, u64)> {
+    ) -> Result<()> {
         let mut recorded = false;
         for (client, (members, folder)) in holders.members.iter().zip(&places.clients).enumerate() {
             let key = self.key(holders, groups.digest(members));
@@ -244,7 +260,7 @@ impl Protection {
             };
             client_files::save_moments(folder, &key, &moments)?;
         }
-        Ok((None, 0))
+        Ok(())
     }
 
     /// One client's exact sums with its share of the noise.

@@ -1,7 +1,7 @@
 //! Where classes are parted into styles, under differential privacy: a release of its own before that of the moments.
 //!
 //! ```text
-//! an image's  u = [ a_0 ... a_(b-1), 1 ] / sqrt(b + 1),     every a_j from 0 to 1      ([`crate::groups::coefficients`])
+//! an image's  u = [ a_0 ... a_(b-1), 1 ] / sqrt(b + 1),     every a_j from 0 to 1      ([`Coefficients`])
 //! y = sum over images of u (x) onehot(label)  +  discrete Gaussian                      ([`super::release`])
 //! threshold of bit j in class c = y[c][j] / y[c][b]: the class's noisy mean of a_j, about its median
 //! ```
@@ -23,7 +23,7 @@ use super::message;
 use super::release::{NoisePlan, Sums, add_noise};
 use super::settings::Trust;
 use crate::data::Dataset;
-use crate::groups::coefficients;
+use crate::groups::Coefficients;
 
 /// The part of the budget that goes into them: a mean over thousands of images takes little.
 pub const SHARE: f64 = 1.0 / 16.0;
@@ -35,6 +35,8 @@ pub struct Thresholds {
     pub key: String,
     /// `[classes][bits]`
     pub values: Vec<Vec<f64>>,
+    /// Bytes that clients sent for them.
+    pub sent: u64,
 }
 
 impl Thresholds {
@@ -105,11 +107,12 @@ pub fn draw(
 /// The sums of the vectors of the images `members`, `[classes][bits + 1]`, in grid units. **Not protected.**
 fn exact_sums(data: &Dataset, members: &[usize], (classes, styles): (usize, Styles), clip_units: i64) -> Sums {
     let labels = data.labels().filter(|_| classes > 1);
+    let coefficients = Coefficients::new(data, styles);
     let entry = clip_units as f64 / ((styles.bits() + 1) as f64).sqrt();
     let mut sums = vec![vec![0i64; styles.bits() + 1]; classes];
     for &image in members {
         let class = &mut sums[labels.map_or(0, |labels| usize::from(labels[image]))];
-        let shares = coefficients(data, image, styles.bits()).into_iter().chain([1.0]);
+        let shares = coefficients.of(data.image(image)).into_iter().chain([1.0]);
         // Truncation shortens a vector, so none gets longer than the clip.
         class.iter_mut().zip(shares).for_each(|(sum, share)| *sum += (share.clamp(0.0, 1.0) * entry) as i64);
     }
@@ -155,10 +158,13 @@ mod tests {
                 NoisePlan::within(budget, SHARE, Adjacency::ReplaceOne, shares, dimensions(classes, styles)).unwrap();
             let (values, bytes) = draw(&data, &members, (classes, styles), (&plan, trust)).unwrap();
             assert!(bytes > 0);
+            let (again, _) = draw(&data, &members, (classes, styles), (&plan, trust)).unwrap();
+            assert_ne!(values, again, "noise is drawn anew");
             let noise = plan.variance().sqrt() / plan.clip_units as f64 * 3f64.sqrt();
             for (class, thresholds) in values.iter().enumerate() {
                 let of_class = (0..400).filter(|&i| usize::from(data.labels().unwrap()[i]) == class);
-                let rows: Vec<Vec<f64>> = of_class.map(|image| coefficients(&data, image, 2)).collect();
+                let rows: Vec<Vec<f64>> =
+                    of_class.map(|image| Coefficients::new(&data, styles).of(data.image(image))).collect();
                 for (bit, threshold) in thresholds.iter().enumerate() {
                     let mean = rows.iter().map(|row| row[bit]).sum::<f64>() / rows.len() as f64;
                     // Five deviations of the noise in the sum and of that in the weight.
@@ -187,7 +193,7 @@ mod tests {
         let path = folder.path().join("shared/styles.json");
         let shape = (1, Styles::new(4).unwrap());
         assert_eq!(Thresholds::load(&path, "a", shape).unwrap(), None);
-        let thresholds = Thresholds { key: "a".into(), values: vec![vec![0.25, 0.5]] };
+        let thresholds = Thresholds { key: "a".into(), values: vec![vec![0.25, 0.5]], sent: 7 };
         thresholds.save(&path).unwrap();
         assert_eq!(Thresholds::load(&path, "a", shape).unwrap(), Some(thresholds));
         assert!(Thresholds::load(&path, "a", (2, shape.1)).is_err(), "of other classes");

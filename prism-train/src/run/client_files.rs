@@ -63,6 +63,9 @@ struct MomentsDescription {
     /// The number of each group; its name is from before there were styles.
     classes: Vec<u32>,
     grid: Option<usize>,
+    /// Bytes that clients sent for them.
+    #[serde(default)]
+    sent: u64,
 }
 
 fn state_path(folder: &Path, round: u32) -> PathBuf {
@@ -216,7 +219,7 @@ pub fn save_moments(folder: &Path, key: &MomentsKey, moments: &ClientMoments) ->
         }
     }
     let (classes, grid) = (moments.groups().to_vec(), moments.grid());
-    let description = MomentsDescription { key: key.clone(), classes, grid };
+    let description = MomentsDescription { key: key.clone(), classes, grid, sent: moments.sent() };
     Ok(tensor_file::write(&moments_path(folder), MOMENTS, &description, &tensors)?)
 }
 
@@ -254,7 +257,8 @@ pub fn load_moments(folder: &Path, key: &MomentsKey, device: &Device) -> Result<
         let weights = part("mean-weight")?.zip(part("variance-weight")?).map(|(mean, variance)| [mean, variance]);
         layers.push(LayerMoments { mean, variance, scale, weights });
     }
-    Ok(Some(ClientMoments::from_parts(description.classes, layers, description.grid)))
+    let moments = ClientMoments::from_parts(description.classes, layers, description.grid);
+    Ok(Some(moments.with_sent(description.sent)))
 }
 
 fn named(name: String, tensor: &Tensor) -> Result<NamedTensor> {

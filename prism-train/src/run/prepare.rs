@@ -72,6 +72,8 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
         _ => format!("run folder {}, resumed after round {done}", folder.path().display()),
     });
     let protected = privacy.carry_out(settings, &holders, &folder, progress)?;
+    // What was sent before the first round is part of that round's report, so a run that was interrupted in it counts it.
+    let moment_bytes = if done == 0 { protected.uplink_bytes } else { 0 };
     let training = LocalTraining {
         mask_noise: protected.mask_noise.clone(),
         ..local_training(settings, &checkpoint, encoder.clone(), &device)?
@@ -80,7 +82,7 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
         Regime::Rounds => {
             let simulation =
                 simulation(settings, &checkpoint, training, (data, protected.groups), members, &folder, &device)?;
-            Federation::Rounds(Box::new(Simulation { privacy: protected.moments, ..simulation }))
+            Federation::Rounds(Box::new(Simulation { privacy: protected.moments, moment_bytes, ..simulation }))
         }
         Regime::OneShot => {
             let MomentPrivacy::Shared(moments) = protected.moments else {
@@ -91,7 +93,7 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
                 &checkpoint,
                 training,
                 moments.growing(settings.layer_growth)?,
-                protected.uplink_bytes,
+                moment_bytes,
                 &folder,
             );
             Federation::OneShot(Box::new(server))
@@ -266,6 +268,7 @@ fn simulation(
         client_rounds: checkpoint.description.client_rounds.clone(),
         conditional: checkpoint.description.model.architecture.classes > 0,
         privacy: MomentPrivacy::None,
+        moment_bytes: 0,
         fraction: settings.fraction,
         dropout: settings.dropout,
         workers: Workers::new(settings.threads, side_by_side)?,
@@ -280,7 +283,7 @@ fn one_shot(
     checkpoint: &Checkpoint,
     training: LocalTraining,
     moments: ClientMoments,
-    uplink_bytes: u64,
+    moment_bytes: u64,
     folder: &RunFolder,
 ) -> OneShot {
     OneShot {
@@ -290,6 +293,6 @@ fn one_shot(
         folder: folder.shared(),
         state_round: checkpoint.description.model.training.rounds,
         clients: settings.clients as usize,
-        uplink_bytes,
+        moment_bytes,
     }
 }

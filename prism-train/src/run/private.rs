@@ -32,7 +32,7 @@ pub struct Protected {
     pub groups: Groups,
     /// Noise on every answer, if that is the mechanism.
     pub mask_noise: Option<MaskNoise>,
-    /// Bytes that clients sent for it in this process.
+    /// Bytes that clients sent for it before the first round.
     pub uplink_bytes: u64,
 }
 
@@ -92,12 +92,12 @@ impl PrivacyPlan {
         match self {
             PrivacyPlan::None if settings.federation == Regime::OneShot => {
                 let groups = exact()?;
-                let (moments, uplink_bytes) = plain::gather(holders, &groups, &folder.shared(), &say)?;
+                let moments = plain::gather(holders, &groups, &folder.shared(), &say)?;
                 Ok(Protected {
+                    uplink_bytes: moments.sent(),
                     moments: MomentPrivacy::Shared(Box::new(moments)),
                     groups,
                     mask_noise: None,
-                    uplink_bytes,
                 })
             }
             PrivacyPlan::None => {

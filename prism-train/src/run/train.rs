@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
         }
         let training = &mut self.description.model.training;
         training.rounds = number;
-        training.uplink_bytes += round.uplink_bytes;
+        training.uplink_bytes += round.uplink_bytes + round.moment_bytes;
         training.downlink_bytes += round.downlink_bytes;
         self.description.client_rounds = self.federation.client_rounds();
         let mut metrics = self.measure(number, &round, clock.lap());
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
             round: number,
             loss: round.loss,
             lambda: round.lambda,
-            uplink_bytes: round.uplink_bytes,
+            uplink_bytes: round.uplink_bytes + round.moment_bytes,
             downlink_bytes: round.downlink_bytes,
             uplink_bits_per_weight: round.uplink_bytes as f64 * 8.0 / answers / weights as f64,
             kl_bits_per_weight: round.kl_bits_per_weight,
