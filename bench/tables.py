@@ -2,8 +2,8 @@
 
     python3 bench/tables.py ablation --data DIR --out runs/tables [--bin target/release] [-- FLAGS OF prism-train...]
 
-Tables: `ablation` (what each choice of training is worth), `privacy` (epsilon), `regimes` (rounds against one message),
-`codec` (what crosses the wire). Every row is `prism-train FLAGS` and then `prism-train eval`; a row that was finished
+Tables: `ablation` (what each choice of training is worth), `baselines` (other ways to train the same generator), `privacy`
+(epsilon), `regimes` (rounds against one message), `codec` (what crosses the wire). Every row is `prism-train FLAGS` and then `prism-train eval`; a row that was finished
 before is read from OUT, so an interrupted table goes on where it stopped. Flags after `--` go to every row, such as
 `--rounds 4` for a quick look. Only Python's standard library is needed.
 """
@@ -40,6 +40,26 @@ def ablation(dataset):
     yield "4 styles a class", {**base, "batch-size": 160, "styles": 4}
 
 
+def baselines(dataset):
+    """Ten clients, 20 rounds of 10 steps of 64 images, and what the same images could have been used for instead."""
+    base = {**ROUNDS, "dataset": dataset}
+    published = {**base, "estimator": "plain", "label-scale": 3, "score-scale": 1, "lr": 0.1}
+    dense = {"training-mask": "none", "score-scale": 1, "lr": 0.02}
+    averaged = {"alpha": 1, "mada": "false"}
+    yield "masks in rounds", base
+    yield "masks in rounds, shards:2", {**base, "partition": "shards:2"}
+    yield "as published: unconditional, average at rate 1e-5", {**published, "conditional": "false", "average-rate": 1e-5}
+    yield "as published, but conditional", {**published, "average-rate": 1e-5}
+    yield "as published, but conditional and matched directly", published
+    yield "no MADA: FedAvg of masks", {**base, "mada": "false"}
+    yield "the last 30% of the layers as scores (PRISM-alpha)", {**base, "alpha": 0.3}
+    yield "dense FedAvg", {**base, **dense, **averaged}
+    yield "dense FedAvg, shards:2", {**base, **dense, **averaged, "partition": "shards:2"}
+    yield "one client that holds all images, masks", {**base, "clients": 1}
+    yield "one client that holds all images, dense weights", {**base, **dense, **averaged, "clients": 1}
+    yield "one message a client, then the server's 200 steps", {**base, "federation": "one-shot"}
+
+
 def privacy(dataset):
     base = {**PRIVATE, "dataset": dataset}
     yield "none", {key: value for key, value in base.items() if not key.startswith("dp-")}
@@ -72,7 +92,7 @@ def codec(dataset):
             yield f"{partition}, {up} / {down}", {**base, "uplink": up, "downlink": down}
 
 
-TABLES = {"ablation": ablation, "privacy": privacy, "regimes": regimes, "codec": codec}
+TABLES = {"ablation": ablation, "baselines": baselines, "privacy": privacy, "regimes": regimes, "codec": codec}
 # Half of a row's judging; the codecs' question is whether images change at all.
 WITHOUT_TSTR = {"codec"}
 

@@ -20,6 +20,9 @@ pub struct Description {
     pub model: artifact::Description,
     /// For each client, the round after which its optimiser state was last saved; 0 for never.
     pub client_rounds: Vec<u32>,
+    /// Whether the scores are no scores but dense weights in units of the frozen ones: a baseline, which no artifact can hold.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dense: bool,
 }
 
 /// The global scores after a round, one vector per layer, and what is known of the run.
@@ -106,7 +109,7 @@ pub(crate) mod tests {
             mask_rule: MaskRule::Threshold,
             privacy: "none".into(),
         };
-        Checkpoint { description: Description { model, client_rounds: vec![3, 0] }, scores }
+        Checkpoint { description: Description { model, client_rounds: vec![3, 0], dense: false }, scores }
     }
 
     #[test]

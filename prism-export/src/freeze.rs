@@ -11,6 +11,7 @@
 use candle_core::{Device, Tensor};
 use prism_core::artifact::{Artifact, MaskRule};
 use prism_core::mask::Mask;
+use prism_core::sampler::FoldedNorm;
 use prism_core::score;
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::{Architecture, Error};
@@ -55,15 +56,20 @@ pub struct Frozen {
 /// # Errors
 /// If the checkpoint's description is outside the artifact's limits, or the computation fails.
 pub fn freeze(checkpoint: &Checkpoint, options: Options) -> Result<Frozen> {
+    if checkpoint.description.dense {
+        return Err(Error::usage(
+            "this run trained dense weights (--training-mask none), and an artifact holds a mask; judge the run with \
+             `prism-train eval`, or train one with masks",
+        )
+        .into());
+    }
     let mut description = checkpoint.description.model.clone();
     description.mask_rule = options.mask_rule;
     let (arch, seed) = (&description.architecture, description.seed);
     let mask = fix_mask(&checkpoint.scores, options.mask_rule, seed);
     let generator = Generator::new(arch, seed, &Device::Cpu)?;
     let weights = generator.fixed_weights(&mask)?;
-    let batches = calibration_batches(arch, seed, options.calibration_images)?;
-    let statistics = generator.norm_statistics(&batches, &weights)?;
-    let norms = statistics.iter().map(NormStatistics::fold).collect();
+    let norms = folded_norms(&generator, &weights, options.calibration_images)?;
     let artifact = Artifact::new(description, mask, norms)?;
     Ok(Frozen { artifact, generator, weights })
 }
@@ -75,14 +81,29 @@ impl Frozen {
     /// # Errors
     /// If the shape does not fit or the computation fails.
     pub fn images(&self, inputs: &[f32]) -> Result<Vec<f32>> {
-        let width = self.generator.arch().inputs();
-        if !inputs.len().is_multiple_of(width) {
-            return Err(Error::usage(format!("{} numbers are no rows of {width}", inputs.len())).into());
-        }
-        let z = Tensor::from_slice(inputs, (inputs.len() / width, width), &Device::Cpu)?;
-        let images = self.generator.forward_folded(&z, &self.weights, self.artifact.norms())?;
-        Ok(images.flatten_all()?.to_vec1()?)
+        images(&self.generator, inputs, &self.weights, self.artifact.norms())
     }
+}
+
+/// The batch norms of a generator with these weights, measured on its own images and folded.
+pub(crate) fn folded_norms(generator: &Generator, weights: &[Tensor], images: usize) -> Result<Vec<FoldedNorm>> {
+    let batches = calibration_batches(generator.arch(), generator.seed(), images)?;
+    Ok(generator.norm_statistics(&batches, weights)?.iter().map(NormStatistics::fold).collect())
+}
+
+/// The images of `inputs [n, arch.inputs()]` by a generator with folded norms.
+pub(crate) fn images(
+    generator: &Generator,
+    inputs: &[f32],
+    weights: &[Tensor],
+    norms: &[FoldedNorm],
+) -> Result<Vec<f32>> {
+    let width = generator.arch().inputs();
+    if !inputs.len().is_multiple_of(width) {
+        return Err(Error::usage(format!("{} numbers are no rows of {width}", inputs.len())).into());
+    }
+    let z = Tensor::from_slice(inputs, (inputs.len() / width, width), &Device::Cpu)?;
+    Ok(generator.forward_folded(&z, weights, norms)?.flatten_all()?.to_vec1()?)
 }
 
 fn fix_mask(scores: &[Vec<f32>], rule: MaskRule, seed: u64) -> Mask {

@@ -7,9 +7,11 @@
 
 pub mod checkpoint;
 pub mod cli;
+mod dense;
 mod export;
 mod freeze;
 
 pub use checkpoint::Checkpoint;
+pub use dense::Dense;
 pub use export::{Report, export};
 pub use freeze::{Frozen, Options, freeze};

@@ -19,6 +19,7 @@ use prism_nn::cpu::source::{Plain, Store};
 use prism_nn::encoder::Encoder;
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::MomentTargets;
+use prism_nn::StepMask;
 use prism_nn::step::TrainingStep;
 
 fn random(len: usize) -> Vec<f32> {
@@ -73,7 +74,7 @@ fn masks(c: &mut Criterion) {
         b.iter(|| drawn(isa, &scores, &frozen, StreamId::new(0, Purpose::Test), &mut out));
     });
     group.bench_function(format!("gradient/{WEIGHTS}/cpu"), |b| {
-        b.iter(|| masked_gradient(isa, [&scores, &frozen, &scores], &mut out));
+        b.iter(|| masked_gradient(isa, [&scores, &frozen, &scores], StepMask::Threshold, &mut out));
     });
 }
 

@@ -11,6 +11,9 @@ pub enum StepMask {
     /// A weight is kept where its score is above 0: the mask that ships, so nothing is learned that the artifact lacks.
     /// Source: the straight-through threshold of Zhou et al. 2019 and Ramanujan et al. 2020.
     Threshold,
+    /// There is no mask: a weight is its score times its frozen weight, so scores are dense weights in units of the frozen
+    /// ones. What masks are compared with.
+    Dense,
 }
 
 impl StepMask {
@@ -18,7 +21,7 @@ impl StepMask {
     pub fn layer(self, layer: u64) -> Self {
         match self {
             StepMask::Drawn(stream) => StepMask::Drawn(stream.layer(layer)),
-            StepMask::Threshold => StepMask::Threshold,
+            StepMask::Threshold | StepMask::Dense => self,
         }
     }
 }

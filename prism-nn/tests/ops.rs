@@ -104,6 +104,13 @@ fn a_threshold_keeps_what_ships() {
 }
 
 #[test]
+fn dense_scores_are_weights_in_units_of_the_frozen_ones() {
+    let (scores, frozen) = (variable(&[130, 20, 3, 3], 0), random(&[130, 20, 3, 3], 1));
+    let fast = |t: &[Tensor]| ops::masked_weight(&t[0], &frozen, StepMask::Dense);
+    assert!(disagreement(fast, |t: &[Tensor]| &t[0] * &frozen, &[&scores]) < 1e-6);
+}
+
+#[test]
 fn the_straight_through_gradient_is_that_of_the_expected_weight() {
     let (scores, frozen) = (variable(&[4, 3, 3, 3], 0), random(&[4, 3, 3, 3], 1));
     let found = run(|t: &[Tensor]| ops::masked_weight(&t[0], &frozen, STREAM), &[&scores]);

@@ -61,9 +61,9 @@ fn error(arch: &Architecture, groups: usize, grid: Option<usize>, images: usize)
     let step = training_step(arch);
     let scores = step.generator().initial_scores().unwrap();
     let (z, mut targets) = (inputs(&step, groups, images), targets_on(&step, groups, grid));
-    // Both ways to choose a mask come into play, and both to compare moments.
-    let rule = if images.is_multiple_of(2) { StepMask::Threshold } else { StepMask::Drawn(MASKS) };
-    let estimator = if images.is_multiple_of(3) { Estimator::Unbiased } else { Estimator::Plain };
+    // Every way to choose a mask comes into play, and both to compare moments.
+    let rule = [StepMask::Threshold, StepMask::Drawn(MASKS), StepMask::Dense][images % 3];
+    let estimator = if images.is_multiple_of(2) { Estimator::Unbiased } else { Estimator::Plain };
     targets.iter_mut().for_each(|t| t.estimator = estimator);
     let found = step.run(&scores, &z, rule, &targets).unwrap();
     let reference = step.composed(&scores, &z, rule, &targets).unwrap();

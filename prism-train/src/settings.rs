@@ -8,6 +8,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
 use prism_core::Architecture;
 use prism_core::artifact::MaskRule;
+use prism_core::codec::Uplink;
+use prism_core::wire::Downlink;
 use prism_nn::generator::Styles;
 use prism_nn::{Error, Estimator, Result};
 use serde::{Deserialize, Serialize};
@@ -123,11 +125,17 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", default_value_t = Estimator::Unbiased, help_heading = "Training")]
     #[serde(default)]
     pub estimator: Estimator,
+    /// Match a moving average of the generated moments (AMA), which Adam moves at this rate, as published: 1e-5. 0 matches those of
+    /// each step, which is faster and better
+    #[arg(long, value_name = "RATE", default_value_t = 0.0, help_heading = "Training")]
+    #[serde(default)]
+    pub average_rate: f64,
     /// Rounds over which the learning rate falls to a hundredth, on half a cosine; 0 for a constant rate
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
     #[serde(default)]
     pub lr_decay_rounds: u32,
-    /// Which weights a local step keeps: drawn (each with its probability) or threshold (those above one half, as shipped)
+    /// Which weights a local step keeps: drawn (each with its probability), threshold (those above one half, as shipped), or none:
+    /// no mask but dense weights, a baseline that is averaged as numbers and has no artifact
     #[arg(long, value_name = "RULE", default_value_t = TrainingMask::Drawn, help_heading = "Training")]
     #[serde(default)]
     pub training_mask: TrainingMask,
@@ -284,6 +292,9 @@ impl Settings {
         if !(self.lr > 0.0 && self.lr <= 100.0) {
             return refuse("lr", self.lr.to_string(), "a number above 0 and at most 100, such as 0.4");
         }
+        if !(0.0..=1.0).contains(&self.average_rate) {
+            return refuse("average-rate", self.average_rate.to_string(), "a number from 0 (no average) to 1, such as 1e-5");
+        }
         if !(0.1..=10.0).contains(&self.layer_growth) {
             return refuse("layer-growth", self.layer_growth.to_string(), "a number from 0.1 to 10, such as 1.4");
         }
@@ -306,6 +317,7 @@ impl Settings {
             )));
         }
         self.wire.validate(self.clients, self.federation)?;
+        self.validate_dense(masked)?;
         self.privacy.budget()?;
         if self.eval_images > 1_000_000 {
             return refuse("eval-images", self.eval_images.to_string(), "at most 1000000, such as 1000");
@@ -318,6 +330,21 @@ impl Settings {
         }
         // The data set may still change channels and classes; the rest of the shape is settled here, before it loads.
         Ok(self.architecture(self.channels.unwrap_or(1), 0).validate()?)
+    }
+
+    /// Dense weights cross as numbers and are averaged; everything that is about masks has no meaning for them.
+    fn validate_dense(&self, masked: bool) -> Result<()> {
+        let in_rounds = self.federation == Regime::Rounds;
+        let wire = &self.wire;
+        let coded = wire.uplink != Uplink::Raw || wire.downlink != Downlink::Scores || wire.kl_weight > 0.0 || masked;
+        let about_masks = in_rounds && (self.alpha < 1.0 || self.mada || coded);
+        if self.training_mask == TrainingMask::None && about_masks {
+            return Err(Error::usage(
+                "--training-mask none has no masks to send, code or protect: give --alpha 1 --mada false --uplink raw --downlink f32 \
+                 --kl-weight 0 without --dp-mechanism mask, which is FedAvg of dense weights, or --federation one-shot",
+            ));
+        }
+        Ok(())
     }
 
     /// The generator that these settings describe, for a data set with so many channels and classes.
@@ -452,6 +479,8 @@ mod tests {
             ["--score-scale", "0"],
             ["--styles", "5"],
             ["--layer-growth", "0"],
+            ["--average-rate", "2"],
+            ["--training-mask", "none"],
             ["--seed", "18446744073709551615"],
         ] {
             let refused = Settings::resolve(&parse(&[&flags.join("=")]), None).and_then(|settings| settings.validate());

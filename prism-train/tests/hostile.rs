@@ -52,6 +52,7 @@ fn federation(folder: &Path, session: Session, transit: Option<Transit>) -> Simu
             adam: Adam::new(0.1),
             training_mask: TrainingMask::Drawn,
             estimator: Estimator::Unbiased,
+            average: None,
             schedule: Schedule { rounds: 0 },
             seed: SEED,
             local_steps: 1,

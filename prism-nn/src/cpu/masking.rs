@@ -27,16 +27,18 @@ const QUICK_RANGE: f32 = 60.0;
 pub fn masked(isa: Isa, scores: &[f32], frozen: &[f32], rule: StepMask, out: &mut [f32]) {
     match rule {
         StepMask::Drawn(stream) => drawn(isa, scores, frozen, stream, out),
-        StepMask::Threshold => thresholded(scores, frozen, out),
+        StepMask::Threshold => each(scores, frozen, out, |score, weight| if score > 0.0 { weight } else { 0.0 }),
+        StepMask::Dense => each(scores, frozen, out, |score, weight| score * weight),
     }
 }
 
-fn thresholded(scores: &[f32], frozen: &[f32], out: &mut [f32]) {
+/// `out = f(scores, frozen)`, weight by weight.
+fn each(scores: &[f32], frozen: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync) {
     assert!(scores.len() == out.len() && frozen.len() == out.len(), "one score for every weight");
     let chunks = out.par_chunks_mut(CHUNK).zip(scores.par_chunks(CHUNK)).zip(frozen.par_chunks(CHUNK));
     chunks.for_each(|((out, scores), frozen)| {
         for ((out, &score), &weight) in out.iter_mut().zip(scores).zip(frozen) {
-            *out = if score > 0.0 { weight } else { 0.0 };
+            *out = f(score, weight);
         }
     });
 }
@@ -60,11 +62,15 @@ pub fn drawn(isa: Isa, scores: &[f32], frozen: &[f32], stream: StreamId, out: &m
     });
 }
 
-/// The straight-through gradient `gradient * frozen * theta * (1 - theta)`, theta being `sigmoid(scores)`.
+/// The gradient of the scores, given that of the weights: straight through a mask, `gradient * frozen * theta * (1 - theta)`
+/// with theta = `sigmoid(scores)`; without a mask, `gradient * frozen`.
 ///
 /// # Panics
 /// If the slices differ in length.
-pub fn masked_gradient(isa: Isa, [scores, frozen, gradient]: [&[f32]; 3], out: &mut [f32]) {
+pub fn masked_gradient(isa: Isa, [scores, frozen, gradient]: [&[f32]; 3], rule: StepMask, out: &mut [f32]) {
+    if let StepMask::Dense = rule {
+        return each(frozen, gradient, out, |weight, gradient| weight * gradient);
+    }
     assert!([scores.len(), frozen.len(), gradient.len()] == [out.len(); 3], "one score for every weight");
     out.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, out)| {
         let range = chunk * CHUNK..chunk * CHUNK + out.len();

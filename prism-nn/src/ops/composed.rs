@@ -48,7 +48,8 @@ pub fn max_pool2x2(x: &Tensor) -> Result<Tensor> {
     even.reshape((batch, channels, height / 2, 2, width / 2, 2))?.max(5)?.max(3)
 }
 
-/// `frozen * M` with M chosen by `rule`; the gradient passes straight through M to `sigmoid(scores)`.
+/// `frozen * M` with M chosen by `rule`; the gradient passes straight through M to `sigmoid(scores)`. Without a mask,
+/// `frozen * scores`.
 ///
 /// `scores` and `frozen` have the same shape. Draw i takes bytes 4i..4i+4 of the stream ([`score::draw`]).
 /// Source: the estimator is Bengio et al. 2013.
@@ -56,6 +57,7 @@ pub fn masked_weight(scores: &Tensor, frozen: &Tensor, rule: impl Into<StepMask>
     let mask = match rule.into() {
         StepMask::Drawn(stream) => drawn_mask(scores, stream)?,
         StepMask::Threshold => scores.gt(&scores.zeros_like()?)?.to_dtype(DType::F32)?,
+        StepMask::Dense => return scores * frozen,
     };
     let theta = candle_nn::ops::sigmoid(scores)?;
     let straight_through = (&theta + (mask - theta.detach())?)?;
@@ -114,6 +116,21 @@ pub fn cell_samples(features: &Tensor, groups: usize, grid: usize) -> Result<Ten
     samples.reshape((groups, batch / groups * high * wide, channels * side * side))
 }
 
+/// The features of a batch as samples of each group: `[G, n, D]`.
+fn samples(features: &Tensor, targets: &MomentTargets) -> Result<Tensor> {
+    let (groups, width) = targets.mean.dims2()?;
+    match targets.grid {
+        Some(grid) => cell_samples(features, groups, grid),
+        None => features.reshape((groups, (), width)),
+    }
+}
+
+/// Mean and unbiased variance of each group's features, `[G, D]` each, pooled as the targets are.
+pub fn feature_moments(features: &Tensor, targets: &MomentTargets) -> Result<[Tensor; 2]> {
+    let features = samples(features, targets)?;
+    Ok([features.mean(1)?, features.var(1)?])
+}
+
 /// How far generated features are from the targets: the mean over groups g of
 /// `mean_d(a_d (mu - mu_g)^2) / v_g + mean_d(b_d (var - var_g)^2) / v_g^2`, a scalar, with the weights a and b of the targets.
 ///
@@ -121,11 +138,7 @@ pub fn cell_samples(features: &Tensor, groups: usize, grid: usize) -> Result<Ten
 /// An [`Estimator::Unbiased`] one takes off what chance adds to both squares.
 /// Source: PRISM, equation 5 (a linear-kernel MMD with second moments, as in GFMN).
 pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor> {
-    let (groups, width) = targets.mean.dims2()?;
-    let features = match targets.grid {
-        Some(grid) => cell_samples(features, groups, grid)?,
-        None => features.reshape((groups, (), width))?,
-    };
+    let features = samples(features, targets)?;
     let variance = features.var(1)?;
     let mut mean_term = (features.mean(1)? - &targets.mean)?.sqr()?;
     let mut variance_term = (&variance - &targets.variance)?.sqr()?;

@@ -10,7 +10,8 @@ use super::storage::{floats, has_kernels, on_cpu};
 use crate::cpu::masking::{masked, masked_gradient};
 use crate::step_mask::StepMask;
 
-/// `frozen * M` with M chosen by `rule`; the gradient passes straight through M to the probability `sigmoid(scores)`.
+/// `frozen * M` with M chosen by `rule`; the gradient passes straight through M to the probability `sigmoid(scores)`. Without
+/// a mask, `frozen * scores`.
 ///
 /// `scores` and `frozen` have the same shape; `frozen` gets no gradient. Draw i takes bytes 4i..4i+4 of the stream
 /// ([`prism_core::score::draw`]).
@@ -20,8 +21,8 @@ use crate::step_mask::StepMask;
 /// If the shapes differ.
 pub fn masked_weight(scores: &Tensor, frozen: &Tensor, rule: impl Into<StepMask>) -> Result<Tensor> {
     let rule = rule.into();
-    // A GPU needs no kernel of ours for a threshold: candle's own operations neither draw nor wait.
-    let composes = matches!(rule, StepMask::Threshold) && !on_cpu(scores);
+    // A GPU needs no kernel of ours where nothing is drawn: candle's own operations do not wait.
+    let composes = !matches!(rule, StepMask::Drawn(_)) && !on_cpu(scores);
     if composes || !(has_kernels(scores) && has_kernels(frozen)) {
         return composed::masked_weight(scores, frozen, rule);
     }
@@ -49,19 +50,21 @@ impl CustomOp2 for Masked {
     fn cuda_fwd(&self, s: &CudaStorage, s_at: &Layout, w: &CudaStorage, w_at: &Layout) -> Result<(CudaStorage, Shape)> {
         same_shape(s_at, w_at)?;
         let StepMask::Drawn(stream) = self.rule else {
-            candle_core::bail!("a threshold on a GPU is made of candle's own operations");
+            candle_core::bail!("on a GPU only drawn masks have a kernel");
         };
         Ok((crate::cuda::masked(stream, (s, s_at), (w, w_at))?, s_at.shape().clone()))
     }
 
     fn bwd(&self, s: &Tensor, w: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let ds = s.apply_op3_no_bwd(w, &gradient.contiguous()?, &MaskedGradient)?;
+        let ds = s.apply_op3_no_bwd(w, &gradient.contiguous()?, &MaskedGradient { rule: self.rule })?;
         Ok((Some(ds), None))
     }
 }
 
 /// `(scores, frozen, gradient of the weight)` -> gradient of the scores.
-struct MaskedGradient;
+struct MaskedGradient {
+    rule: StepMask,
+}
 
 impl CustomOp3 for MaskedGradient {
     fn name(&self) -> &'static str {
@@ -79,7 +82,7 @@ impl CustomOp3 for MaskedGradient {
     ) -> Result<(CpuStorage, Shape)> {
         let arguments = [floats(s, s_at)?, floats(w, w_at)?, floats(g, g_at)?];
         let mut out = vec![0.0; arguments[0].len()];
-        masked_gradient(Isa::detect(), arguments, &mut out);
+        masked_gradient(Isa::detect(), arguments, self.rule, &mut out);
         Ok((CpuStorage::F32(out), s_at.shape().clone()))
     }
 

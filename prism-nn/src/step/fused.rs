@@ -140,7 +140,7 @@ impl Pass {
         self.generator.backward(&mut self.generator_memory, z, &self.du, |index, gradient| {
             let mut out = vec![0.0; gradient.len()];
             with_floats([&scores[index], &frozen[index]], |[scores, frozen]| {
-                masked_gradient(isa, [scores, frozen, gradient], &mut out);
+                masked_gradient(isa, [scores, frozen, gradient], masks, &mut out);
             })?;
             gradients[index] = Some(Tensor::from_vec(out, scores[index].shape(), scores[index].device())?);
             Ok::<_, candle_core::Error>(())

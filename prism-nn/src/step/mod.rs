@@ -114,15 +114,34 @@ impl TrainingStep {
         masks: impl Into<StepMask>,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
+        self.composed_with(scores, z, masks, targets, |features| {
+            let losses = features.iter().zip(targets).map(|(features, targets)| ops::moment_loss(features, targets));
+            let losses = losses.collect::<candle_core::Result<Vec<_>>>()?;
+            let loss = Tensor::stack(&losses, 0)?.sum_all()?;
+            Ok([loss.clone(), loss])
+        })
+    }
+
+    /// The composed step with another loss: `objective` takes the features, one tensor an encoder convolution, and gives the
+    /// scalar to differentiate and the scalar to report.
+    ///
+    /// # Errors
+    /// As for [`TrainingStep::run`], and those of `objective`.
+    pub fn composed_with(
+        &self,
+        scores: &[Var],
+        z: &Tensor,
+        masks: impl Into<StepMask>,
+        targets: &[MomentTargets],
+        objective: impl FnOnce(&[Tensor]) -> candle_core::Result<[Tensor; 2]>,
+    ) -> Result<LossAndGradients> {
         self.check(scores, z, targets)?;
         let weights = self.generator.masked_weights(scores, masks)?;
         let features = self.encoder.forward(&self.generator.forward(z, &weights)?)?;
-        let losses = features.iter().zip(targets).map(|(features, targets)| ops::moment_loss(features, targets));
-        let losses = losses.collect::<candle_core::Result<Vec<_>>>()?;
-        let loss = Tensor::stack(&losses, 0)?.sum_all()?;
-        let store = loss.backward()?;
+        let [minimised, loss] = objective(&features)?;
+        let store = minimised.backward()?;
         let gradient = |score: &Var| match store.get(score) {
-            Some(gradient) => Ok(gradient.clone()),
+            Some(gradient) => Ok(gradient.detach()),
             None => score.zeros_like(),
         };
         let gradients = scores.iter().map(gradient).collect::<candle_core::Result<_>>()?;

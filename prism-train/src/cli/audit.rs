@@ -126,7 +126,7 @@ fn look_for_members(args: &AuditArgs, run: &Path) -> Result<Membership> {
     let Some(settings) = &model.origin else {
         return Err(Error::usage(format!("{} is no run folder, so nobody knows its training images", run.display())));
     };
-    let arch = &model.artifact.meta().description.architecture;
+    let arch = &model.description.architecture;
     let load = |split, limit| -> Result<Dataset> {
         let options = LoadOptions {
             data_dir: args.data_dir.clone().or_else(|| settings.data_dir.clone()),

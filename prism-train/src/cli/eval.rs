@@ -133,7 +133,7 @@ impl EvalArgs {
 
     /// The real images at the model's size: of the set that is asked for, else of the run's, else of the artifact's.
     fn load(&self, subject: &Subject, split: &str) -> Result<Dataset> {
-        let description = &subject.artifact.meta().description;
+        let description = &subject.description;
         let of_run = subject.origin.as_ref();
         let name = self.dataset.as_deref().or(of_run.map(|s| s.dataset.as_str())).unwrap_or(&description.dataset);
         let source: Source = name.parse()?;

@@ -61,10 +61,16 @@ fn print(outcome: &Outcome, args: &TrainArgs) -> Result<()> {
     };
     prism_core::outln!("{}", samples.display());
     if !args.quiet {
-        prism_core::errln!("model    {} ({bytes} bytes)", model.display());
+        let what = if outcome.dense { " of dense weights, a baseline that has no artifact" } else { "" };
+        prism_core::errln!("model    {} ({bytes} bytes{what})", model.display());
         prism_core::errln!("{}", outcome.traffic);
         prism_core::errln!("time     {}", outcome.phases);
-        prism_core::errln!("next     cargo run --release --bin prism-infer -- --n 64 --model {}", model.display());
+        match outcome.dense {
+            true => prism_core::errln!("next     cargo run --release --bin prism-train -- eval {run}"),
+            false => {
+                prism_core::errln!("next     cargo run --release --bin prism-infer -- --n 64 --model {}", model.display())
+            }
+        }
     }
     Ok(())
 }

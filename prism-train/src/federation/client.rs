@@ -14,10 +14,12 @@ use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::{Session, Update};
 use prism_nn::adam::Adam;
 use prism_nn::generator::{Styles, styled_latents};
+use prism_nn::ops::MomentTargets;
 use prism_nn::step::{LossAndGradients, TrainingStep};
-use prism_nn::{Estimator, Result, StepMask};
+use prism_nn::{Error, Estimator, Result, StepMask};
 
 use super::global::Global;
+use super::moving_average::{MovingAverage, Objective};
 use super::optimiser::OptimiserState;
 use super::penalty;
 use super::schedule::Schedule;
@@ -38,6 +40,8 @@ pub struct LocalTraining {
     pub training_mask: TrainingMask,
     /// How moments are compared.
     pub estimator: Estimator,
+    /// How the moving average of the moments' gaps moves, where that is matched and not each step's own gap.
+    pub average: Option<Adam>,
     /// How the learning rate falls.
     pub schedule: Schedule,
     /// Steps per round.
@@ -95,6 +99,8 @@ pub enum TrainingMask {
     Drawn,
     /// Those whose probability is above one half: the very mask that ships.
     Threshold,
+    /// No mask: scores are dense weights in units of the frozen ones. A baseline, which has no artifact.
+    None,
 }
 
 impl std::fmt::Display for TrainingMask {
@@ -264,9 +270,20 @@ impl LocalTraining {
         let masks = match self.training_mask {
             TrainingMask::Drawn => StepMask::Drawn(stream(Purpose::TrainMask)),
             TrainingMask::Threshold => StepMask::Threshold,
+            TrainingMask::None => StepMask::Dense,
         };
         let targets = moments.targets(&groups, self.estimator)?;
-        let LossAndGradients { loss, mut gradients } = self.step.run(scores, &z, masks, &targets)?;
+        let LossAndGradients { loss, mut gradients } = match &self.average {
+            None => self.step.run(scores, &z, masks, &targets)?,
+            Some(adam) => {
+                let groups = (groups.len(), moments.groups().len());
+                let average = averages_of(&mut state.average, groups, &targets)?;
+                self.step.composed_with(scores, &z, masks, &targets, |features| {
+                    let Objective { loss, distance } = average.step(adam, features, &targets)?;
+                    Ok([loss, distance])
+                })?
+            }
+        };
         for ((gradient, score), known) in gradients.iter_mut().zip(scores).zip(known) {
             *gradient = (&*gradient + penalty::gradient(self.kl_weight, score, known)?)?;
         }
@@ -274,4 +291,23 @@ impl LocalTraining {
         state.step(&Adam { lr: self.adam.lr * factor, ..self.adam }, scores, &gradients)?;
         Ok(loss)
     }
+}
+
+/// A client's averages, which begin with its first step.
+fn averages_of<'a>(
+    kept: &'a mut Option<MovingAverage>,
+    (groups, of): (usize, usize),
+    targets: &[MomentTargets],
+) -> Result<&'a mut MovingAverage> {
+    if groups < of {
+        return Err(Error::usage(format!(
+            "a moving average needs every class in every step, and {groups} of {of} are in one; give a larger \
+             --classes-per-step, or --average-rate 0"
+        )));
+    }
+    if kept.is_none() {
+        *kept = Some(MovingAverage::new(targets)?);
+    }
+    let kept = kept.as_mut().filter(|average| average.fits(targets));
+    kept.ok_or_else(|| Error::usage("the moving average that was kept is one of other moments; start a new run"))
 }

@@ -4,6 +4,7 @@ pub mod client;
 pub mod divergence;
 pub mod global;
 pub mod history;
+pub mod moving_average;
 mod one_shot;
 mod optimiser;
 pub mod penalty;

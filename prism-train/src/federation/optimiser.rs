@@ -1,14 +1,18 @@
-//! A client's optimiser state: Adam's moments of every layer, which stay with the client from round to round.
+//! A client's optimiser state: Adam's moments of every layer, and the moving average where one is matched, which stay with the client from round to round.
 
 use candle_core::{Device, Tensor, Var};
 use prism_core::Architecture;
 use prism_nn::Result;
 use prism_nn::adam::{Adam, Moments};
 
+use super::moving_average::MovingAverage;
+
 /// Adam's moments of every layer, and how many steps they have seen.
 pub struct OptimiserState {
     steps: u64,
     layers: Vec<Moments>,
+    /// The moving average of the gaps, if one is matched and a step was taken.
+    pub average: Option<MovingAverage>,
 }
 
 impl OptimiserState {
@@ -20,12 +24,13 @@ impl OptimiserState {
         let zeros = |layer: prism_core::arch::Layer| {
             Ok(Moments::zeros_like(&Tensor::zeros(&layer.shape(), candle_core::DType::F32, device)?)?)
         };
-        Ok(OptimiserState { steps: 0, layers: arch.layers().into_iter().map(zeros).collect::<Result<_>>()? })
+        let layers = arch.layers().into_iter().map(zeros).collect::<Result<_>>()?;
+        Ok(OptimiserState { steps: 0, layers, average: None })
     }
 
     /// The state of `steps` steps, from the moments of each layer in the order of the architecture.
-    pub fn from_layers(steps: u64, layers: Vec<Moments>) -> Self {
-        OptimiserState { steps, layers }
+    pub fn from_layers(steps: u64, layers: Vec<Moments>, average: Option<MovingAverage>) -> Self {
+        OptimiserState { steps, layers, average }
     }
 
     /// Steps taken so far.

@@ -162,7 +162,7 @@ pub fn evaluate(
     let classifier = judges.classifier.map(|classifier| classifier.judge(&pair.generated)).transpose()?;
     Ok(Evaluation {
         model: subject.path.display().to_string(),
-        rounds: subject.artifact.meta().description.training.rounds,
+        rounds: subject.description.training.rounds,
         dataset: real.name().to_string(),
         split: split.to_string(),
         real_images: pair.real.len(),
@@ -177,7 +177,7 @@ pub fn evaluate(
 }
 
 fn check_shape(subject: &Subject, real: &Dataset) -> Result<()> {
-    let arch = &subject.artifact.meta().description.architecture;
+    let arch = &subject.description.architecture;
     if (real.channels(), real.image_size()) != (arch.channels, arch.image_size) {
         return Err(Error::usage(format!(
             "the real images have {} channels and {} pixels a side, the model's {} and {}; load them as the model's are",

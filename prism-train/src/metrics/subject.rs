@@ -5,10 +5,10 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use prism_core::artifact::Artifact;
+use prism_core::artifact::{Artifact, Description};
 use prism_core::sampler::{Sampler, pixel};
 use prism_core::{Error, file, latent};
-use prism_export::{Checkpoint, Options, freeze};
+use prism_export::{Checkpoint, Dense, Options, freeze};
 use prism_nn::Result;
 use serde::Deserialize;
 
@@ -28,11 +28,23 @@ const CHUNK: usize = 256;
 pub struct Subject {
     /// What the user gave.
     pub path: PathBuf,
-    /// The generator, as it would be shipped.
-    pub artifact: Artifact,
+    /// What is known of the model.
+    pub description: Description,
+    /// The generator.
+    model: Model,
     /// Where the real images of the run are, where a run folder was given.
     pub origin: Option<Origin>,
 }
+
+enum Model {
+    /// As it would be shipped.
+    Artifact(Box<Artifact>),
+    /// A baseline.
+    Dense(Box<Dense>),
+}
+
+/// From inputs to images in [-1, 1].
+type Draw<'a> = dyn Fn(&[f32]) -> Result<Vec<f32>> + 'a;
 
 /// The settings of a run that name its images. The others are not read, so that runs of other versions can be evaluated.
 #[derive(Clone, Debug, Deserialize)]
@@ -55,8 +67,10 @@ impl Subject {
     /// If there is no such file, or it is neither.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.is_dir() {
-            let artifact = if starts_as_artifact(path)? { Artifact::read(path)? } else { frozen(path)? };
-            return Ok(Subject { path: path.to_path_buf(), artifact, origin: None });
+            return match starts_as_artifact(path)? {
+                true => Ok(Subject::shipped(path, Artifact::read(path)?)),
+                false => Subject::trained(path, &Checkpoint::read(path)?),
+            };
         }
         let origin = origin(&RunFolder::settings_of(path)?)?;
         let checkpoint = path.join("checkpoint.safetensors");
@@ -67,12 +81,38 @@ impl Subject {
             ))
             .into());
         }
-        Ok(Subject { path: path.to_path_buf(), artifact: frozen(&checkpoint)?, origin: Some(origin) })
+        Ok(Subject { origin: Some(origin), ..Subject::trained(path, &Checkpoint::read(&checkpoint)?)? })
+    }
+
+    /// The model in an artifact.
+    pub fn shipped(path: &Path, artifact: Artifact) -> Self {
+        let description = artifact.meta().description.clone();
+        Subject { path: path.to_path_buf(), description, model: Model::Artifact(Box::new(artifact)), origin: None }
+    }
+
+    /// The model of a checkpoint, frozen as `prism-export` does.
+    ///
+    /// # Errors
+    /// If the computation fails.
+    pub fn trained(path: &Path, checkpoint: &Checkpoint) -> Result<Self> {
+        Subject::trained_with(path, checkpoint, Options::of(checkpoint))
+    }
+
+    /// The model of a checkpoint, frozen with these options.
+    ///
+    /// # Errors
+    /// If the computation fails.
+    pub fn trained_with(path: &Path, checkpoint: &Checkpoint, options: Options) -> Result<Self> {
+        if !checkpoint.description.dense {
+            return Ok(Subject::shipped(path, freeze(checkpoint, options)?.artifact));
+        }
+        let model = Model::Dense(Box::new(Dense::of(checkpoint, options)?));
+        Ok(Subject { path: path.to_path_buf(), description: checkpoint.description.model.clone(), model, origin: None })
     }
 
     /// Number of classes; 0 where the model is unconditional.
     pub fn classes(&self) -> usize {
-        self.artifact.meta().description.architecture.classes
+        self.description.architecture.classes
     }
 
     /// One image for each of `labels` under `seed`, as bytes; image k is that of `prism-infer --seed SEED` with that label.
@@ -88,15 +128,21 @@ impl Subject {
         threads: NonZeroUsize,
         each: &dyn Fn(u64),
     ) -> Result<Dataset> {
-        let description = &self.artifact.meta().description;
+        let description = &self.description;
         let arch = &description.architecture;
-        let sampler = Sampler::new(&self.artifact.model());
+        let draw: Box<Draw<'_>> = match &self.model {
+            Model::Artifact(artifact) => {
+                let sampler = Sampler::new(&artifact.model());
+                Box::new(move |inputs| Ok(sampler.images(inputs, threads)))
+            }
+            Model::Dense(dense) => Box::new(|inputs| dense.images(inputs)),
+        };
         let mut pixels = Vec::with_capacity(labels.len() * arch.pixels());
         let numbered: Vec<(u64, Option<usize>)> = (0..).zip(labels.iter().copied()).collect();
         for chunk in numbered.chunks(CHUNK) {
             let input = |&(k, label): &(u64, Option<usize>)| latent::input(arch, &latent::latent(arch, seed, k), label);
             let inputs = chunk.iter().map(input).collect::<prism_core::Result<Vec<_>>>()?.concat();
-            pixels.extend(pixel::bytes(&sampler.images(&inputs, threads)));
+            pixels.extend(pixel::bytes(&draw(&inputs)?));
             each(chunk.len() as u64);
         }
         let given: Option<Vec<u16>> = labels.iter().map(|label| label.map(|l| l as u16)).collect();
@@ -113,11 +159,6 @@ fn origin(settings: &Path) -> Result<Origin> {
     let text = file::read_bounded(settings, MAX_SETTINGS)?;
     let refuse = |e: toml::de::Error| Error::corrupt(settings.display().to_string(), e.message().to_string());
     Ok(toml::from_str(&String::from_utf8_lossy(&text)).map_err(refuse)?)
-}
-
-fn frozen(checkpoint: &Path) -> Result<Artifact> {
-    let checkpoint = Checkpoint::read(checkpoint)?;
-    Ok(freeze(&checkpoint, Options::of(&checkpoint))?.artifact)
 }
 
 fn starts_as_artifact(path: &Path) -> prism_core::Result<bool> {

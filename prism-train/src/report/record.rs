@@ -158,6 +158,9 @@ fn samples(folder: &Path) -> Result<Vec<(u32, Vec<u8>)>> {
 
 fn layers(checkpoint: &Checkpoint) -> Vec<LayerDensity> {
     let layers = checkpoint.description.model.architecture.layers();
+    if checkpoint.description.dense {
+        return Vec::new();
+    }
     let density = |scores: &[f32]| scores.iter().filter(|&&s| s > 0.0).count() as f64 / scores.len().max(1) as f64;
     let of = |(layer, scores): (&prism_core::arch::Layer, &Vec<f32>)| LayerDensity {
         name: layer.name.clone(),

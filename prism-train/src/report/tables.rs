@@ -123,6 +123,9 @@ pub fn name(run: usize, record: &Record) -> Markup {
 
 /// Kept weights and open probabilities, layer by layer.
 pub fn layers(record: &Record) -> Markup {
+    if record.layers.is_empty() {
+        return html! { p { "Dense weights: there is no mask." } };
+    }
     html! {
         table.layers {
             thead { tr { th { "layer" } th { "weights" } th { "kept" } th { "entropy, bit/weight" } } }

@@ -17,6 +17,7 @@ use prism_nn::Result;
 use prism_nn::adam::Moments;
 use serde::{Deserialize, Serialize};
 
+use crate::federation::moving_average::MovingAverage;
 use crate::federation::{Global, OptimiserState};
 use crate::moments::{ClientMoments, LayerMoments};
 
@@ -29,6 +30,9 @@ struct OptimiserDescription {
     architecture: Architecture,
     seed: u64,
     steps: u64,
+    /// Steps of the moving average; 0 where there is none.
+    #[serde(default)]
+    average_steps: u64,
 }
 
 /// What feature moments were measured on; moments under another key are never used.
@@ -91,7 +95,11 @@ pub fn save_state(folder: &Path, round: u32, arch: &Architecture, seed: u64, sta
         tensors.push(named(format!("first.{}", layer.name), &moments.first)?);
         tensors.push(named(format!("second.{}", layer.name), &moments.second)?);
     }
-    let description = OptimiserDescription { architecture: arch.clone(), seed, steps: state.steps() };
+    for (name, tensor) in state.average.iter().flat_map(MovingAverage::tensors) {
+        tensors.push(named(name, &tensor)?);
+    }
+    let average_steps = state.average.as_ref().map_or(0, MovingAverage::steps);
+    let description = OptimiserDescription { architecture: arch.clone(), seed, steps: state.steps(), average_steps };
     Ok(tensor_file::write(&state_path(folder, round), OPTIMISER, &description, &tensors)?)
 }
 
@@ -127,7 +135,14 @@ pub fn load_state(
         .iter()
         .map(|layer| Ok(Moments { first: take("first", layer)?, second: take("second", layer)? }))
         .collect::<Result<_>>()?;
-    Ok(OptimiserState::from_layers(description.steps, layers))
+    let average = (description.average_steps > 0).then(|| {
+        let find = |name: &str| {
+            let found = tensors.iter().find(|tensor| tensor.name == name);
+            found.map(|t| Tensor::from_slice(&t.values, t.shape.as_slice(), device)).transpose()
+        };
+        MovingAverage::from_tensors(description.average_steps, find).map_err(|e| refuse(e.to_string()))
+    });
+    Ok(OptimiserState::from_layers(description.steps, layers, average.transpose()?))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use prism_core::artifact;
-use prism_export::{Checkpoint, Options, freeze};
+use prism_export::Checkpoint;
 use prism_nn::Result;
 use serde::{Deserialize, Serialize};
 
@@ -158,8 +158,7 @@ impl Test {
     }
 
     fn compare(&self, checkpoint: &Checkpoint) -> Result<RoundEvaluation> {
-        let artifact = freeze(checkpoint, Options::of(checkpoint))?.artifact;
-        let subject = Subject { path: "the run".into(), artifact, origin: None };
+        let subject = Subject::trained(Path::new("the run"), checkpoint)?;
         let labels = labels_like(&self.real, subject.classes(), self.images);
         let generated = subject.draw(0, &labels, self.threads, &|_| ())?;
         let features = Features::of(&self.network, &generated, &|_| ())?;

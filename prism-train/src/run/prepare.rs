@@ -18,7 +18,8 @@ use super::train::Start;
 use super::{RunFolder, metrics};
 use crate::data::{self, Dataset, LoadOptions, Source, Split};
 use crate::federation::{
-    Federation, History, LocalTraining, MomentPrivacy, OneShot, Regime, Schedule, Server, Simulation, Workers,
+    Federation, History, LocalTraining, MomentPrivacy, OneShot, Regime, Schedule, Server, Simulation, TrainingMask,
+    Workers,
 };
 use crate::groups::Groups;
 use crate::moments::ClientMoments;
@@ -175,6 +176,7 @@ fn first_checkpoint(
                 privacy,
             },
             client_rounds: vec![0; settings.clients as usize],
+            dense: settings.training_mask == TrainingMask::None,
         },
     }
 }
@@ -233,6 +235,7 @@ fn local_training(
         adam: Adam::new(settings.lr),
         training_mask: settings.training_mask,
         estimator: settings.estimator,
+        average: (settings.average_rate > 0.0).then(|| Adam::new(settings.average_rate)),
         schedule: Schedule { rounds: settings.lr_decay_rounds },
         seed: settings.seed,
         local_steps: settings.local_steps,

@@ -35,11 +35,13 @@ pub struct Outcome {
     pub round: u32,
     /// Whether it was interrupted before its last round.
     pub interrupted: bool,
-    /// The artifact, unless interrupted.
+    /// The artifact, unless interrupted; for a baseline of dense weights, which has none, its last checkpoint.
     pub model: Option<PathBuf>,
-    /// The picture drawn from the artifact, unless interrupted.
+    /// The picture drawn from the model, unless interrupted.
     pub samples: Option<PathBuf>,
-    /// Bytes of the artifact, unless interrupted.
+    /// Whether the model is a baseline of dense weights, for which there is no artifact.
+    pub dense: bool,
+    /// Bytes of the artifact, or of dense weights as 32-bit numbers, unless interrupted.
     pub model_bytes: Option<u64>,
     /// Bytes that clients sent in all rounds.
     pub uplink_bytes: u64,
@@ -167,7 +169,10 @@ impl<'a> Run<'a> {
     fn measure(&self, number: u32, round: &Round, seconds: f64) -> RoundMetrics {
         let scores = self.federation.scores();
         let weights: usize = scores.iter().map(Vec::len).sum();
-        let kept = scores.iter().flatten().filter(|&&s| s > 0.0).count();
+        let kept = scores.iter().flatten().filter(|&&s| s > 0.0).count() as f64 / weights as f64;
+        // Dense weights are all kept, and each is a number of 32 bits.
+        let (entropy, density) =
+            if self.description.dense { (32.0, 1.0) } else { (divergence::entropy_bits(scores), kept) };
         let answers = round.answered.len().max(1) as f64;
         RoundMetrics {
             round: number,
@@ -177,8 +182,8 @@ impl<'a> Run<'a> {
             downlink_bytes: round.downlink_bytes,
             uplink_bits_per_weight: round.uplink_bytes as f64 * 8.0 / answers / weights as f64,
             kl_bits_per_weight: round.kl_bits_per_weight,
-            entropy_bits_per_weight: divergence::entropy_bits(scores),
-            density: kept as f64 / weights as f64,
+            entropy_bits_per_weight: entropy,
+            density,
             clients_asked: round.asked.len() as u32,
             clients_answered: round.answered.len() as u32,
             seconds,
@@ -197,13 +202,19 @@ impl<'a> Run<'a> {
             interrupted,
             model: None,
             samples: None,
+            dense: self.description.dense,
             model_bytes: None,
             uplink_bytes: self.description.model.training.uplink_bytes,
             downlink_bytes: self.description.model.training.downlink_bytes,
             traffic: Summary::read(&self.folder.metrics())?,
             phases: self.phases,
         };
-        if !interrupted {
+        if !interrupted && self.description.dense {
+            let (checkpoint, samples) = (self.kept()?, self.folder.samples());
+            super::samples::draw_baseline(&checkpoint, &samples)?;
+            outcome.model_bytes = Some(4 * self.description.model.architecture.weights() as u64);
+            (outcome.model, outcome.samples) = (Some(self.folder.checkpoint()), Some(samples));
+        } else if !interrupted {
             let (model, samples) = (self.folder.model(), self.folder.samples());
             let checkpoint = self.kept()?;
             let report = prism_export::export(&checkpoint, prism_export::Options::of(&checkpoint), &model)?;
