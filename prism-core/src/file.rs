@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use crate::error::{Error, Result};
 
@@ -31,6 +32,49 @@ pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Resul
     Ok(())
 }
 
+/// A file that is written, and whose way to the disk another thread waits for.
+#[must_use = "the file stands at its path only once `finish` has returned"]
+pub struct Pending {
+    path: PathBuf,
+    waiting: JoinHandle<io::Result<()>>,
+}
+
+/// As [`write_atomic`], for an ordinary file: `write` has run when this returns, and what stood at `path` stays until
+/// [`Pending::finish`] has found the new content safely on disk.
+///
+/// # Errors
+/// [`Error::Io`] if the folder cannot be written or the disk is full; the temporary file is removed.
+pub fn begin_write(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Pending> {
+    let temporary = temporary_name(path);
+    let written = write_buffered(&temporary, write).map_err(|source| {
+        // The original error is the one to report; a leftover temporary file does no harm.
+        let _ = fs::remove_file(&temporary);
+        Error::io("write", path, source)
+    })?;
+    let target = path.to_path_buf();
+    let settle = move || {
+        let result = written.sync_all().and_then(|()| fs::rename(&temporary, &target));
+        match result {
+            Ok(()) => sync_folder(&target),
+            Err(_) => drop(fs::remove_file(&temporary)),
+        }
+        result
+    };
+    Ok(Pending { path: path.to_path_buf(), waiting: std::thread::spawn(settle) })
+}
+
+impl Pending {
+    /// Waits until the file is on disk and at its path.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it did not get there; what stood at the path is then untouched.
+    pub fn finish(self) -> Result<()> {
+        let result =
+            self.waiting.join().unwrap_or_else(|_| Err(io::Error::other("the thread that synced it panicked")));
+        result.map_err(|source| Error::io("write", self.path, source))
+    }
+}
+
 /// The whole file, if it is at most `limit` bytes long.
 ///
 /// # Errors
@@ -56,9 +100,13 @@ fn temporary_name(path: &Path) -> PathBuf {
 }
 
 fn write_synced(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    write_buffered(path, write)?.sync_all()
+}
+
+fn write_buffered(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<File> {
     let mut out = BufWriter::new(File::create(path)?);
     write(&mut out)?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    out.into_inner().map_err(io::IntoInnerError::into_error)
 }
 
 /// Writes to something that is no file, and so can be neither replaced nor synced.
@@ -92,6 +140,25 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_pending_file_stands_once_it_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        fs::write(&path, b"old").unwrap();
+        begin_write(&path, |out| out.write_all(b"new")).unwrap().finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(begin_write(&path, |_| Err(io::Error::other("disk full"))).is_err());
+        // A folder in its place cannot be replaced, which only the end of the write finds out.
+        let taken = folder.path().join("taken");
+        fs::create_dir(&taken).unwrap();
+        fs::write(taken.join("file"), b"kept").unwrap();
+        let error = begin_write(&taken, |out| out.write_all(b"new")).unwrap().finish().unwrap_err();
+        assert!(error.to_string().contains("taken"), "{error}");
+        let mut names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["state", "taken"], "no temporary file is left");
     }
 
     #[cfg(unix)]

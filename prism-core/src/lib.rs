@@ -9,6 +9,7 @@ pub mod arch;
 pub mod artifact;
 pub mod codec;
 pub mod console;
+pub mod draw;
 pub mod error;
 pub mod file;
 pub mod frozen;

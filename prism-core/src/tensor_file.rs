@@ -4,10 +4,11 @@
 //! file, its version, a SHA-256 over everything else, and the description. Checkpoints, a client's optimiser state and
 //! its feature moments are all files of this form; the finished artifact has a format of its own.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -51,21 +52,33 @@ struct Envelope {
 /// # Errors
 /// [`Error::Io`] if the file cannot be written; what stood at `path` is then untouched.
 pub fn write(path: &Path, kind: FileKind, description: &impl Serialize, tensors: &[NamedTensor]) -> Result<()> {
+    let file = serialize(path, kind, description, tensors)?;
+    file::write_atomic(path, |out| out.write_all(&file))
+}
+
+/// As [`write`], but the disk is waited for elsewhere: see [`file::Pending`].
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be written; what stood at `path` is then untouched.
+pub fn begin_write(
+    path: &Path,
+    kind: FileKind,
+    description: &impl Serialize,
+    tensors: &[NamedTensor],
+) -> Result<file::Pending> {
+    let file = serialize(path, kind, description, tensors)?;
+    file::begin_write(path, |out| out.write_all(&file))
+}
+
+fn serialize(path: &Path, kind: FileKind, description: &impl Serialize, tensors: &[NamedTensor]) -> Result<Vec<u8>> {
     let refuse = |e: &dyn std::fmt::Display| Error::corrupt(path.display().to_string(), e.to_string());
     let description = serde_json::to_string(description).map_err(|e| refuse(&e))?;
-    let bytes: Vec<Vec<u8>> = tensors.iter().map(|t| t.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-    let views: Vec<(&str, TensorView<'_>)> = tensors
-        .iter()
-        .zip(&bytes)
-        .map(|(t, bytes)| Ok((t.name.as_str(), TensorView::new(Dtype::F32, t.shape.clone(), bytes)?)))
-        .collect::<std::result::Result<_, safetensors::SafeTensorError>>()
-        .map_err(|e| refuse(&e))?;
-    let sha256 = digest(&description, views.iter().map(|(name, view)| (*name, view)).collect());
+    let sha256 = digest(&description, tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect());
     let envelope = Envelope { kind: kind.name.into(), version: kind.version, sha256, description };
     let envelope = serde_json::to_string(&envelope).map_err(|e| refuse(&e))?;
     let metadata = HashMap::from([("prism".to_string(), envelope)]);
-    let file = safetensors::serialize(views, Some(metadata)).map_err(|e| refuse(&e))?;
-    file::write_atomic(path, |out| out.write_all(&file))
+    let views = tensors.iter().map(|tensor| (&tensor.name, tensor));
+    safetensors::serialize(views, Some(metadata)).map_err(|e| refuse(&e))
 }
 
 /// The description and the tensors (sorted by name) of the file of `kind` at `path`.
@@ -110,8 +123,29 @@ fn tensor((name, view): (String, TensorView<'_>)) -> std::result::Result<NamedTe
     Ok(NamedTensor { name, shape: view.shape().to_vec(), values })
 }
 
+impl View for &NamedTensor {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match cfg!(target_endian = "little") {
+            true => Cow::Borrowed(bytemuck::cast_slice(&self.values)),
+            false => Cow::Owned(self.values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.values.len()
+    }
+}
+
 /// SHA-256 of the description and of every tensor's name, shape and bytes, tensors sorted by name.
-fn digest(description: &str, mut tensors: Vec<(&str, &TensorView<'_>)>) -> String {
+fn digest<T: View>(description: &str, mut tensors: Vec<(&str, T)>) -> String {
     tensors.sort_by_key(|(name, _)| *name);
     let mut hash = Sha256::new();
     hash.update(description);

@@ -10,6 +10,7 @@
 
 use candle_core::{Device, Tensor};
 use prism_core::artifact::{Artifact, MaskRule};
+use prism_core::draw;
 use prism_core::mask::Mask;
 use prism_core::sampler::FoldedNorm;
 use prism_core::score;
@@ -110,8 +111,8 @@ fn fix_mask(scores: &[Vec<f32>], rule: MaskRule, seed: u64) -> Mask {
     let layer = |(i, scores): (usize, &Vec<f32>)| match rule {
         MaskRule::Threshold => score::threshold_bits(scores),
         MaskRule::Sampled => {
-            let theta: Vec<f32> = scores.iter().map(|&s| score::sigmoid(s)).collect();
-            score::sample_bits(&theta, &mut StreamId::new(seed, Purpose::FinalMask).layer(i as u64).open())
+            let mut stream = StreamId::new(seed, Purpose::FinalMask).layer(i as u64).open();
+            draw::mask(scores, |bytes| stream.fill(bytes))
         }
     };
     Mask::new(scores.iter().enumerate().map(layer).collect())

@@ -9,6 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prism_core::Architecture;
 use prism_core::simd::Isa;
 use prism_core::stream::{Purpose, StreamId};
+use prism_nn::StepMask;
 use prism_nn::cpu::layer::Layer;
 use prism_nn::cpu::map::Map;
 use prism_nn::cpu::masking::{drawn, masked_gradient};
@@ -19,7 +20,6 @@ use prism_nn::cpu::source::{Plain, Store};
 use prism_nn::encoder::Encoder;
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::MomentTargets;
-use prism_nn::StepMask;
 use prism_nn::step::TrainingStep;
 
 fn random(len: usize) -> Vec<f32> {

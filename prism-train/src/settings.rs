@@ -293,7 +293,11 @@ impl Settings {
             return refuse("lr", self.lr.to_string(), "a number above 0 and at most 100, such as 0.4");
         }
         if !(0.0..=1.0).contains(&self.average_rate) {
-            return refuse("average-rate", self.average_rate.to_string(), "a number from 0 (no average) to 1, such as 1e-5");
+            return refuse(
+                "average-rate",
+                self.average_rate.to_string(),
+                "a number from 0 (no average) to 1, such as 1e-5",
+            );
         }
         if !(0.1..=10.0).contains(&self.layer_growth) {
             return refuse("layer-growth", self.layer_growth.to_string(), "a number from 0.1 to 10, such as 1.4");

@@ -35,7 +35,11 @@ fn dense_weights_move_with_the_mean_of_the_clients() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = |name: &str| fs::read(folder.path().join(name).join("checkpoint.safetensors")).unwrap();
     let start = |name: &str, rounds: &str| {
-        succeed("prism-train", folder.path(), &tiny(&[&FEDAVG[..], &["--rounds", rounds, "--out", name, "--quiet"]].concat()));
+        succeed(
+            "prism-train",
+            folder.path(),
+            &tiny(&[&FEDAVG[..], &["--rounds", rounds, "--out", name, "--quiet"]].concat()),
+        );
     };
     start("long", "2");
     start("short", "1");

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{Blind, Prior, PrivateSource, Sums, entropy, mrc};
+use crate::draw;
 use crate::error::Error;
 use crate::mask::{self, LayerBits};
-use crate::score::{BYTES_PER_DRAW, keep_threshold, sigmoid};
 use crate::stream::StreamId;
 
 /// How a client's mask is coded.
@@ -131,18 +131,7 @@ impl Learned<'_> {
     /// A mask of independent bits, from the first part of the private source.
     fn draw(&self) -> LayerBits {
         let mut stream = self.private.open(0);
-        let mut block = [0u8; 1024 * BYTES_PER_DRAW];
-        let mut mask = LayerBits::repeat(false, self.scores.len());
-        for (number, scores) in self.scores.chunks(1024).enumerate() {
-            stream.fill(&mut block);
-            let (draws, _) = block.as_chunks::<BYTES_PER_DRAW>();
-            for (i, (&score, draw)) in scores.iter().zip(draws).enumerate() {
-                if u64::from(u32::from_le_bytes(*draw)) < keep_threshold(sigmoid(score)) {
-                    mask.set(1024 * number + i, true);
-                }
-            }
-        }
-        mask
+        draw::mask(self.scores, |bytes| stream.fill(bytes))
     }
 }
 

@@ -17,6 +17,7 @@
 
 #[cfg(target_arch = "aarch64")]
 mod arm;
+pub mod math;
 mod portable;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm;

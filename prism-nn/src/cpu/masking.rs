@@ -1,24 +1,18 @@
 //! Masked weights: a Bernoulli draw or a threshold per weight, and the straight-through gradient to its score.
 //!
 //! Draw i takes bytes 4i..4i+4 of the stream, so a task can begin anywhere: tasks are fixed chunks of weights.
-//!
-//! A weight is kept where its 32-bit draw is below `floor(theta * 2^32)`, theta being [`score::sigmoid`]'s to the last bit.
-//! A quick sigmoid is enough to decide nearly every draw; the few that fall within its error are decided by the exact one.
 
+use prism_core::draw::{block, keeps};
 use prism_core::score;
+use prism_core::simd::math::{self, BLOCK};
 use prism_core::simd::{Isa, Kernel, Shape};
 use prism_core::stream::StreamId;
 use rayon::prelude::*;
 
-use super::math::{self, BLOCK};
 use crate::step_mask::StepMask;
 
 /// Weights of one task.
 const CHUNK: usize = 1 << 13;
-/// Far above the relative error of the quick sigmoid, including that of the exact one.
-const MARGIN: f32 = 2e-6;
-/// Scores beyond this are left to the exact sigmoid.
-const QUICK_RANGE: f32 = 60.0;
 
 /// `out = frozen * M`, with M chosen by `rule`.
 ///
@@ -80,15 +74,6 @@ pub fn masked_gradient(isa: Isa, [scores, frozen, gradient]: [&[f32]; 3], rule: 
     });
 }
 
-/// The numbers of `values` from `at` on, and zeros where there are no more.
-#[inline(always)]
-fn block(values: &[f32], at: usize) -> [f32; BLOCK] {
-    let mut block = [0.0; BLOCK];
-    let count = BLOCK.min(values.len() - at);
-    block[..count].copy_from_slice(&values[at..at + count]);
-    block
-}
-
 struct Draw<'a> {
     draws: &'a [u8],
     scores: &'a [f32],
@@ -116,18 +101,6 @@ impl Kernel for Draw<'_> {
     }
 }
 
-/// Whether `draw` keeps a weight of this score; `theta` is nearly the score's sigmoid.
-#[inline(always)]
-fn keeps(draw: u32, score: f32, theta: f32) -> bool {
-    // In units of 2^-32; the rounding of `draw` to f32, 2^-24 of it, is part of the margin.
-    let (draw_near, limit) = (draw as f32, theta * 4_294_967_296.0);
-    let doubt = (draw_near + limit) * MARGIN + 2.0;
-    if (draw_near - limit).abs() > doubt && score.abs() < QUICK_RANGE {
-        return draw_near < limit;
-    }
-    u64::from(draw) < score::keep_threshold(score::sigmoid(score))
-}
-
 struct Slope<'a> {
     scores: &'a [f32],
     frozen: &'a [f32],
@@ -149,32 +122,6 @@ impl Kernel for Slope<'_> {
                 slope[lane] = g[lane] * w[lane] * (theta[lane] * (1.0 - theta[lane]));
             }
             self.out[at..at + count].copy_from_slice(&slope[..count]);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use prism_core::stream::Purpose;
-
-    #[test]
-    fn every_draw_is_decided_as_by_the_exact_sigmoid() {
-        let mut stream = StreamId::new(1, Purpose::Test).open();
-        for i in 0..200_000 {
-            let score = match i % 4 {
-                0 => stream.normal() as f32,
-                1 => 10.0 * stream.normal() as f32,
-                2 => 40.0 * stream.normal() as f32,
-                _ => [0.0, f32::MAX, f32::MIN, 88.0, -88.0, f32::NAN][i / 4 % 6],
-            };
-            let limit = score::keep_threshold(score::sigmoid(score));
-            // Draws around the limit, where the quick answer would be wrong, and anywhere.
-            let near = (limit + stream.next_u64() % 5).saturating_sub(2).min(u64::from(u32::MAX)) as u32;
-            for draw in [near, stream.next_u32(), 0, u32::MAX] {
-                let quick = math::sigmoid([score; BLOCK])[0];
-                assert_eq!(keeps(draw, score, quick), u64::from(draw) < limit, "score {score}, draw {draw}");
-            }
         }
     }
 }

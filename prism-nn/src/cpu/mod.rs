@@ -16,7 +16,6 @@ pub mod map;
 pub mod map_norm;
 pub mod map_pool;
 pub mod masking;
-pub mod math;
 pub mod matmul;
 pub mod moments;
 pub mod norm;

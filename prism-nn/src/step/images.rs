@@ -1,11 +1,11 @@
 //! Between the generator's last convolution and the encoder: `e = scale * tanh(u) + shift` per colour, grey shown as three
 //! equal colours, and the gradient on the way back.
 
+use prism_core::simd::math::{self, BLOCK};
 use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
 
 use crate::cpu::map::Map;
-use crate::cpu::math::{self, BLOCK};
 use crate::encoder::layout::INPUTS;
 
 /// From `u` to the encoder's input and back.

@@ -68,7 +68,10 @@ fn print(outcome: &Outcome, args: &TrainArgs) -> Result<()> {
         match outcome.dense {
             true => prism_core::errln!("next     cargo run --release --bin prism-train -- eval {run}"),
             false => {
-                prism_core::errln!("next     cargo run --release --bin prism-infer -- --n 64 --model {}", model.display())
+                prism_core::errln!(
+                    "next     cargo run --release --bin prism-infer -- --n 64 --model {}",
+                    model.display()
+                )
             }
         }
     }

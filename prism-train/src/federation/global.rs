@@ -12,8 +12,8 @@
 //! every broadcast makes sure of it.
 
 use prism_core::codec::Prior;
+use prism_core::draw;
 use prism_core::mask::{LayerBits, Mask};
-use prism_core::score::{sample_bits, sigmoid};
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::{Broadcast, Downlink, Record, Session, state_digest};
 use prism_core::{Error, Result};
@@ -170,8 +170,8 @@ fn mask_distance(seed: u64, round: u32, scores: &[Vec<f32>], targets: &[Vec<f32>
 
 /// A mask of one layer, drawn from the stream `id`: each weight kept with probability `sigmoid(score)`.
 fn draw_layer(id: StreamId, scores: &[f32]) -> LayerBits {
-    let theta: Vec<f32> = scores.iter().map(|&s| sigmoid(s)).collect();
-    sample_bits(&theta, &mut id.open())
+    let mut stream = id.open();
+    draw::mask(scores, |bytes| stream.fill(bytes))
 }
 
 /// Whether the server's own scores may lie between the points of the grid that clients know.

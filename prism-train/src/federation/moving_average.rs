@@ -75,7 +75,9 @@ impl MovingAverage {
         for (layer, averages) in self.layers.iter().enumerate() {
             for (part, average) in PARTS.iter().zip(averages) {
                 let Average { value, moments } = average;
-                for (what, tensor) in [("value", value.as_tensor()), ("first", &moments.first), ("second", &moments.second)] {
+                for (what, tensor) in
+                    [("value", value.as_tensor()), ("first", &moments.first), ("second", &moments.second)]
+                {
                     tensors.push((name(layer, part, what), tensor.clone()));
                 }
             }

@@ -52,7 +52,7 @@ impl OneShot {
         let loading = clock.lap();
         let (learned, loss) = self.training.learn(turn, &self.moments, &mut state, &self.scores, on_step)?;
         let steps = clock.lap();
-        client_files::save_state(&self.folder, round, arch, seed, &state)?;
+        client_files::save_state(&self.folder, round, arch, seed, &state)?.finish()?;
         let client = ClientSeconds { loading, steps, saving: clock.lap(), ..ClientSeconds::default() };
         let phases = Phases { clients: client.total(), client, ..Phases::default() };
         (self.scores, self.state_round) = (learned, round);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use candle_core::Device;
+use prism_core::file::Pending;
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::Reveal;
 use prism_nn::{Error, Result};
@@ -108,7 +109,7 @@ impl Simulation {
     /// [`Simulation::client_rounds`]. A message that the server refuses is reported, and the round goes on without it.
     ///
     /// # Errors
-    /// If a client's computation fails or its folder cannot be written. The server has then not moved.
+    /// If a client's computation fails or its folder cannot be written. The round must then not be committed.
     pub fn round(&mut self, round: u32, on_step: &(dyn Fn() + Sync)) -> Result<Round> {
         let asked = self.sample_clients(round);
         let answering: Vec<u32> = asked.iter().copied().filter(|&client| !self.drops_out(round, client)).collect();
@@ -116,9 +117,10 @@ impl Simulation {
         let openings = self.openings(&asked);
         let broadcasting = clock.lap();
         let opening = |client: u32| &openings[&self.base(client)];
-        let answers = self.workers.map(&answering, |&client| {
+        let visits = self.workers.map(&answering, |&client| {
             self.visit(Turn { round, client }, Opening { broadcast: &opening(client).bytes, asked: &asked }, on_step)
         })?;
+        let (answers, saved): (Vec<Answer>, Vec<Pending>) = visits.into_iter().unzip();
         let mut report = Round {
             downlink_bytes: asked.iter().map(|&client| opening(client).bytes.len() as u64).sum(),
             downlink_bound_bits: asked.iter().map(|&client| opening(client).bound_bits).sum(),
@@ -129,6 +131,8 @@ impl Simulation {
         let mut phases = Phases { broadcasting, clients: clock.lap(), ..Phases::default() };
         answers.iter().for_each(|answer| phases.client.add(&answer.seconds));
         self.count(round, &answering, answers, &mut report);
+        // The disk was busy while clients trained and the server counted; only now does anything depend on it.
+        saved.into_iter().try_for_each(Pending::finish)?;
         report.phases = Phases { aggregating: clock.lap(), ..phases };
         Ok(report)
     }
@@ -189,7 +193,7 @@ impl Simulation {
     }
 
     /// One client's turn, in its own folder.
-    fn visit(&self, turn: Turn, opening: Opening<'_>, on_step: &(dyn Fn() + Sync)) -> Result<Answer> {
+    fn visit(&self, turn: Turn, opening: Opening<'_>, on_step: &(dyn Fn() + Sync)) -> Result<(Answer, Pending)> {
         let client = turn.client as usize;
         let generator = self.training.step.generator();
         let (arch, device) = (generator.arch(), generator.device());
@@ -201,10 +205,10 @@ impl Simulation {
         let loading = clock.lap();
         let mut answer = self.training.local_round(turn, &moments, &mut state, &mut global, opening, on_step)?;
         clock.lap();
-        client_files::save_state(folder, turn.round, arch, self.training.seed, &state)?;
+        let saved = client_files::save_state(folder, turn.round, arch, self.training.seed, &state)?;
         client_files::save_global(folder, turn.round, &self.training.session, &global)?;
         (answer.seconds.loading, answer.seconds.saving) = (loading, clock.lap());
-        Ok(answer)
+        Ok((answer, saved))
     }
 
     /// A client's feature moments: measured on its first turn, and read from its folder ever after. Protected ones are never

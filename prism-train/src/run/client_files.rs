@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use prism_core::arch::Layer;
+use prism_core::file::Pending;
 use prism_core::tensor_file::{self, FileKind, NamedTensor};
 use prism_core::wire::Session;
 use prism_core::{Architecture, Error};
@@ -84,11 +85,17 @@ fn moments_path(folder: &Path) -> PathBuf {
     folder.join("moments.safetensors")
 }
 
-/// Writes the optimiser state of a client after `round` into its `folder`.
+/// Writes the optimiser state of a client after `round` into its `folder`; it counts once the pending write is finished.
 ///
 /// # Errors
 /// If the folder cannot be written.
-pub fn save_state(folder: &Path, round: u32, arch: &Architecture, seed: u64, state: &OptimiserState) -> Result<()> {
+pub fn save_state(
+    folder: &Path,
+    round: u32,
+    arch: &Architecture,
+    seed: u64,
+    state: &OptimiserState,
+) -> Result<Pending> {
     make(folder)?;
     let mut tensors = Vec::new();
     for (layer, moments) in arch.layers().iter().zip(state.layers()) {
@@ -100,7 +107,7 @@ pub fn save_state(folder: &Path, round: u32, arch: &Architecture, seed: u64, sta
     }
     let average_steps = state.average.as_ref().map_or(0, MovingAverage::steps);
     let description = OptimiserDescription { architecture: arch.clone(), seed, steps: state.steps(), average_steps };
-    Ok(tensor_file::write(&state_path(folder, round), OPTIMISER, &description, &tensors)?)
+    Ok(tensor_file::begin_write(&state_path(folder, round), OPTIMISER, &description, &tensors)?)
 }
 
 /// Reads the optimiser state of a client after `round`; a client that never trained (`round` 0) starts afresh.

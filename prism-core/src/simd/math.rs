@@ -55,6 +55,25 @@ pub fn tanh(x: [f32; BLOCK]) -> [f32; BLOCK] {
     y
 }
 
+/// `ln(1 + x)` for x from 0 to 1, to 3e-7 absolutely.
+///
+/// With s = x / (2 + x), at most 1/3, it is twice the series `s + s^3 / 3 + s^5 / 5 + ...` of the inverse hyperbolic tangent.
+#[inline(always)]
+pub fn ln_1p(x: [f32; BLOCK]) -> [f32; BLOCK] {
+    let mut y = x;
+    for y in &mut y {
+        let s = *y / (2.0 + *y);
+        let t = s * s;
+        let p = 1.0 / 11.0;
+        let p = p * t + 1.0 / 9.0;
+        let p = p * t + 1.0 / 7.0;
+        let p = p * t + 1.0 / 5.0;
+        let p = p * t + 1.0 / 3.0;
+        *y = 2.0 * (s + s * t * p);
+    }
+    y
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +91,15 @@ mod tests {
             let exact = f64::from(x).exp();
             assert!((f64::from(e) - exact).abs() < 2.5e-7 * exact, "{x}: {e}");
         });
+    }
+
+    #[test]
+    fn logarithms_follow() {
+        for i in 0..=1000 {
+            let x = i as f32 / 1000.0;
+            let (found, exact) = (ln_1p([x; BLOCK])[7], f64::from(x).ln_1p());
+            assert!((f64::from(found) - exact).abs() < 3e-7, "{x}: {found}");
+        }
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! Whole masks from scores, quickly, and to the bit as [`crate::score`] draws them one by one.
+//!
+//! A weight is kept where its 32-bit draw is below `floor(theta * 2^32)`, theta being [`score::sigmoid`]'s to the last bit.
+//! A quick sigmoid is enough to decide nearly every draw; the few that fall within its error are decided by the exact one.
+
+use crate::mask::LayerBits;
+use crate::score;
+use crate::simd::math::{self, BLOCK};
+use crate::simd::{Isa, Kernel, Shape};
+
+/// Scores beyond this are left to the exact sigmoid.
+pub const QUICK_RANGE: f32 = 60.0;
+/// Far above the relative error of the quick sigmoid, including that of the exact one.
+const MARGIN: f32 = 2e-6;
+/// Weights whose draws are taken from the stream at once.
+const CHUNK: usize = 1024;
+
+/// Whether `draw` keeps a weight of this score; `theta` is nearly the score's sigmoid ([`math::sigmoid`]).
+#[inline(always)]
+pub fn keeps(draw: u32, score: f32, theta: f32) -> bool {
+    // In units of 2^-32; the rounding of `draw` to f32, 2^-24 of it, is part of the margin.
+    let (draw_near, limit) = (draw as f32, theta * 4_294_967_296.0);
+    let doubt = (draw_near + limit) * MARGIN + 2.0;
+    if (draw_near - limit).abs() > doubt && score.abs() < QUICK_RANGE {
+        return draw_near < limit;
+    }
+    u64::from(draw) < score::keep_threshold(score::sigmoid(score))
+}
+
+/// A mask in which bit i is 1 with probability `sigmoid(scores[i])`; `fill` gives the next bytes of a keystream, four a bit.
+pub fn mask(scores: &[f32], mut fill: impl FnMut(&mut [u8])) -> LayerBits {
+    let isa = Isa::detect();
+    let mut bits = LayerBits::repeat(false, scores.len());
+    let mut draws = [0u8; CHUNK * score::BYTES_PER_DRAW];
+    let bytes = bits.as_raw_mut_slice().chunks_mut(CHUNK / 8);
+    for (scores, out) in scores.chunks(CHUNK).zip(bytes) {
+        let draws = &mut draws[..scores.len() * score::BYTES_PER_DRAW];
+        fill(draws);
+        // SAFETY: `isa` is this machine's.
+        unsafe { isa.run(Bits { draws, scores, out }) };
+    }
+    bits
+}
+
+/// The numbers of `values` from `at` on, and zeros where there are no more.
+#[inline(always)]
+pub fn block(values: &[f32], at: usize) -> [f32; BLOCK] {
+    let mut block = [0.0; BLOCK];
+    let count = BLOCK.min(values.len() - at);
+    block[..count].copy_from_slice(&values[at..at + count]);
+    block
+}
+
+struct Bits<'a> {
+    draws: &'a [u8],
+    scores: &'a [f32],
+    /// One bit a weight, the first in the lowest.
+    out: &'a mut [u8],
+}
+
+impl Kernel for Bits<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Shape>(self) {
+        let (draws, _) = self.draws.as_chunks::<{ score::BYTES_PER_DRAW }>();
+        for (at, draws) in (0..).step_by(BLOCK).zip(draws.chunks(BLOCK)) {
+            let scores = block(self.scores, at);
+            let theta = math::sigmoid(scores);
+            let mut kept = 0u16;
+            for (lane, draw) in draws.iter().enumerate() {
+                kept |= u16::from(keeps(u32::from_le_bytes(*draw), scores[lane], theta[lane])) << lane;
+            }
+            self.out[at / 8..].iter_mut().zip(kept.to_le_bytes()).for_each(|(out, bits)| *out = bits);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{Purpose, StreamId};
+
+    #[test]
+    fn every_draw_is_decided_as_by_the_exact_sigmoid() {
+        let mut stream = StreamId::new(1, Purpose::Test).open();
+        for i in 0..200_000 {
+            let score = match i % 4 {
+                0 => stream.normal() as f32,
+                1 => 10.0 * stream.normal() as f32,
+                2 => 40.0 * stream.normal() as f32,
+                _ => [0.0, f32::MAX, f32::MIN, 88.0, -88.0, f32::NAN][i / 4 % 6],
+            };
+            let limit = score::keep_threshold(score::sigmoid(score));
+            // Draws around the limit, where the quick answer would be wrong, and anywhere.
+            let near = (limit + stream.next_u64() % 5).saturating_sub(2).min(u64::from(u32::MAX)) as u32;
+            for draw in [near, stream.next_u32(), 0, u32::MAX] {
+                let quick = math::sigmoid([score; BLOCK])[0];
+                assert_eq!(keeps(draw, score, quick), u64::from(draw) < limit, "score {score}, draw {draw}");
+            }
+        }
+    }
+
+    #[test]
+    fn masks_are_those_of_single_draws_on_every_instruction_set() {
+        for len in [0, 1, 7, 16, 1023, 1024, 1025, 5000] {
+            let id = StreamId::new(len as u64, Purpose::Test);
+            let mut scores = vec![0.0; len];
+            id.index(1).open().fill_normal(&mut scores);
+            let mut stream = id.open();
+            let found = mask(&scores, |bytes| stream.fill(bytes));
+            let theta: Vec<f32> = scores.iter().map(|&s| score::sigmoid(s)).collect();
+            assert_eq!(found, score::sample_bits(&theta, &mut id.open()), "{len} weights");
+            let mut draws = vec![0; len * score::BYTES_PER_DRAW];
+            id.open().fill(&mut draws);
+            for isa in Isa::available() {
+                let mut bits = LayerBits::repeat(false, len);
+                // SAFETY: `isa` is one of this machine's.
+                unsafe { isa.run(Bits { draws: &draws, scores: &scores, out: bits.as_raw_mut_slice() }) };
+                assert_eq!(bits, found, "{len} weights, {isa:?}");
+            }
+        }
+    }
+}
