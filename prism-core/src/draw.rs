@@ -15,16 +15,25 @@ const MARGIN: f32 = 2e-6;
 /// Weights whose draws are taken from the stream at once.
 const CHUNK: usize = 1024;
 
-/// Whether `draw` keeps a weight of this score; `theta` is nearly the score's sigmoid ([`math::sigmoid`]).
+/// For each lane, whether its draw keeps a weight of its score: bit i is lane i's.
 #[inline(always)]
-pub fn keeps(draw: u32, score: f32, theta: f32) -> bool {
-    // In units of 2^-32; the rounding of `draw` to f32, 2^-24 of it, is part of the margin.
-    let (draw_near, limit) = (draw as f32, theta * 4_294_967_296.0);
-    let doubt = (draw_near + limit) * MARGIN + 2.0;
-    if (draw_near - limit).abs() > doubt && score.abs() < QUICK_RANGE {
-        return draw_near < limit;
+pub fn keeps(draws: [u32; BLOCK], scores: [f32; BLOCK]) -> u16 {
+    let theta = math::sigmoid(scores);
+    let (mut kept, mut doubtful) = (0u16, 0u16);
+    for lane in 0..BLOCK {
+        // In units of 2^-32; the rounding of the draw to f32, 2^-24 of it, is part of the margin.
+        let (draw, limit) = (draws[lane] as f32, theta[lane] * 4_294_967_296.0);
+        let sure = (draw - limit).abs() > (draw + limit) * MARGIN + 2.0 && scores[lane].abs() < QUICK_RANGE;
+        kept |= u16::from(draw < limit) << lane;
+        doubtful |= u16::from(!sure) << lane;
     }
-    u64::from(draw) < score::keep_threshold(score::sigmoid(score))
+    while doubtful != 0 {
+        let lane = doubtful.trailing_zeros() as usize;
+        let keep = u64::from(draws[lane]) < score::keep_threshold(score::sigmoid(scores[lane]));
+        kept = kept & !(1 << lane) | u16::from(keep) << lane;
+        doubtful &= doubtful - 1;
+    }
+    kept
 }
 
 /// A mask in which bit i is 1 with probability `sigmoid(scores[i])`; `fill` gives the next bytes of a keystream, four a bit.
@@ -51,6 +60,16 @@ pub fn block(values: &[f32], at: usize) -> [f32; BLOCK] {
     block
 }
 
+/// The draws of the weights from `at` on, and zeros where there are no more.
+#[inline(always)]
+pub fn numbers(draws: &[u8], at: usize) -> [u32; BLOCK] {
+    let mut bytes = [[0; score::BYTES_PER_DRAW]; BLOCK];
+    let rest = &draws[at * score::BYTES_PER_DRAW..];
+    let count = (BLOCK * score::BYTES_PER_DRAW).min(rest.len());
+    bytes.as_flattened_mut()[..count].copy_from_slice(&rest[..count]);
+    bytes.map(u32::from_le_bytes)
+}
+
 struct Bits<'a> {
     draws: &'a [u8],
     scores: &'a [f32],
@@ -63,15 +82,11 @@ impl Kernel for Bits<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
-        let (draws, _) = self.draws.as_chunks::<{ score::BYTES_PER_DRAW }>();
-        for (at, draws) in (0..).step_by(BLOCK).zip(draws.chunks(BLOCK)) {
-            let scores = block(self.scores, at);
-            let theta = math::sigmoid(scores);
-            let mut kept = 0u16;
-            for (lane, draw) in draws.iter().enumerate() {
-                kept |= u16::from(keeps(u32::from_le_bytes(*draw), scores[lane], theta[lane])) << lane;
-            }
-            self.out[at / 8..].iter_mut().zip(kept.to_le_bytes()).for_each(|(out, bits)| *out = bits);
+        for (at, out) in (0..).step_by(BLOCK).zip(self.out.chunks_mut(BLOCK / 8)) {
+            let count = BLOCK.min(self.scores.len() - at);
+            // Draws of 0 for scores of 0 where there are no more would set bits behind the last.
+            let kept = keeps(numbers(self.draws, at), block(self.scores, at)) & (u16::MAX >> (BLOCK - count));
+            out.copy_from_slice(&kept.to_le_bytes()[..out.len()]);
         }
     }
 }
@@ -95,8 +110,8 @@ mod tests {
             // Draws around the limit, where the quick answer would be wrong, and anywhere.
             let near = (limit + stream.next_u64() % 5).saturating_sub(2).min(u64::from(u32::MAX)) as u32;
             for draw in [near, stream.next_u32(), 0, u32::MAX] {
-                let quick = math::sigmoid([score; BLOCK])[0];
-                assert_eq!(keeps(draw, score, quick), u64::from(draw) < limit, "score {score}, draw {draw}");
+                let expected = if u64::from(draw) < limit { u16::MAX } else { 0 };
+                assert_eq!(keeps([draw; BLOCK], [score; BLOCK]), expected, "score {score}, draw {draw}");
             }
         }
     }

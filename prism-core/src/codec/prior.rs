@@ -13,9 +13,6 @@ use crate::score::sigmoid;
 use crate::simd::math::{self, BLOCK};
 use crate::simd::{Isa, Kernel, Shape};
 
-/// Scores whose thresholds are computed together.
-const CHUNK: usize = 1024;
-
 /// The integer prior of `score`: `round(65536 * sigmoid(score))`, halves upwards, kept within 1..=65535.
 pub fn threshold(score: f32) -> u16 {
     (f64::from(sigmoid(score)) * 65_536.0 + 0.5).clamp(1.0, 65_535.0) as u16
@@ -29,19 +26,21 @@ pub struct Prior {
 
 impl Prior {
     /// The prior of scores that both sides know.
-    pub fn new<'a>(scores: impl IntoIterator<Item = &'a f32>) -> Self {
-        let (isa, mut scores) = (Isa::detect(), scores.into_iter());
-        let mut thresholds = Vec::with_capacity(scores.size_hint().0);
-        let mut chunk = Vec::with_capacity(CHUNK);
-        loop {
-            chunk.clear();
-            chunk.extend(scores.by_ref().take(CHUNK));
+    pub fn new(scores: &[f32]) -> Self {
+        Self::of_layers([scores])
+    }
+
+    /// The prior of layers of scores, one after another.
+    pub fn of_layers<'a>(layers: impl IntoIterator<Item = &'a [f32]>) -> Self {
+        let isa = Isa::detect();
+        let mut thresholds = Vec::new();
+        for scores in layers {
+            let begin = thresholds.len();
+            thresholds.resize(begin + scores.len(), 0);
             // SAFETY: `isa` is this machine's.
-            unsafe { isa.run(Thresholds { scores: &chunk, out: &mut thresholds }) };
-            if chunk.len() < CHUNK {
-                return Prior { thresholds };
-            }
+            unsafe { isa.run(Thresholds { scores, out: &mut thresholds[begin..] }) };
         }
+        Prior { thresholds }
     }
 
     /// A prior from its thresholds; those of 0 become 1, since a bit must never be impossible.
@@ -75,7 +74,7 @@ impl Prior {
     /// # Panics
     /// If the lengths differ.
     pub fn cross_entropy(&self, scores: &[f32]) -> f64 {
-        self.costs(scores)[0]
+        self.costs([scores])[0]
     }
 
     /// Sum over weights of `KL(Bernoulli(sigmoid(score)) || prior)` in bits: about what a codec with shared randomness needs
@@ -84,26 +83,33 @@ impl Prior {
     /// # Panics
     /// If the lengths differ.
     pub fn divergence(&self, scores: &[f32]) -> f64 {
-        self.costs(scores)[1]
+        self.costs([scores])[1]
     }
 
-    /// [`Prior::cross_entropy`] and [`Prior::divergence`] in one pass.
+    /// [`Prior::cross_entropy`] and [`Prior::divergence`] in one pass over layers of scores, one after another.
     ///
     /// # Panics
-    /// If the lengths differ.
-    pub fn costs(&self, scores: &[f32]) -> [f64; 2] {
-        assert_eq!(scores.len(), self.len(), "one score per weight of the prior");
-        // SAFETY: the instruction set is this machine's.
-        let [cross_entropy, entropy] = unsafe { Isa::detect().run(Costs { scores, thresholds: &self.thresholds }) };
+    /// If there are not as many scores as weights.
+    pub fn costs<'a>(&self, layers: impl IntoIterator<Item = &'a [f32]>) -> [f64; 2] {
+        let (isa, mut rest) = (Isa::detect(), self.thresholds.as_slice());
+        let (mut cross_entropy, mut entropy) = (0.0, 0.0);
+        for scores in layers {
+            let thresholds = rest.split_off(..scores.len()).expect("one score per weight of the prior");
+            // SAFETY: `isa` is this machine's.
+            let costs = unsafe { isa.run(Costs { scores, thresholds }) };
+            cross_entropy += costs[0];
+            entropy += costs[1];
+        }
+        assert!(rest.is_empty(), "one score per weight of the prior");
         // Rounding may leave a tiny negative number where the two agree.
         [cross_entropy, (cross_entropy - entropy / std::f64::consts::LN_2).max(0.0)]
     }
 }
 
-/// Appends the threshold of every score. A quick sigmoid decides those that are not within its error of a half.
+/// Writes the threshold of every score. A quick sigmoid decides those that are not within its error of a half.
 struct Thresholds<'a> {
     scores: &'a [f32],
-    out: &'a mut Vec<u16>,
+    out: &'a mut [u16],
 }
 
 impl Kernel for Thresholds<'_> {
@@ -111,16 +117,26 @@ impl Kernel for Thresholds<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
-        for at in (0..self.scores.len()).step_by(BLOCK) {
+        for (at, out) in (0..).step_by(BLOCK).zip(self.out.chunks_mut(BLOCK)) {
             let scores = block(self.scores, at);
             let theta = math::sigmoid(scores);
-            for lane in 0..BLOCK.min(self.scores.len() - at) {
-                let near = theta[lane] * 65_536.0 + 0.5;
-                let (whole, doubt) = (near as u32, near * 1e-6 + 0.01);
-                let rest = near - whole as f32;
-                let sure = rest > doubt && rest < 1.0 - doubt && scores[lane].abs() < QUICK_RANGE;
-                self.out.push(if sure { whole.clamp(1, 65_535) as u16 } else { threshold(scores[lane]) });
+            let (mut found, mut doubtful) = ([0u16; BLOCK], 0u16);
+            for lane in 0..BLOCK {
+                let near = theta[lane] * 65_536.0;
+                // Leaves the nearest integer in the lowest bits, and rounds to it.
+                let shifted = near + 8_388_608.0;
+                let rest = (near - (shifted - 8_388_608.0)).abs();
+                // The quick and the exact sigmoid differ by less than 5e-7 of themselves.
+                let sure = rest < 0.498 - near * 6e-7 && scores[lane].abs() < QUICK_RANGE;
+                found[lane] = (shifted.to_bits() & 0x1_FFFF).clamp(1, 65_535) as u16;
+                doubtful |= u16::from(!sure) << lane;
             }
+            while doubtful != 0 {
+                let lane = doubtful.trailing_zeros() as usize;
+                found[lane] = threshold(scores[lane]);
+                doubtful &= doubtful - 1;
+            }
+            out.copy_from_slice(&found[..out.len()]);
         }
     }
 }
@@ -137,7 +153,7 @@ impl Kernel for Costs<'_> {
     #[inline(always)]
     unsafe fn run<S: Shape>(self) -> [f64; 2] {
         let logs = logs();
-        let (mut cross_entropy, mut entropy) = (0.0, 0.0);
+        let (mut cross_entropy, mut entropy) = ([0.0; BLOCK], [0.0; BLOCK]);
         for (at, thresholds) in (0..).step_by(BLOCK).zip(self.thresholds.chunks(BLOCK)) {
             // The probability of the less likely bit is e / (1 + e), e = exp(-|score|), and the entropy in nats is
             // ln(1 + e) + |score| e / (1 + e): one quick exponential and logarithm a weight, since no bit of a message
@@ -146,22 +162,27 @@ impl Kernel for Costs<'_> {
             let sizes = scores.map(|score| score.abs().min(87.0));
             let e = math::exp(sizes.map(|size| -size));
             let logarithms = math::ln_1p(e);
-            for (lane, &t) in thresholds.iter().enumerate() {
+            let mut priors = [[0.0; 2]; BLOCK];
+            priors.iter_mut().zip(thresholds).for_each(|(prior, &t)| *prior = logs[usize::from(t)]);
+            let counted = thresholds.len();
+            for lane in 0..BLOCK {
                 let unlikely = e[lane] / (1.0 + e[lane]);
-                let q = f64::from(if scores[lane] > 0.0 { 1.0 - unlikely } else { unlikely });
-                let [one, zero] = [logs[usize::from(t)], logs[65_536 - usize::from(t)]];
-                cross_entropy -= q * one + (1.0 - q) * zero;
-                entropy += f64::from(logarithms[lane] + sizes[lane] * unlikely);
+                let q = if scores[lane] > 0.0 { 1.0 - unlikely } else { unlikely };
+                let [one, zero] = priors[lane];
+                cross_entropy[lane] -= f64::from(q * one + (1.0 - q) * zero);
+                let own = logarithms[lane] + sizes[lane] * unlikely;
+                entropy[lane] += f64::from(if lane < counted { own } else { 0.0 });
             }
         }
-        [cross_entropy, entropy]
+        [cross_entropy.iter().sum(), entropy.iter().sum()]
     }
 }
 
-/// `log2(t / 65536)` for every t: there are no other priors.
-fn logs() -> &'static [f64] {
-    static LOGS: OnceLock<Vec<f64>> = OnceLock::new();
-    LOGS.get_or_init(|| (0..=65_536u32).map(|t| libm::log2(f64::from(t.max(1)) / 65_536.0)).collect())
+/// `log2(p)` and `log2(1 - p)` for every p = t / 65536: there are no other priors.
+fn logs() -> &'static [[f32; 2]] {
+    static LOGS: OnceLock<Vec<[f32; 2]>> = OnceLock::new();
+    let log = |t: u32| libm::log2(f64::from(t.max(1)) / 65_536.0) as f32;
+    LOGS.get_or_init(|| (0..=65_535).map(|t| [log(t), log(65_536 - t)]).collect())
 }
 
 #[cfg(test)]
@@ -187,7 +208,7 @@ mod tests {
         let exact: Vec<u16> = scores.iter().map(|&score| threshold(score)).collect();
         assert_eq!(Prior::new(&scores).thresholds(), exact);
         for isa in Isa::available() {
-            let mut found = Vec::new();
+            let mut found = vec![0; scores.len()];
             // SAFETY: `isa` is one of this machine's.
             unsafe { isa.run(Thresholds { scores: &scores, out: &mut found }) };
             assert!(found == exact, "{isa:?}");
@@ -206,7 +227,7 @@ mod tests {
     #[test]
     fn costs_are_those_of_the_plain_formulas() {
         let scores: Vec<f32> = (-400..400).map(|i| i as f32 / 20.0).collect();
-        let prior = Prior::new(scores.iter().rev());
+        let prior = Prior::new(&scores.iter().rev().copied().collect::<Vec<_>>());
         let q = |s: &f32| 1.0 / (1.0 + (-f64::from(*s)).exp());
         let plain = |(i, s): (usize, &f32)| {
             let (q, p) = (q(s), prior.probability(i));
@@ -214,9 +235,9 @@ mod tests {
         };
         let cross: f64 = scores.iter().enumerate().map(plain).sum();
         let own: f64 = scores.iter().map(|s| crate::mask::entropy(q(s))).sum();
-        let [found, divergence] = prior.costs(&scores);
+        let [found, divergence] = prior.costs([scores.as_slice()]);
         // Single precision: 1e-6 bit a weight.
         assert!((found - cross).abs() < 1e-3 && (divergence - (cross - own)).abs() < 1e-3, "{found} {divergence}");
-        assert!(Prior::new(&[0.0]).costs(&[f32::INFINITY]).iter().all(|x| (x - 1.0).abs() < 1e-9));
+        assert!(Prior::new(&[0.0]).costs([[f32::INFINITY].as_slice()]).iter().all(|x| (x - 1.0).abs() < 1e-9));
     }
 }

@@ -154,7 +154,7 @@ impl Session {
 
     /// The prior of masks after `scores`, one vector per layer.
     pub fn prior(&self, scores: &[Vec<f32>]) -> Prior {
-        Prior::new(scores[..self.mask_layers().len()].iter().flatten())
+        Prior::of_layers(scores[..self.mask_layers().len()].iter().map(Vec::as_slice))
     }
 
     /// The stream of the candidates that `client` and server share in `round`.

@@ -2,7 +2,7 @@
 //!
 //! Draw i takes bytes 4i..4i+4 of the stream, so a task can begin anywhere: tasks are fixed chunks of weights.
 
-use prism_core::draw::{block, keeps};
+use prism_core::draw::{block, keeps, numbers};
 use prism_core::score;
 use prism_core::simd::math::{self, BLOCK};
 use prism_core::simd::{Isa, Kernel, Shape};
@@ -86,16 +86,11 @@ impl Kernel for Draw<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
-        for at in (0..self.out.len()).step_by(BLOCK) {
-            let scores = block(self.scores, at);
-            let theta = math::sigmoid(scores);
-            let count = BLOCK.min(self.out.len() - at);
-            let draws = &self.draws[at * score::BYTES_PER_DRAW..][..count * score::BYTES_PER_DRAW];
-            let out = self.out[at..at + count].iter_mut().zip(&self.frozen[at..at + count]);
-            for (lane, (bytes, (out, &w))) in draws.chunks_exact(score::BYTES_PER_DRAW).zip(out).enumerate() {
-                let draw = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-                let kept = keeps(draw, scores[lane], theta[lane]);
-                *out = if kept { w } else { 0.0 };
+        for (at, out) in (0..).step_by(BLOCK).zip(self.out.chunks_mut(BLOCK)) {
+            let kept = keeps(numbers(self.draws, at), block(self.scores, at));
+            let frozen = block(self.frozen, at);
+            for (lane, out) in out.iter_mut().enumerate() {
+                *out = if kept & (1 << lane) != 0 { frozen[lane] } else { 0.0 };
             }
         }
     }

@@ -223,9 +223,9 @@ impl LocalTraining {
     fn answer(&self, turn: Turn, learned: &[Vec<f32>], prior: &Prior, blinds: &Blinds, loss: f64) -> Result<Answer> {
         let private = self.choice.source(turn, self.seed)?;
         let who = (turn.round, turn.client);
-        let masks = learned[..self.session.mask_layers().len()].concat();
-        let weights = masks.len().max(1) as f64;
-        let [cross_entropy, kl] = prior.costs(&masks);
+        let masks = &learned[..self.session.mask_layers().len()];
+        let weights = prior.len().max(1) as f64;
+        let [cross_entropy, kl] = prior.costs(masks.iter().map(Vec::as_slice));
         Ok(Answer {
             bytes: Update::encode(&self.session, who, learned, prior, &private, blinds, rayon::current_num_threads()),
             loss,
