@@ -141,7 +141,9 @@ def figures(args, name, flags):
     start = ["--resume", str(run)] if resumable else [*train, "--data-dir", data, "--out", str(run), *ledger]
     trained = call([args.bin / "prism-train", *start, "--quiet", "--json"])
     classifier = args.out / f"{args.dataset}-classifier.safetensors"
-    tstr = [] if args.table in WITHOUT_TSTR else ["--tstr"]
+    # A model that cannot be asked for a class makes no labelled images.
+    without = args.table in WITHOUT_TSTR or flags.get("conditional") == "false"
+    tstr = [] if without else ["--tstr"]
     judged = call([args.bin / "prism-train", "eval", run, "--data-dir", data, "--classifier", classifier, *tstr,
                    "--quiet", "--json"])
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
