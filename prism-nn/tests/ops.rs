@@ -132,6 +132,8 @@ fn gradients_are_finite_differences() {
     check_gradient(|t: &[Tensor]| ops::moment_loss(&t[0], &unbiased), &[&variable(&[8, 7], 0)], 1e-2, 1e-3);
     let pooled = MomentTargets { grid: Some(2), ..weighted(2, 12) };
     check_gradient(|t: &[Tensor]| ops::moment_loss(&t[0], &pooled), &[&variable(&[4, 3, 4, 4], 0)], 1e-2, 1e-3);
+    let unbiased = MomentTargets { estimator: Estimator::Unbiased, ..pooled };
+    check_gradient(|t: &[Tensor]| ops::moment_loss(&t[0], &unbiased), &[&variable(&[4, 3, 4, 4], 0)], 1e-2, 1e-3);
 }
 
 /// Over many batches of normal numbers whose moments are the targets, the unbiased loss is 0 on average and the plain one is
@@ -152,6 +154,22 @@ fn chance_adds_nothing_to_an_unbiased_distance() {
     let chance = 1.0 / n as f64 + 2.0 / (n as f64 - 1.0);
     assert!((loss(Estimator::Plain) - chance).abs() < 0.02, "{}", loss(Estimator::Plain));
     assert!(loss(Estimator::Unbiased).abs() < 0.02, "{}", loss(Estimator::Unbiased));
+}
+
+/// The pixels of a cell may all be alike; then a pooled mean moves by chance as much as one of single pixels does.
+#[test]
+fn chance_adds_nothing_to_an_unbiased_distance_of_pooled_means() {
+    let (n, width) = (4, 50_000);
+    let full = |value: f64, shape: (usize, usize)| Tensor::full(value as f32, shape, &Device::Cpu).unwrap();
+    let exact = MomentTargets::new(full(0.0, (1, width)), full(1.0, (1, width)), full(1.0, (1, 1)));
+    let weights = Some([full(1.0, (1, width)), full(0.0, (1, width))]);
+    let alike = random(&[n, width, 1, 1], 3).broadcast_as((n, width, 2, 2)).unwrap().contiguous().unwrap();
+    let loss = |estimator| {
+        let targets = MomentTargets { estimator, weights: weights.clone(), grid: Some(1), ..exact.clone() };
+        f64::from(ops::moment_loss(&alike, &targets).unwrap().to_scalar::<f32>().unwrap())
+    };
+    assert!((loss(Estimator::Plain) - 1.0 / n as f64).abs() < 0.01, "{}", loss(Estimator::Plain));
+    assert!(loss(Estimator::Unbiased).abs() < 0.01, "{}", loss(Estimator::Unbiased));
 }
 
 /// Pooling to a grid is what averaging over the pixels of each cell says it is.

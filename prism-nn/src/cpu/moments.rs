@@ -12,7 +12,7 @@
 //! ```
 //!
 //! with weights a, b of each feature's terms, 1 where none are given. Blocks of features are tasks; their sums are added in
-//! order. [`pooled`] does the same for features pooled over the cells of a grid.
+//! order. [`pooled`] does nearly the same for features pooled over the cells of a grid.
 
 pub mod pooled;
 
@@ -57,10 +57,12 @@ impl<'a> Targets<'a> {
 /// The gradient, as a linear function of each feature.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gradient {
-    /// `[G, D]`.
+    /// `[G, D]`, or `[G n, D]` if the function is another for every image.
     pub shift: Vec<f32>,
-    /// `[G, D]`.
+    /// As `shift`.
     pub slope: Vec<f32>,
+    /// Whether it is another for every image.
+    pub per_image: bool,
 }
 
 /// Returns the loss and writes what its gradient needs. `images` is n.
@@ -84,6 +86,7 @@ pub fn moment_loss(
     assert_eq!(features.len(), groups * images * width, "n features for every target");
     gradient.shift.resize(groups * width, 0.0);
     gradient.slope.resize(groups * width, 0.0);
+    gradient.per_image = false;
     let mut loss = 0.0;
     for group in 0..groups {
         let rows = &features[group * images * width..][..images * width];
@@ -100,7 +103,7 @@ pub fn moment_loss(
                 let count = (groups * counted) as f64;
                 let rows = Rows { values: rows, first, images, image: width, height: 1, line: 0, width: 1, pixel: 0 };
                 // SAFETY: `isa` is one of this machine's.
-                unsafe { isa.run(Block { rows, targets, count, shift, slope }) }
+                unsafe { isa.run(Block { rows, targets, count, samples_are_images: true, shift, slope }) }
             })
             .collect();
         loss += terms.iter().sum::<f64>();
@@ -169,6 +172,8 @@ struct Block<'a> {
     targets: Targets<'a>,
     /// G D.
     count: f64,
+    /// Whether chance moves every sample by itself; if not, what it adds to the mean's square is not taken off here.
+    samples_are_images: bool,
     shift: &'a mut [f32],
     slope: &'a mut [f32],
 }
@@ -196,7 +201,8 @@ impl Kernel for Block<'_> {
         });
         let scale = f64::from(self.targets.scale[0]);
         let debiased = f64::from(u8::from(self.targets.estimator == Estimator::Unbiased));
-        let (by_mean, by_variance) = (debiased / n, debiased / (n + 1.0));
+        let by_mean = if self.samples_are_images { debiased / n } else { 0.0 };
+        let by_variance = debiased / (n + 1.0);
         let mut loss = 0.0;
         for d in 0..len {
             let [a, b] = self.targets.weights.map_or([1.0; 2], |weights| weights.map(|w| f64::from(w[d])));

@@ -71,11 +71,11 @@ pub struct FeatureGradient<'a> {
     pub y: Plain<'a>,
     /// Gradient from the layers above; absent above the last.
     pub upstream: Option<&'a [f32]>,
-    /// The loss's gradient is `shift + slope * y`; `[groups, features of an image]`.
+    /// The loss's gradient is `shift + slope * y`; `[rows, features of an image]`.
     pub shift: &'a [f32],
     /// See `shift`.
     pub slope: &'a [f32],
-    /// Each image's group.
+    /// Each image's row.
     pub groups: &'a [usize],
 }
 

@@ -131,20 +131,28 @@ pub fn feature_moments(features: &Tensor, targets: &MomentTargets) -> Result<[Te
     Ok([features.mean(1)?, features.var(1)?])
 }
 
+/// The variance of the mean of samples `[G, S, D]` that are of `images` images of each group, image after image: pixels of one
+/// image are no independent samples, but images are.
+fn chance_of_mean(samples: &Tensor, images: usize) -> Result<Tensor> {
+    let (groups, _, width) = samples.dims3()?;
+    samples.reshape((groups, images, (), width))?.mean(2)?.var(1)? / images as f64
+}
+
 /// How far generated features are from the targets: the mean over groups g of
 /// `mean_d(a_d (mu - mu_g)^2) / v_g + mean_d(b_d (var - var_g)^2) / v_g^2`, a scalar, with the weights a and b of the targets.
 ///
 /// `features [G * n, ...]` holds n images of group 0, then n of group 1, and so on; `var` is unbiased, so n >= 2.
-/// An [`Estimator::Unbiased`] one takes off what chance adds to both squares.
+/// An [`Estimator::Unbiased`] one takes off what chance adds to both squares; of pooled features, to that of the mean.
 /// Source: PRISM, equation 5 (a linear-kernel MMD with second moments, as in GFMN).
 pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor> {
+    let images = features.dim(0)? / targets.mean.dim(0)?;
     let features = samples(features, targets)?;
     let variance = features.var(1)?;
     let mut mean_term = (features.mean(1)? - &targets.mean)?.sqr()?;
     let mut variance_term = (&variance - &targets.variance)?.sqr()?;
     if targets.estimator == Estimator::Unbiased {
         let n = features.dim(1)? as f64;
-        mean_term = (mean_term - (&variance / n)?)?;
+        mean_term = (mean_term - chance_of_mean(&features, images)?)?;
         variance_term = (variance_term - (variance.sqr()? * (2.0 / (n + 1.0)))?)?;
     }
     if let Some([of_mean, of_variance]) = &targets.weights {

@@ -19,12 +19,6 @@ use crate::cpu::moments::{self, Gradient, Targets};
 /// # Errors
 /// If the features are not the same number of images, at least 2, for each group.
 pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor> {
-    if let Some(grid) = targets.grid {
-        // Pooling is a reordering, after which each pixel of a cell counts as an image.
-        let pooled = MomentTargets { grid: None, ..targets.clone() };
-        let samples = composed::cell_samples(features, targets.mean.dim(0)?, grid)?;
-        return moment_loss(&samples, &pooled);
-    }
     let (groups, width) = targets.mean.dims2()?;
     let images = features.elem_count() / (groups * width).max(1);
     if images < 2 || features.elem_count() != groups * width * images || targets.scale.elem_count() != groups {
@@ -34,7 +28,7 @@ pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor>
             features.shape()
         );
     }
-    if !(on_cpu(features) && on_cpu(&targets.mean)) {
+    if targets.grid.is_some() || !(on_cpu(features) && on_cpu(&targets.mean)) {
         return composed::moment_loss(features, targets);
     }
     let targets = MomentTargets {

@@ -180,6 +180,7 @@ impl Net {
     pub fn backward<'m>(&self, memory: &'m mut Memory, images: &[f32], groups: &[usize]) -> &'m [f32] {
         let Memory { outputs, losses, gradients, .. } = memory;
         let [upstream, dx] = gradients;
+        let each: Vec<usize> = (0..groups.len()).collect();
         // Above the last convolution nothing has a gradient.
         let mut begun = false;
         for (index, layer) in self.layers.iter().enumerate().rev() {
@@ -193,7 +194,8 @@ impl Net {
                 Planned::Conv(layer, number) => {
                     dx.resize(layer.input.len(), 0.0);
                     let y = Plain { values: &outputs[index], map: layer.output };
-                    let Gradient { shift, slope } = &losses[number];
+                    let Gradient { shift, slope, per_image } = &losses[number];
+                    let groups = if *per_image { &each } else { groups };
                     let upstream = begun.then_some(upstream.as_slice());
                     let dy = FeatureGradient { y, upstream, shift, slope, groups };
                     layer.backward((y, dy), &self.weights.convs[number].packed, dx, None, |_, _| ());

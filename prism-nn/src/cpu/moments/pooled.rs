@@ -1,20 +1,30 @@
 //! The moment loss of features pooled over the cells of a grid: all pixels of a cell are samples of one feature.
 //!
 //! `features [G, n, H, W, stride]`, targets `[G, N, N, stride]` for N cells a side: mean and variance of a channel run over
-//! the n images and the `H W / N^2` pixels of a cell. The gradient is then again linear in each feature.
+//! the n images and the `A = H W / N^2` pixels of a cell.
+//!
+//! Pixels of one image are no independent samples, so what chance adds to a mean's square is the variance of the images' own
+//! means m_i of the cell, not that of pixels:
+//!
+//! ```text
+//! e = sum over i of (m_i - mu)^2 / (n (n - 1)),     de/df[i, pixel] = 2 (m_i - mu) / (n (n - 1) A)
+//! ```
+//!
+//! The gradient is then linear in each feature, with a shift of its own for every image.
 
 use prism_core::simd::Isa;
 use rayon::prelude::*;
 
 use super::{BLOCK, Block, Gradient, Rows, Targets};
 use crate::cpu::map::Map;
+use crate::estimator::Estimator;
 
 /// Cells a side into which a map of `height` rows is divided where `grid` are asked for: no smaller than a pixel.
 pub fn cells(grid: usize, height: usize) -> usize {
     grid.min(height)
 }
 
-/// Returns the loss and writes what its gradient needs, one number a feature of the map. `images` is n.
+/// Returns the loss and writes what its gradient needs, one number a feature of every image. `images` is n.
 ///
 /// Targets of channels that are only stored must be 0.
 ///
@@ -35,17 +45,18 @@ pub fn moment_loss(
     assert_eq!(targets.mean.len(), groups * side * side * map.stride, "a target for every cell and channel");
     assert_eq!(features.len(), groups * images * map.image_len(), "n images for every group");
     let count = (groups * side * side * map.channels) as f64;
-    let mut coefficients = vec![[0f32; 2]; 0];
-    coefficients.resize(targets.mean.len(), [0.0; 2]);
+    let mut shifts = vec![0f32; targets.mean.len() * images];
+    let mut slopes = vec![0f32; targets.mean.len()];
     let mut terms = Vec::new();
-    coefficients
-        .par_chunks_mut(map.stride)
+    shifts
+        .par_chunks_mut(map.stride * images)
+        .zip(slopes.par_chunks_mut(map.stride))
         .enumerate()
-        .map(|(place, out)| {
+        .map(|(place, (shifts, slopes))| {
             let (group, cell) = (place / (side * side), place % (side * side));
             let corner = (cell / side * height * map.width + cell % side * width) * map.stride;
             let mut loss = 0.0;
-            for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+            for (block, slope) in slopes.chunks_mut(BLOCK).enumerate() {
                 let channel = block * BLOCK;
                 let rows = Rows {
                     values: features,
@@ -58,36 +69,74 @@ pub fn moment_loss(
                     pixel: map.stride,
                 };
                 let from = place * map.stride + channel;
-                let targets = targets.part(from..from + out.len(), group);
-                let (mut shift, mut slope) = ([0f32; BLOCK], [0f32; BLOCK]);
-                let (shift, slope) = (&mut shift[..out.len()], &mut slope[..out.len()]);
+                let targets = targets.part(from..from + slope.len(), group);
+                let mut shift = [0f32; BLOCK];
+                let shift = &mut shift[..slope.len()];
+                let block = Block { rows, targets, count, samples_are_images: false, shift, slope };
                 // SAFETY: `isa` is one of this machine's.
-                loss += unsafe { isa.run(Block { rows, targets, count, shift, slope }) };
-                for ((out, &mut shift), &mut slope) in out.iter_mut().zip(shift).zip(slope) {
-                    *out = [shift, slope];
-                }
+                loss += unsafe { isa.run(block) };
+                let own = shifts.chunks_mut(map.stride).map(|image| &mut image[channel..channel + shift.len()]);
+                loss += per_image(rows, targets, count, shift, own);
             }
             loss
         })
         .collect_into_vec(&mut terms);
-    spread(&coefficients, map, side, gradient);
+    spread((&shifts, &slopes), (map, side, images), gradient);
     terms.iter().sum()
 }
 
-/// Gives each pixel the coefficients of its cell.
-fn spread(coefficients: &[[f32; 2]], map: Map, side: usize, gradient: &mut Gradient) {
-    let len = coefficients.len() / (side * side) * map.pixels();
+/// Writes each image's shift, given that of its group, and returns what the chance in the images' means takes off the loss.
+fn per_image<'a>(
+    rows: Rows<'_>,
+    targets: Targets<'_>,
+    count: f64,
+    shift: &[f32],
+    own: impl Iterator<Item = &'a mut [f32]>,
+) -> f64 {
+    let (pixels, n, width) = (rows.height * rows.width, rows.images as f64, shift.len());
+    let mut own: Vec<&mut [f32]> = own.collect();
+    if targets.estimator == Estimator::Plain {
+        own.iter_mut().for_each(|own| own.copy_from_slice(shift));
+        return 0.0;
+    }
+    // First the images' means, then their shifts in the same place.
+    let mut means = [0f64; BLOCK];
+    for (image, own) in own.iter_mut().enumerate() {
+        own.fill(0.0);
+        for i in image * pixels..(image + 1) * pixels {
+            own.iter_mut().zip(rows.get(i, width)).for_each(|(sum, &f)| *sum += f);
+        }
+        for (mean, own) in means.iter_mut().zip(own.iter_mut()) {
+            *own /= pixels as f32;
+            *mean += f64::from(*own) / n;
+        }
+    }
+    let scale = f64::from(targets.scale[0]);
+    let mut loss = 0.0;
+    for own in own {
+        for (d, own) in own.iter_mut().enumerate() {
+            let weight = targets.weights.map_or(1.0, |[of_mean, _]| f64::from(of_mean[d]));
+            let (gap, unit) = (f64::from(*own) - means[d], weight / (scale * count * n * (n - 1.0)));
+            loss -= unit * gap * gap;
+            *own = (f64::from(shift[d]) - 2.0 * unit * gap / pixels as f64) as f32;
+        }
+    }
+    loss
+}
+
+/// Gives each pixel of each image the coefficients of its cell.
+fn spread((shifts, slopes): (&[f32], &[f32]), (map, side, images): (Map, usize, usize), gradient: &mut Gradient) {
+    let len = slopes.len() / (side * side) * map.pixels() * images;
     gradient.shift.resize(len, 0.0);
     gradient.slope.resize(len, 0.0);
+    gradient.per_image = true;
     let (height, width) = (map.height / side, map.width / side);
     let pixels = gradient.shift.par_chunks_exact_mut(map.stride).zip(gradient.slope.par_chunks_exact_mut(map.stride));
     pixels.enumerate().for_each(|(place, (shift, slope))| {
-        let (group, pixel) = (place / map.pixels(), place % map.pixels());
+        let (image, pixel) = (place / map.pixels(), place % map.pixels());
         let (row, column) = (pixel / map.width / height, pixel % map.width / width);
-        let cell = (group * side + row) * side + column;
-        let from = &coefficients[cell * map.stride..][..map.stride];
-        for ((shift, slope), from) in shift.iter_mut().zip(slope).zip(from) {
-            [*shift, *slope] = *from;
-        }
+        let cell = (image / images * side + row) * side + column;
+        shift.copy_from_slice(&shifts[(cell * images + image % images) * map.stride..][..map.stride]);
+        slope.copy_from_slice(&slopes[cell * map.stride..][..map.stride]);
     });
 }
