@@ -137,7 +137,7 @@ def figures(args, name, flags):
     # Every table draws on the data anew; one ledger keeps count of it.
     ledger = ["--dp-ledger", f"{args.out}/privacy-ledger.jsonl"] if "dp-epsilon" in flags else []
     train = [f"--{key}={value}" for key, value in flags.items()]
-    resumable = (run / "checkpoint.safetensors").exists()
+    resumable = (run / "settings.toml").exists()
     start = ["--resume", str(run)] if resumable else [*train, "--data-dir", data, "--out", str(run), *ledger]
     trained = call([args.bin / "prism-train", *start, "--quiet", "--json"])
     classifier = args.out / f"{args.dataset}-classifier.safetensors"

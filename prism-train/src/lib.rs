@@ -17,6 +17,7 @@ pub mod encoder_training;
 pub mod federation;
 pub mod groups;
 mod hash;
+pub mod memory;
 pub mod metrics;
 pub mod moments;
 pub mod partition;

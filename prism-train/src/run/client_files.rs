@@ -254,7 +254,7 @@ pub fn load_moments(folder: &Path, key: &MomentsKey, device: &Device) -> Result<
     if !path.exists() {
         return Ok(None);
     }
-    let (description, tensors) = tensor_file::read::<MomentsDescription>(&path, MOMENTS)?;
+    let (description, mut tensors) = tensor_file::read::<MomentsDescription>(&path, MOMENTS)?;
     let refuse = |why: &str| Error::corrupt(format!("feature moments {}", path.display()), why);
     if description.key != *key {
         return Err(refuse(
@@ -263,16 +263,16 @@ pub fn load_moments(folder: &Path, key: &MomentsKey, device: &Device) -> Result<
         )
         .into());
     }
-    let tensor = |name: String| -> Result<Option<Tensor>> {
-        let Some(found) = tensors.iter().find(|t| t.name == name) else { return Ok(None) };
+    let mut tensor = |name: String| -> Result<Option<Tensor>> {
+        let Some(found) = tensors.iter_mut().find(|t| t.name == name) else { return Ok(None) };
         if found.shape.len() != 2 || found.shape[0] != description.classes.len() {
             return Err(refuse("a tensor has not one row for each class").into());
         }
-        Ok(Some(Tensor::from_slice(&found.values, found.shape.as_slice(), device)?))
+        Ok(Some(Tensor::from_vec(std::mem::take(&mut found.values), found.shape.as_slice(), device)?))
     };
     let mut layers = Vec::new();
     loop {
-        let part = |name: &str| tensor(format!("{name}.{}", layers.len()));
+        let mut part = |name: &str| tensor(format!("{name}.{}", layers.len()));
         let (Some(mean), Some(variance), Some(scale)) = (part("mean")?, part("variance")?, part("scale")?) else {
             break;
         };
