@@ -6,33 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::{command, succeed};
 
-const TINY: [&str; 21] = [
-    "--dataset",
-    "strokes",
-    "--limit",
-    "80",
-    "--image-size",
-    "16",
-    "--ngf",
-    "4",
-    "--latent",
-    "16",
-    "--clients",
-    "2",
-    "--rounds",
-    "3",
-    "--local-steps",
-    "2",
-    "--batch-size",
-    "8",
-    "--encoder",
-    "random:1",
-    "--quiet",
-];
+const TINY: &str = "--dataset strokes --limit 80 --image-size 16 --ngf 4 --latent 16 --clients 2 --rounds 3 --local-steps 2 \
+                    --batch-size 8 --encoder random:1";
 
-/// The arguments of the tiny run, and more.
+/// The arguments of the tiny run, and more, which win over them.
 pub fn tiny<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    TINY.iter().copied().chain(more.iter().copied()).collect()
+    [&aloud(more)[..], &["--quiet"]].concat()
+}
+
+/// The same, with everything that a run says.
+pub fn aloud<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    TINY.split_whitespace().chain(more.iter().copied()).collect()
 }
 
 /// Trains in `folder/NAME` and returns the artifact's bytes.

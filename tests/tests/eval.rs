@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
+use prism_tests::tiny::tiny;
 use prism_tests::{refused, succeed};
-
-const TINY: &str = "--dataset strokes --limit 80 --image-size 16 --ngf 4 --latent 16 --clients 2 --local-steps 2 \
-                    --batch-size 8 --encoder random:1 --seed 3 --quiet";
 
 /// Trains a tiny conditional model in `folder` as the flags `more` say.
 fn train_as(folder: &Path, more: &str) {
-    let flags: Vec<&str> = TINY.split_whitespace().chain(more.split_whitespace()).collect();
-    succeed("prism-train", folder, &flags);
+    let more: Vec<&str> = ["--seed", "3"].into_iter().chain(more.split_whitespace()).collect();
+    succeed("prism-train", folder, &tiny(&more));
 }
 
 /// Trains a tiny conditional model in `folder/run`.
@@ -113,8 +111,7 @@ fn judged_rounds_are_recorded_and_the_best_becomes_the_artifact() {
     succeed("prism-train", folder.path(), &["--resume", "parts", "--rounds", "5", "--quiet"]);
     assert_eq!(read("parts/best.safetensors"), read("whole/best.safetensors"));
     let refuse = |more: &str, words: &[&str]| {
-        let flags: Vec<&str> = TINY.split_whitespace().chain(more.split_whitespace()).collect();
-        refused("prism-train", folder.path(), &flags, 2, words);
+        refused("prism-train", folder.path(), &tiny(&more.split_whitespace().collect::<Vec<_>>()), 2, words);
     };
     refuse("--keep best", &["--keep best", "--eval-every"]);
     refuse("--eval-every 1 --eval-images 256", &["256 images", "at least 257"]);

@@ -3,33 +3,15 @@
 use std::fs;
 use std::path::Path;
 
+use prism_tests::tiny::{aloud, tiny};
 use prism_tests::{refused, run, succeed};
 
-const TINY: [&str; 19] = [
-    "--limit",
-    "400",
-    "--image-size",
-    "16",
-    "--ngf",
-    "4",
-    "--latent",
-    "16",
-    "--clients",
-    "2",
-    "--rounds",
-    "1",
-    "--local-steps",
-    "1",
-    "--batch-size",
-    "8",
-    "--encoder",
-    "random:1",
-    "--quiet",
-];
+/// Enough images for their noise, and little training.
+const SHORT: [&str; 6] = ["--limit", "400", "--rounds", "1", "--local-steps", "1"];
 const PROTECTED: [&str; 6] = ["--dp-epsilon", "20", "--dp-delta", "1e-3", "--dp-features", "grid:2"];
 
 fn train(folder: &Path, more: &[&str]) -> String {
-    succeed("prism-train", folder, &[&TINY[..], &PROTECTED[..], more].concat())
+    succeed("prism-train", folder, &tiny(&[&SHORT[..], &PROTECTED[..], more].concat()))
 }
 
 fn ledger(folder: &Path) -> Vec<serde_json::Value> {
@@ -97,7 +79,7 @@ fn styles_are_parted_once_within_the_promise() {
 fn noise_never_comes_from_the_seed_and_a_second_draw_is_announced() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), &["--out", "one"]);
-    let aloud: Vec<&str> = [&TINY[..18], &PROTECTED[..], &["--out", "two"]].concat();
+    let aloud = aloud(&[&SHORT[..], &PROTECTED[..], &["--out", "two"]].concat());
     let output = run("prism-train", folder.path(), &aloud);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
@@ -111,7 +93,7 @@ fn noise_never_comes_from_the_seed_and_a_second_draw_is_announced() {
 #[test]
 fn an_unprotected_run_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let output = run("prism-train", folder.path(), &[&TINY[..18], &["--out", "run"]].concat());
+    let output = run("prism-train", folder.path(), &aloud(&[&SHORT[..], &["--out", "run"]].concat()));
     assert!(String::from_utf8_lossy(&output.stderr).contains("privacy: none"));
     assert!(!folder.path().join("privacy-ledger.jsonl").exists());
     let info = succeed("prism-infer", folder.path(), &["info", "--model", "run/model.safetensors.zst"]);
@@ -134,7 +116,7 @@ fn impossible_promises_are_refused_before_anything_is_read() {
         (&["--dp-features", "pooled"], ["no noise would be added", "--dp-epsilon"]),
         (&["--dp-trust", "secagg"], ["no noise would be added", "--dp-epsilon"]),
     ] {
-        refused("prism-train", folder.path(), &[&TINY[..], arguments].concat(), 2, &words);
+        refused("prism-train", folder.path(), &tiny(&[&SHORT[..], arguments].concat()), 2, &words);
     }
     assert!(!folder.path().join("runs").exists(), "a refused run leaves nothing behind");
 }
@@ -142,7 +124,7 @@ fn impossible_promises_are_refused_before_anything_is_read() {
 #[test]
 fn raw_moments_never_pass_for_protected_ones() {
     let folder = tempfile::tempdir().unwrap();
-    succeed("prism-train", folder.path(), &[&TINY[..], &["--out", "run"]].concat());
+    succeed("prism-train", folder.path(), &tiny(&[&SHORT[..], &["--out", "run"]].concat()));
     let settings = folder.path().join("run/settings.toml");
     let text = fs::read_to_string(&settings).unwrap();
     fs::write(&settings, text.replace("dp-delta", "dp-epsilon = 20.0\ndp-delta")).unwrap();
@@ -180,7 +162,11 @@ fn one_shot_sends_one_message_and_resumes_to_the_same_bytes() {
 #[test]
 fn one_shot_works_without_privacy_and_secagg_with_rounds() {
     let folder = tempfile::tempdir().unwrap();
-    succeed("prism-train", folder.path(), &[&TINY[..], &["--federation", "one-shot", "--out", "plain"]].concat());
+    succeed(
+        "prism-train",
+        folder.path(),
+        &tiny(&[&SHORT[..], &["--federation", "one-shot", "--out", "plain"]].concat()),
+    );
     succeed("prism-train", folder.path(), &["--resume", "plain", "--rounds", "2", "--quiet"]);
     copy_folder(&folder.path().join("plain"), &folder.path().join("again"));
     fs::remove_file(folder.path().join("again/checkpoint.safetensors")).unwrap();
@@ -213,7 +199,7 @@ fn the_audit_passes_and_speaks_json() {
 fn the_papers_own_mechanism_can_be_run() {
     let folder = tempfile::tempdir().unwrap();
     let mask = ["--dp-epsilon", "10", "--dp-mechanism", "mask"];
-    succeed("prism-train", folder.path(), &[&TINY[..], &mask[..], &["--out", "run"]].concat());
+    succeed("prism-train", folder.path(), &tiny(&[&SHORT[..], &mask[..], &["--out", "run"]].concat()));
     let info = succeed("prism-infer", folder.path(), &["info", "--model", "run/model.safetensors.zst"]);
     assert!(info.contains("all images of one client") && info.contains("each of 1 rounds"), "{info}");
     assert_eq!(ledger(folder.path()).len(), 1);
@@ -224,7 +210,7 @@ fn the_papers_own_mechanism_can_be_run() {
         refused(
             "prism-train",
             folder.path(),
-            &[&TINY[..], &mask[..], &other[..]].concat(),
+            &tiny(&[&SHORT[..], &mask[..], &other[..]].concat()),
             2,
             &["--dp-mechanism mask"],
         );

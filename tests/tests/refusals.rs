@@ -4,27 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
+use prism_tests::tiny::{aloud, tiny};
 use prism_tests::{command, refused, succeed};
-
-const TINY: [&str; 17] = [
-    "--limit",
-    "80",
-    "--image-size",
-    "16",
-    "--ngf",
-    "4",
-    "--clients",
-    "2",
-    "--rounds",
-    "1",
-    "--local-steps",
-    "1",
-    "--batch-size",
-    "8",
-    "--encoder",
-    "random:1",
-    "--quiet",
-];
 
 fn refuse_train(folder: &Path, arguments: &[&str], words: &[&str]) {
     refused("prism-train", folder, arguments, 2, words);
@@ -61,7 +42,7 @@ fn impossible_settings_name_the_flag_and_the_limit() {
 fn a_reader_that_has_gone_is_no_failure() {
     let folder = tempfile::tempdir().unwrap();
     for (program, arguments) in [
-        ("prism-train", &[&TINY[..16], &["--out", "run"]].concat()[..]),
+        ("prism-train", &aloud(&["--rounds", "1", "--out", "run"])[..]),
         ("prism-export", &["run"]),
         ("prism-infer", &["info"]),
         ("prism-infer", &["--n", "1", "--model", "run/model.safetensors.zst"]),
@@ -77,7 +58,7 @@ fn a_reader_that_has_gone_is_no_failure() {
 fn partitions_that_do_not_fit_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     for (partition, clients) in [("shards:50", "2"), ("iid", "81"), ("classes:11", "2")] {
-        let arguments = [&TINY[..], &["--partition", partition, "--clients", clients]].concat();
+        let arguments = tiny(&["--partition", partition, "--clients", clients]);
         let output = prism_tests::run("prism-train", folder.path(), &arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{partition}: {stderr}");
@@ -98,7 +79,7 @@ fn missing_data_says_which_files_and_where() {
 #[test]
 fn a_folder_that_holds_a_run_is_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = [&TINY[..], &["--out", "run"]].concat();
+    let arguments = tiny(&["--rounds", "1", "--out", "run"]);
     succeed("prism-train", folder.path(), &arguments);
     let before = fs::read(folder.path().join("run/checkpoint.safetensors")).unwrap();
     refuse_train(folder.path(), &arguments, &["already holds a run", "--resume"]);
@@ -109,7 +90,7 @@ fn a_folder_that_holds_a_run_is_never_overwritten() {
 #[test]
 fn damaged_run_files_are_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    succeed("prism-train", folder.path(), &[&TINY[..], &["--out", "run"]].concat());
+    succeed("prism-train", folder.path(), &tiny(&["--rounds", "1", "--out", "run"]));
     let resume = ["--resume", "run", "--rounds", "2", "--quiet"];
     for (file, expected) in [
         ("checkpoint.safetensors", "checkpoint"),
@@ -138,8 +119,8 @@ fn flipped(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn a_foreign_checkpoint_is_refused_by_what_differs() {
     let folder = tempfile::tempdir().unwrap();
-    succeed("prism-train", folder.path(), &[&TINY[..], &["--out", "run"]].concat());
-    succeed("prism-train", folder.path(), &[&TINY[..], &["--out", "other", "--seed", "5"]].concat());
+    succeed("prism-train", folder.path(), &tiny(&["--rounds", "1", "--out", "run"]));
+    succeed("prism-train", folder.path(), &tiny(&["--rounds", "1", "--out", "other", "--seed", "5"]));
     fs::copy(folder.path().join("other/checkpoint.safetensors"), folder.path().join("run/checkpoint.safetensors"))
         .unwrap();
     refuse_train(folder.path(), &["--resume", "run", "--quiet"], &["seed 5", "give 0"]);
