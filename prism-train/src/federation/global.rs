@@ -164,7 +164,7 @@ fn mask_distance(seed: u64, round: u32, scores: &[Vec<f32>], targets: &[Vec<f32>
         let id = StreamId::new(seed, purpose).round(round.into());
         Mask::new(scores.iter().enumerate().map(|(i, scores)| draw_layer(id.layer(i as u64), scores)).collect())
     };
-    let (old, new) = (draw(Purpose::MadaOld, scores), draw(Purpose::MadaNew, targets));
+    let (old, new) = rayon::join(|| draw(Purpose::MadaOld, scores), || draw(Purpose::MadaNew, targets));
     old.hamming(&new) as f64 / old.len().max(1) as f64
 }
 

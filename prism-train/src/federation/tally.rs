@@ -1,5 +1,6 @@
 //! The answers of one round, summed: votes for each weight, and score sums in the layers that cross as scores.
 
+use prism_core::mask;
 use prism_core::score::logit;
 use prism_core::wire::{Session, Update};
 
@@ -35,7 +36,10 @@ impl Tally {
 
     /// Adds one client's answer, which is of the session that this tally was made for.
     pub fn add(&mut self, update: &Update) {
-        update.mask.iter_ones().for_each(|i| self.votes[i] += 1);
+        // Eight bits at a time, without branches: about half of them are 1.
+        for (votes, bits) in self.votes.chunks_mut(8).zip(mask::to_bytes(&update.mask)) {
+            votes.iter_mut().enumerate().for_each(|(bit, votes)| *votes += u32::from(bits >> bit & 1));
+        }
         for (sums, scores) in self.sums.iter_mut().zip(&update.scores) {
             sums.iter_mut().zip(scores).for_each(|(sum, &score)| *sum += f64::from(score));
         }
@@ -72,5 +76,27 @@ impl Tally {
         let mut targets: Vec<Vec<f32>> = masks.collect();
         targets.extend(self.mean_scores());
         targets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prism_core::Architecture;
+
+    #[test]
+    fn every_kept_weight_gets_a_vote() {
+        let arch = Architecture { image_size: 8, channels: 1, ngf: 1, latent: 3, classes: 0, label_scale: 3.0 };
+        let session = Session::new(&arch, 0, 1).unwrap();
+        let bits = |step| (0..session.mask_weights()).map(move |i| i % step == 0);
+        let mut tally = Tally::new(&session);
+        for step in [2, 3] {
+            let scores = vec![vec![step as f32; 9]];
+            tally.add(&Update { round: 1, client: step as u32, mask: mask::pack(bits(step)), scores });
+        }
+        let expected: Vec<u32> = bits(2).zip(bits(3)).map(|(a, b)| u32::from(a) + u32::from(b)).collect();
+        // 125 of the weights cross as masks, so the last byte is not whole.
+        assert_eq!((tally.votes(), expected.len()), (expected.as_slice(), 125));
+        assert_eq!((tally.answers(), tally.mean_scores()), (2, vec![vec![2.5; 9]]));
     }
 }
