@@ -56,7 +56,7 @@ pub fn write(path: &Path, kind: FileKind, description: &impl Serialize, tensors:
     file::write_atomic(path, |out| out.write_all(&file))
 }
 
-/// As [`write`], but the disk is waited for elsewhere: see [`file::Pending`].
+/// As [`write()`], but the disk is waited for elsewhere: see [`file::Pending`].
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be written; what stood at `path` is then untouched.
