@@ -9,7 +9,7 @@ const LARGE: i32 = 1 << 20;
 ///
 /// glibc raises the size from which it does so, up to 32 MiB, as soon as a buffer of that size is dropped. Optimiser states,
 /// moments and messages of clients then lie in the heap among small things that live longer, and what is between these is lost:
-/// a federation of 1,000 clients at ngf 64 grew from 1.2 to 1.6 GiB within twelve rounds, where it now stays at 1.0. The price is a
+/// a federation of 1,000 clients at ngf 64 grew from 1.1 to 1.5 GiB within twelve rounds, where it now stays below 1. The price is a
 /// hundredth of a round's time, since such pages are handed out empty again. Other allocators need no advice.
 pub fn return_large_buffers() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
