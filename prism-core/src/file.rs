@@ -52,6 +52,7 @@ pub fn begin_write(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result
         Error::io("write", path, source)
     })?;
     let target = path.to_path_buf();
+    let left = temporary.clone();
     let settle = move || {
         let result = written.sync_all().and_then(|()| fs::rename(&temporary, &target));
         match result {
@@ -60,7 +61,11 @@ pub fn begin_write(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result
         }
         result
     };
-    Ok(Pending { path: path.to_path_buf(), waiting: std::thread::spawn(settle) })
+    let waiting = std::thread::Builder::new().spawn(settle).map_err(|source| {
+        let _ = fs::remove_file(&left);
+        Error::io("write", path, source)
+    })?;
+    Ok(Pending { path: path.to_path_buf(), waiting })
 }
 
 impl Pending {

@@ -76,7 +76,7 @@ pub struct FeatureGradient<'a> {
     /// See `shift`.
     pub slope: &'a [f32],
     /// Each image's row.
-    pub groups: &'a [usize],
+    pub rows: &'a [usize],
 }
 
 impl Source for FeatureGradient<'_> {
@@ -84,7 +84,7 @@ impl Source for FeatureGradient<'_> {
     unsafe fn load<S: Simd>(&self, image: usize, pixel: usize, channel: usize) -> S::V {
         // SAFETY: the caller promises that the vector exists; the coefficients have one number a feature of each group.
         unsafe {
-            let feature = self.y.at(*self.groups.get_unchecked(image), pixel, channel);
+            let feature = self.y.at(*self.rows.get_unchecked(image), pixel, channel);
             let y = self.y.load::<S>(image, pixel, channel);
             let shift = S::load(self.shift.as_ptr().add(feature));
             let mut gradient = S::mul_add(y, S::load(self.slope.as_ptr().add(feature)), shift);

@@ -195,9 +195,9 @@ impl Net {
                     dx.resize(layer.input.len(), 0.0);
                     let y = Plain { values: &outputs[index], map: layer.output };
                     let Gradient { shift, slope, per_image } = &losses[number];
-                    let groups = if *per_image { &each } else { groups };
+                    let rows = if *per_image { &each } else { groups };
                     let upstream = begun.then_some(upstream.as_slice());
-                    let dy = FeatureGradient { y, upstream, shift, slope, groups };
+                    let dy = FeatureGradient { y, upstream, shift, slope, rows };
                     layer.backward((y, dy), &self.weights.convs[number].packed, dx, None, |_, _| ());
                     begun = true;
                 }

@@ -35,7 +35,7 @@ pub struct Outcome {
     pub round: u32,
     /// Whether it was interrupted before its last round.
     pub interrupted: bool,
-    /// The artifact, unless interrupted; for a baseline of dense weights, which has none, its last checkpoint.
+    /// The artifact, unless interrupted; for a baseline of dense weights, which has none, its checkpoint.
     pub model: Option<PathBuf>,
     /// The picture drawn from the model, unless interrupted.
     pub samples: Option<PathBuf>,
@@ -157,12 +157,12 @@ impl<'a> Run<'a> {
         Checkpoint { description: self.description.clone(), scores: self.federation.scores().to_vec() }
     }
 
-    /// The checkpoint that becomes the artifact.
-    fn kept(&self) -> Result<Checkpoint> {
+    /// The file of the checkpoint that becomes the artifact.
+    fn kept(&self) -> PathBuf {
         // No round may have been judged, where none of the judged ones had an answer.
         match self.settings.keep == "best" && self.folder.best().exists() {
-            true => Ok(Checkpoint::read(&self.folder.best())?),
-            false => Ok(self.checkpoint()),
+            true => self.folder.best(),
+            false => self.folder.checkpoint(),
         }
     }
 
@@ -210,13 +210,13 @@ impl<'a> Run<'a> {
             phases: self.phases,
         };
         if !interrupted && self.description.dense {
-            let (checkpoint, samples) = (self.kept()?, self.folder.samples());
-            super::samples::draw_baseline(&checkpoint, &samples)?;
+            let (model, samples) = (self.kept(), self.folder.samples());
+            super::samples::draw_baseline(&Checkpoint::read(&model)?, &samples)?;
             outcome.model_bytes = Some(4 * self.description.model.architecture.weights() as u64);
-            (outcome.model, outcome.samples) = (Some(self.folder.checkpoint()), Some(samples));
+            (outcome.model, outcome.samples) = (Some(model), Some(samples));
         } else if !interrupted {
             let (model, samples) = (self.folder.model(), self.folder.samples());
-            let checkpoint = self.kept()?;
+            let checkpoint = Checkpoint::read(&self.kept())?;
             let report = prism_export::export(&checkpoint, prism_export::Options::of(&checkpoint), &model)?;
             super::samples::draw_picture(&model, &samples)?;
             outcome.model_bytes = Some(report.file_bytes);
