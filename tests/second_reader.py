@@ -128,6 +128,7 @@ def range_decode(data, count, ones):
     p = min(max((131072 * ones + count) // (2 * count), 1), 65535)
     bits = np.zeros(count, dtype=np.uint8)
     span, code, position = 2**32 - 1, int.from_bytes(data[:4], "big"), 4
+    assert code < span, "a code never begins with ffffffff"
     for i in range(count):
         bound = span * p >> 16
         if code < bound:

@@ -4,6 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use prism_core::Architecture;
+use prism_core::grid::Picture;
+
 use crate::{command, succeed};
 
 const TINY: &str = "--dataset strokes --limit 80 --image-size 16 --ngf 4 --latent 16 --clients 2 --rounds 3 --local-steps 2 \
@@ -23,6 +26,24 @@ pub fn aloud<'a>(more: &[&'a str]) -> Vec<&'a str> {
 pub fn train(folder: &Path, name: &str, more: &[&str]) -> Vec<u8> {
     succeed("prism-train", folder, &tiny(&[&["--out", name], more].concat()));
     artifact(&folder.join(name))
+}
+
+/// Fills `folder` with 12 pictures of each class of `classes`; which ones depends on the class's name.
+///
+/// # Panics
+/// If it cannot be written.
+pub fn picture_folder(folder: &Path, classes: &[&str]) {
+    let arch = Architecture { image_size: 16, channels: 1, ngf: 2, latent: 2, classes: 0, label_scale: 3.0 };
+    for class in classes {
+        let path = folder.join(class);
+        fs::create_dir_all(&path).expect("the folder can be made");
+        for k in 0..12 {
+            let shade = class.bytes().map(usize::from).sum::<usize>();
+            let image: Vec<u8> = (0..16 * 16).map(|i| ((i * (k + 1) + shade) % 251) as u8).collect();
+            let png = Picture::single(&arch, &image).png().expect("a picture is encoded");
+            fs::write(path.join(format!("{k}.png")), png).expect("the picture is written");
+        }
+    }
 }
 
 /// The bytes of a run's artifact.

@@ -172,12 +172,15 @@ fn record_target(
     let (session, prior) = (session.clone(), prior.clone());
     let decode = move |payload: &[u8]| {
         let indices = || vec![0; session.weights()];
-        match Record::decode(payload, &session, ROUND, &prior, indices) {
+        match Record::decode(payload, &session, &prior, indices) {
             Ok(Record::Counts { answers, votes, .. }) => {
                 assert!(votes.len() == session.mask_weights() && votes.iter().all(|&v| v <= answers));
                 true
             }
             Ok(Record::Indices(indices)) => indices.len() == session.weights(),
+            Ok(Record::Relay(updates)) => updates
+                .iter()
+                .all(|(client, payload)| Update::from_payload(payload, &session, &prior, ROUND, *client).is_ok()),
             Ok(_) => true,
             Err(_) => false,
         }

@@ -114,8 +114,8 @@ impl Architecture {
                 self.label_scale
             )));
         }
-        let weights = self.weights();
-        if weights > Self::MAX_WEIGHTS {
+        let weights = self.count_weights();
+        if weights > Self::MAX_WEIGHTS as u64 {
             return Err(Error::usage(format!(
                 "this generator would have {weights} weights; the limit is {}: choose a smaller ngf or image size",
                 Self::MAX_WEIGHTS
@@ -169,6 +169,13 @@ impl Architecture {
         self.layers().iter().map(Layer::weights).sum()
     }
 
+    /// Number of weights, for sizes that are not known to be within [`Architecture::MAX_WEIGHTS`]: where `usize` has 32 bits it
+    /// could not hold them.
+    fn count_weights(&self) -> u64 {
+        let weights = |layer: &Layer| [layer.inputs, layer.outputs, layer.kernel, layer.kernel].map(|n| n as u64);
+        self.layers().iter().map(|layer| weights(layer).iter().product::<u64>()).sum()
+    }
+
     /// Values in one image: `channels * image_size^2`.
     pub fn pixels(&self) -> usize {
         self.channels * self.image_size * self.image_size
@@ -196,6 +203,18 @@ mod tests {
         assert_eq!(names, ["first", "blocks.0.conv1", "blocks.0.conv2", "blocks.0.skip", "last"]);
         let norms: Vec<_> = arch.norms().into_iter().map(|n| n.name).collect();
         assert_eq!(norms, ["blocks.0.bn1", "blocks.0.bn2", "bn"]);
+    }
+
+    #[test]
+    fn weights_are_counted_beyond_32_bits_before_they_are_refused() {
+        assert_eq!(paper().count_weights(), 3_544_768);
+        let huge =
+            Architecture { image_size: 256, channels: 1, ngf: 271, latent: 4096, classes: 1000, label_scale: 3.0 };
+        // What is left of it in 32 bits would pass for a small generator.
+        let weights = huge.count_weights();
+        assert_eq!(weights, 4_321_324_808);
+        assert!((weights as u32) < Architecture::MAX_WEIGHTS as u32);
+        assert!(huge.validate().unwrap_err().to_string().contains(&weights.to_string()));
     }
 
     #[test]

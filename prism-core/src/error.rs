@@ -38,9 +38,10 @@ impl Error {
         Error::Usage(message.into())
     }
 
-    /// Bytes that were refused, and why.
+    /// Bytes that were refused, and why. The reason may quote them: what would play tricks on a terminal is taken out of it.
     pub fn corrupt(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Error::Corrupt { what: what.into(), why: why.into() }
+        let safe = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        Error::Corrupt { what: what.into(), why: why.into().chars().map(safe).collect() }
     }
 
     /// A failed system call on `path`.
@@ -73,4 +74,15 @@ fn names_a_wrong_path(kind: std::io::ErrorKind) -> bool {
             | ReadOnlyFilesystem
             | InvalidFilename
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_quotes_a_hostile_file_is_safe_to_print() {
+        let error = Error::corrupt("a file", "it is a \u{1b}]0;owned\u{7} file\r\u{9b}2J");
+        assert_eq!(error.to_string(), "a file cannot be used: it is a \u{fffd}]0;owned\u{fffd} file\u{fffd}\u{fffd}2J");
+    }
 }

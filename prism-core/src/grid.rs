@@ -12,7 +12,8 @@ const MAX_PIXELS: usize = 1 << 28;
 
 /// The number of columns that makes a grid of `images` images about square.
 pub fn square_columns(images: usize) -> usize {
-    (1..).find(|columns| images.div_ceil(*columns) <= *columns).unwrap_or(1)
+    let side = images.isqrt();
+    (side + usize::from(side * side < images)).max(1)
 }
 
 /// Width and height in pixels of a grid of `count` images of `arch` in rows of `columns`.
@@ -151,5 +152,8 @@ mod tests {
     #[test]
     fn columns_make_a_square() {
         assert_eq!([0, 1, 2, 4, 5, 64, 65].map(square_columns), [1, 1, 2, 2, 3, 8, 9]);
+        assert!((1..2000).all(|n| (1..).find(|c: &usize| n <= c * c) == Some(square_columns(n))));
+        // At once, however many images: counting up to the root of this would take seconds.
+        assert_eq!(square_columns(usize::MAX), 1 << (usize::BITS / 2));
     }
 }

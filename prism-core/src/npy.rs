@@ -30,31 +30,71 @@ pub fn values(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
+/// Why an array file is not read: a clause that says what is wrong, and how to write the array instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The file is damaged, or no array file.
+    #[error("{0}")]
+    Damaged(String),
+    /// The file is sound, and its array of a form that is not read.
+    #[error("{0}")]
+    Unsuited(String),
+}
+
 /// Shape and values of an array file, row-major; `f64` values are rounded to `f32`.
 ///
 /// # Errors
-/// A clause that says what is wrong and how to write the array instead.
-pub fn read(file: &[u8]) -> Result<(Vec<usize>, Vec<f32>), String> {
-    let (text, data) = split(file).ok_or("it does not begin as an .npy file does: write it with numpy.save")?;
-    let field = |name| field(text, name).ok_or_else(|| format!("its header names no {name}: write it with numpy.save"));
+/// [`Refusal`], which tells a damaged file from one that must be written otherwise.
+pub fn read(file: &[u8]) -> Result<(Vec<usize>, Vec<f32>), Refusal> {
+    let damaged = |why: &str| Refusal::Damaged(why.into());
+    let (text, data) =
+        split(file).ok_or(damaged("it does not begin as an .npy file does: write it with numpy.save"))?;
+    let field = |name| {
+        let missing = || Refusal::Damaged(format!("its header names no {name}: write it with numpy.save"));
+        field(text, name).ok_or_else(missing)
+    };
     if field("fortran_order")? != "False" {
-        return Err("it runs column by column: write numpy.ascontiguousarray(array)".into());
+        return Err(Refusal::Unsuited("it runs column by column: write numpy.ascontiguousarray(array)".into()));
     }
-    let shape = parse_shape(field("shape")?).ok_or("its header's shape is no list of numbers")?;
-    let values: Vec<f32> = match field("descr")? {
-        "<f4" => data.as_chunks::<4>().0.iter().map(|v| f32::from_le_bytes(*v)).collect(),
-        "<f8" => data.as_chunks::<8>().0.iter().map(|v| f64::from_le_bytes(*v) as f32).collect(),
+    let shape = parse_shape(field("shape")?).ok_or(damaged("its header's shape is no list of numbers"))?;
+    let width = width(field("descr")?)?;
+    let count = shape.iter().try_fold(1usize, |count, side| count.checked_mul(*side));
+    if count.and_then(|count| count.checked_mul(width)) != Some(data.len()) {
+        let bytes = data.len();
+        return Err(Refusal::Damaged(format!(
+            "its shape is {shape:?} and it holds {bytes} bytes of numbers: it was cut short"
+        )));
+    }
+    let values = match width {
+        4 => data.as_chunks::<4>().0.iter().map(|v| f32::from_le_bytes(*v)).collect(),
+        _ => data.as_chunks::<8>().0.iter().map(|v| rounded(f64::from_le_bytes(*v))).collect::<Result<_, _>>()?,
+    };
+    Ok((shape, values))
+}
+
+/// Bytes of a number of the type `descr`.
+fn width(descr: &str) -> Result<usize, Refusal> {
+    match descr {
+        "<f4" => Ok(4),
+        "<f8" => Ok(8),
         other => {
             let other: String = other.chars().filter(|c| c.is_ascii_graphic()).take(20).collect();
-            return Err(format!("its numbers are of type {other}, not <f4 or <f8: write array.astype('float32')"));
+            let why = format!("its numbers are of type {other}, not <f4 or <f8: write array.astype('float32')");
+            Err(Refusal::Unsuited(why))
         }
-    };
-    let count = shape.iter().try_fold(1usize, |count, side| count.checked_mul(*side));
-    let width = if field("descr")? == "<f4" { 4 } else { 8 };
-    if count.and_then(|count| count.checked_mul(width)) != Some(data.len()) {
-        return Err(format!("its shape is {shape:?} and it holds {} bytes of numbers: it was cut short", data.len()));
     }
-    Ok((shape, values))
+}
+
+/// `value` as `f32`, unless that would make an infinity of a number: nobody would find it in the file.
+fn rounded(value: f64) -> Result<f32, Refusal> {
+    let rounded = value as f32;
+    if value.is_finite() && !rounded.is_finite() {
+        return Err(Refusal::Unsuited(format!(
+            "it holds {value:e}, and float32 ends at {:e}: write smaller numbers",
+            f32::MAX
+        )));
+    }
+    Ok(rounded)
 }
 
 /// The header's text and the bytes after it.
@@ -117,13 +157,24 @@ mod tests {
         let swap = |from: &str, to: &str| {
             let bytes = file(&[2], &[1.0, 2.0]);
             let text = String::from_utf8_lossy(&bytes[10..128]).replace(from, to);
-            read(&[&bytes[..10], text.as_bytes(), &bytes[128..]].concat()).unwrap_err()
+            read(&[&bytes[..10], text.as_bytes(), &bytes[128..]].concat()).unwrap_err().to_string()
         };
         assert!(swap("<f4", "<i8").contains("astype"));
         assert!(swap("False", "True ").contains("ascontiguousarray"));
         assert!(swap("(2, )", "(3, )").contains("cut short"));
         assert!(swap("shape", "shade").contains("names no shape"));
-        assert!(read(b"PK\x03\x04").unwrap_err().contains("numpy.save"));
+        assert!(read(b"PK\x03\x04").unwrap_err().to_string().contains("numpy.save"));
+    }
+
+    #[test]
+    fn a_number_beyond_float32_is_refused_as_it_stands_in_the_file() {
+        let wide = |value: f64| {
+            let text = String::from_utf8_lossy(&header(&[1])[10..]).replace("<f4", "<f8");
+            read(&[&header(&[1])[..10], text.as_bytes(), &value.to_le_bytes()].concat())
+        };
+        let why = wide(-1e300).unwrap_err();
+        assert!(matches!(&why, Refusal::Unsuited(why) if why.contains("-1e300")), "{why}");
+        assert_eq!(wide(f64::NEG_INFINITY), Ok((vec![1], vec![f32::NEG_INFINITY])));
     }
 
     proptest! {

@@ -125,12 +125,18 @@ impl<'a> Decoder<'a> {
     /// A decoder of `bytes`.
     ///
     /// # Errors
-    /// If they are shorter than any code.
+    /// If they are shorter than any code, or begin as no code does.
     pub fn new(bytes: &'a [u8]) -> Result<Self, String> {
         let (first, rest) = bytes
             .split_first_chunk::<4>()
             .ok_or_else(|| format!("its range-coded bits have {} bytes, and the shortest code has 4", bytes.len()))?;
-        Ok(Decoder { code: u32::from_be_bytes(*first), range: u32::MAX, rest })
+        let (code, range) = (u32::from_be_bytes(*first), u32::MAX);
+        // A code lies below its range, and every bit keeps it there. At the range itself it would stand for zeros alone, which
+        // have a code already.
+        if code >= range {
+            return Err("its range-coded bits begin with ffffffff, which no code does".into());
+        }
+        Ok(Decoder { code, range, rest })
     }
 
     /// The next bit, which is 1 with probability `p` / 65536, or `None` where the code ends.
@@ -231,6 +237,15 @@ mod tests {
         }
         code.push(0);
         assert!(decode(&code, bits.len(), p).is_err());
+    }
+
+    #[test]
+    fn zeros_have_one_code() {
+        let (zeros, code) = (pack([false; 40]), [0xff, 0xff, 0xff, 0xfe, 0xff, 0, 0, 0]);
+        assert_eq!((encode(&zeros, 32_768), decode(&code, 40, 32_768)), (code.to_vec(), Ok(zeros)));
+        let second = [0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0];
+        assert!(decode(&second, 40, 32_768).unwrap_err().contains("ffffffff"));
+        assert!(decode(&[0xff; 4], 0, 32_768).is_err());
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! Scores and probabilities: `theta = sigmoid(s)`, and masks drawn from theta.
 //!
-//! All of it decides bits, so it uses `libm` and fixed-point comparisons: the same scores give the same mask everywhere.
+//! All of it decides bits, so it uses `libm` and fixed-point comparisons: the same scores give the same mask everywhere. Its `expf`
+//! and `logf` are those of FreeBSD's msun, operation by operation as `FORMAT.md` (section 5.7) has them; those of other C libraries
+//! differ in the last bit.
 
 use crate::arch::Layer;
 use crate::mask::{LayerBits, pack};
@@ -65,13 +67,44 @@ pub fn initial_scores(seed: u64, index: usize, layer: &Layer, scale: f32) -> Vec
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
+    use crate::codec::ScoreGrid;
+    use crate::codec::prior::threshold;
 
     #[test]
     fn logit_undoes_sigmoid() {
         for s in [-4.0f32, -0.5, 0.0, 1.0, 4.0] {
             assert!((logit(sigmoid(s)) - s).abs() < 1e-5);
         }
+    }
+
+    /// The check values of section 5.7 of `FORMAT.md`: another `expf` or `logf` moves some of them.
+    #[test]
+    fn sigmoid_and_logit_are_those_of_the_format_page() {
+        let scores: Vec<f32> = (-2048..2048).map(|index| ScoreGrid::FINE.score(index)).collect();
+        let sigmoids: Vec<u8> = scores.iter().flat_map(|&s| sigmoid(s).to_le_bytes()).collect();
+        let thresholds: Vec<u8> = scores.iter().flat_map(|&s| threshold(s).to_le_bytes()).collect();
+        let hash = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hash(&sigmoids), "ce9b330f6e4d90ede31a9ea4f86e62ccbb0eccdb8035869fda5584cce01f2e75");
+        assert_eq!(hash(&thresholds), "be7d7523eb2300825b657b1eea33761a1628b35ea2fda74ad349ca6b4f7a8248");
+        assert_eq!(threshold(ScoreGrid::FINE.score(-479)), 8744);
+        let logits = (0..=10).map(|votes| logit((votes as f32 / 10.0).clamp(0.01, 1.0 - 0.01)).to_bits());
+        let expected = [
+            0xc093_0b39,
+            0xc00c_9f54,
+            0xbfb1_7218,
+            0xbf58_e882,
+            0xbecf_9921,
+            0,
+            0x3ecf_9922,
+            0x3f58_e883,
+            0x3fb1_7219,
+            0x400c_9f53,
+            0x4093_0b3b,
+        ];
+        assert_eq!(logits.collect::<Vec<u32>>(), expected);
     }
 
     #[test]

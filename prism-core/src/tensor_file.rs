@@ -208,4 +208,26 @@ mod tests {
         assert!(message(FileKind { version: 3, ..KIND }).contains("version is 2"));
         assert!(message(FileKind { name: "checkpoint", ..KIND }).contains("it is a test file"));
     }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+
+    #[test]
+    fn what_a_hostile_file_says_is_safe_to_print() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hostile");
+        let trick = "\u{1b}]0;owned\u{7}";
+        for (kind, dtype, description) in
+            [(trick, Dtype::U8, "{}"), (KIND.name, Dtype::U8, "{}"), (KIND.name, Dtype::F32, "{\"\\u001b[2J\": 1}")]
+        {
+            let tensor = TensorView::new(dtype, vec![32 / dtype.bitsize()], &[0; 4]).unwrap();
+            let sha256 = digest(description, vec![(trick, tensor.clone())]);
+            let envelope = Envelope { kind: kind.into(), version: 2, sha256, description: description.into() };
+            let metadata = HashMap::from([("prism".into(), serde_json::to_string(&envelope).unwrap())]);
+            std::fs::write(&path, safetensors::serialize([(trick, tensor)], Some(metadata)).unwrap()).unwrap();
+            let message = read::<Nothing>(&path, KIND).unwrap_err().to_string();
+            assert!(message.contains('\u{fffd}') && !message.chars().any(char::is_control), "{message:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::{Checkpoint, Options, Report, export};
 
 /// Freeze a trained mask into one small artifact that `prism-infer` draws from.
 ///
-/// The mask is fixed, batch norms are measured on generated images and folded, and the file is read back and compared
+/// The mask is fixed, batch norms are measured on generated images and folded, and the artifact is read back and compared
 /// with the trained generator before success is reported.
 #[derive(Parser)]
 #[command(name = "prism-export", version, args_override_self = true)]
@@ -63,11 +63,33 @@ fn run(cli: &Cli) -> Result<()> {
     print(&report, cli.json)
 }
 
+/// The checkpoint from which the model of the run in the folder `run` is made, whether it is there yet or not: that of the best
+/// judged round where the run keeps that one, else that of the last.
+///
+/// # Errors
+/// If the run's settings cannot be read.
+pub fn kept_checkpoint(run: &Path) -> Result<PathBuf> {
+    let (settings, best) = (run.join("settings.toml"), run.join("best.safetensors"));
+    // No round may have been judged, where none of the judged ones had an answer.
+    if best.exists() && settings.exists() {
+        let text = prism_core::file::read_bounded(&settings, 1 << 20)?;
+        // A run writes its settings itself: a key a line, no tables.
+        let quotes = |c: char| c.is_whitespace() || c == '"' || c == '\'';
+        let keeps = |line: &str| {
+            line.split_once('=').is_some_and(|(k, v)| k.trim() == "keep" && v.trim_matches(quotes) == "best")
+        };
+        if String::from_utf8_lossy(&text).lines().any(keeps) {
+            return Ok(best);
+        }
+    }
+    Ok(run.join("checkpoint.safetensors"))
+}
+
 fn checkpoint_path(run: &Path) -> Result<PathBuf> {
     if !run.is_dir() {
         return Ok(run.to_path_buf());
     }
-    let checkpoint = run.join("checkpoint.safetensors");
+    let checkpoint = kept_checkpoint(run)?;
     if checkpoint.exists() {
         return Ok(checkpoint);
     }
@@ -84,11 +106,14 @@ fn out_path(cli: &Cli) -> PathBuf {
 
 fn print(report: &Report, json: bool) -> Result<()> {
     if json {
-        let line = serde_json::to_string(report).map_err(|e| Error::usage(format!("no JSON can be written: {e}")))?;
+        let line = serde_json::to_string(report).map_err(|e| Error::corrupt("the report", e.to_string()))?;
         prism_core::outln!("{line}");
         return Ok(());
     }
-    prism_core::outln!("{}", report.path.display());
+    // What is no file may be standard output itself, which then holds the artifact and nothing else.
+    if report.path.is_file() {
+        prism_core::outln!("{}", report.path.display());
+    }
     prism_core::errln!("{} bytes for {} weights", report.file_bytes, report.mask.weights);
     prism_core::errln!("{:<16} {:>9} {:>8} {:>11} {:>13}", "layer", "weights", "kept", "bit/weight", "entropy bound");
     for layer in &report.mask.layers {

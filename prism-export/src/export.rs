@@ -8,7 +8,7 @@ use prism_core::latent;
 use prism_core::sampler::Sampler;
 use prism_core::{Architecture, Error};
 use prism_nn::Result;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::Checkpoint;
 use crate::freeze::{Options, freeze};
@@ -22,6 +22,7 @@ const TOLERANCE: f32 = 1e-3;
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The artifact.
+    #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
     /// Bytes of the file.
     pub file_bytes: u64,
@@ -34,8 +35,8 @@ pub struct Report {
 /// Freezes `checkpoint` into an artifact at `path`, reads it back and compares images before it reports success.
 ///
 /// # Errors
-/// If the artifact cannot be written, or does not draw what the trained generator draws; nothing is left at `path` that
-/// was not compared, and what stood there before is then untouched.
+/// If the artifact cannot be written, or does not draw what the trained generator draws; what stood at `path` is then
+/// untouched. If a file does not read back as it was written, which is found out last, it stands in the place of the one before.
 pub fn export(checkpoint: &Checkpoint, options: Options, path: &Path) -> Result<Report> {
     let frozen = freeze(checkpoint, options)?;
     let bytes = frozen.artifact.to_bytes()?;
@@ -56,12 +57,19 @@ pub fn export(checkpoint: &Checkpoint, options: Options, path: &Path) -> Result<
         )
         .into());
     }
+    // The file's own place: once it is replaced, a name such as `/dev/stdout` may still lead to the file before.
+    let place = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     prism_core::file::write_atomic(path, |out| out.write_all(&bytes))?;
-    let on_disk = Artifact::read(path)?;
-    if on_disk != read {
+    // A pipe or a device holds nothing to read back; a pipe would be waited for without end.
+    if place.is_file() && Artifact::read(&place)? != read {
         return Err(Error::corrupt(path.display().to_string(), "it does not read back as it was written").into());
     }
     Ok(Report { path: path.to_path_buf(), file_bytes: bytes.len() as u64, mask: read.stats(), largest_difference })
+}
+
+/// A path as text: JSON has no form for one that is no UTF-8.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 fn inputs(arch: &Architecture) -> Result<Vec<f32>> {
@@ -87,5 +95,31 @@ mod tests {
         let artifact = Artifact::read(&path).unwrap();
         assert_eq!(artifact.meta().description.training.rounds, 3);
         assert_eq!(artifact.mask().ones(), report.mask.ones);
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            let path = PathBuf::from(std::ffi::OsStr::from_bytes(b"no-utf-8-\xff"));
+            assert!(serde_json::to_string(&Report { path, ..report }).unwrap().contains("no-utf-8-\u{fffd}"));
+        }
+    }
+
+    /// A pipe stands for every target that is no file.
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_takes_the_artifact_and_is_not_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (done, wait) = std::sync::mpsc::channel();
+        let reader = path.clone();
+        let reader = std::thread::spawn(move || std::fs::read(reader).unwrap());
+        std::thread::spawn(move || {
+            let options = Options { mask_rule: MaskRule::Threshold, calibration_images: 256 };
+            done.send(export(&sample(), options, &path).map_err(|e| e.to_string())).unwrap();
+        });
+        let report = wait.recv_timeout(std::time::Duration::from_secs(120)).expect("an export that ends").unwrap();
+        let bytes = reader.join().unwrap();
+        assert_eq!(report.file_bytes, bytes.len() as u64);
+        Artifact::from_bytes(&bytes).unwrap();
     }
 }

@@ -10,6 +10,11 @@ use serde::Serialize;
 
 use crate::cli::{BenchFlags, PrecisionName};
 use crate::embedded;
+use crate::output::no_json;
+use crate::plan::MAX_ARRAY;
+
+/// Most runs.
+const MAX_RUNS: usize = 1_000_000;
 
 /// What was measured.
 #[derive(Serialize)]
@@ -79,7 +84,7 @@ pub fn bench(flags: &BenchFlags) -> Result<()> {
     let threads = flags.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let report = measure(flags, &sampler, threads)?;
     let text = match flags.json {
-        true => serde_json::to_string(&report).map_err(|e| Error::usage(format!("the report is no JSON: {e}")))?,
+        true => serde_json::to_string(&report).map_err(no_json)?,
         false => format!(
             "{:.3} ms an image ({label}, batch {}, {} threads, {} on {}; median of {} runs)",
             report.ms_per_image, report.batch, report.threads, report.precision, report.instruction_set, report.runs
@@ -89,8 +94,24 @@ pub fn bench(flags: &BenchFlags) -> Result<()> {
     Ok(())
 }
 
+/// Refuses more runs than anybody waits for, and batches whose numbers fill the memory.
+fn check(flags: &BenchFlags, arch: &Architecture) -> Result<()> {
+    let (runs, batch) = (flags.runs.get(), flags.batch.get());
+    if runs > MAX_RUNS {
+        return Err(Error::usage(format!("--runs is {runs}; choose 1 to {MAX_RUNS}, such as 15")));
+    }
+    let most = MAX_ARRAY / arch.pixels().max(arch.inputs()) as u64;
+    if batch as u64 > most {
+        return Err(Error::usage(format!(
+            "--batch is {batch}; choose 1 to {most} for images of this size, such as 64"
+        )));
+    }
+    Ok(())
+}
+
 fn measure(flags: &BenchFlags, sampler: &Sampler, threads: NonZeroUsize) -> Result<Report> {
     let arch = sampler.arch();
+    check(flags, arch)?;
     let input = |k| latent::input(arch, &latent::latent(arch, 0, k), latent::default_label(arch, k));
     let inputs = (0..flags.batch.get() as u64).map(input).collect::<Result<Vec<_>>>()?.concat();
     let mut times = Vec::new();

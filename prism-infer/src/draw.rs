@@ -1,16 +1,17 @@
 //! The default command: draws a plan's images, chunk by chunk, and reports what it wrote.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use prism_core::{Architecture, Error, Result};
+use prism_core::{Architecture, Result};
 use serde::Serialize;
 
 use crate::cli::DrawFlags;
 use crate::device::Drawer;
 use crate::embedded;
-use crate::output::Outputs;
+use crate::output::{Outputs, no_json};
 use crate::plan::{Plan, Target};
 
 /// Images that each thread draws between two reports of progress.
@@ -29,7 +30,8 @@ struct Report<'a> {
     channels: usize,
     size: usize,
     seconds: f64,
-    written: &'a [PathBuf],
+    /// As text, since JSON has no form for a path that is no UTF-8.
+    written: Vec<Cow<'a, str>>,
 }
 
 /// Draws what `flags` ask for.
@@ -55,7 +57,7 @@ pub fn draw(flags: &DrawFlags) -> Result<()> {
         channels: arch.channels,
         size: arch.image_size,
         seconds,
-        written: &written,
+        written: written.iter().map(|path| path.to_string_lossy()).collect(),
     };
     print(&plan, &report)
 }
@@ -78,10 +80,10 @@ fn draw_all(plan: &Plan, arch: &Architecture, drawer: &Drawer) -> Result<Vec<Pat
 /// Standard output holds the report as JSON, or the paths of what was written, one a line.
 fn print(plan: &Plan, report: &Report<'_>) -> Result<()> {
     let text = match (plan.json, &plan.picture) {
-        (true, _) => serde_json::to_string(report).map_err(|e| Error::usage(format!("the report is no JSON: {e}")))?,
+        (true, _) => serde_json::to_string(report).map_err(no_json)?,
         // The picture itself went to standard output, and nothing else may.
         (false, Some(Target::Stdout)) => return Ok(()),
-        (false, _) => report.written.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n"),
+        (false, _) => report.written.join("\n"),
     };
     prism_core::outln!("{text}");
     Ok(())

@@ -2,12 +2,13 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use prism_core::Result;
 use prism_core::artifact::{Meta, Stats};
-use prism_core::{Error, Result};
 use serde::Serialize;
 
 use crate::cli::InfoFlags;
 use crate::embedded;
+use crate::output::no_json;
 
 /// All that is shown.
 #[derive(Serialize)]
@@ -40,7 +41,7 @@ pub fn info(flags: &InfoFlags) -> Result<()> {
         verified: verdict.as_ref().map(Result::is_ok),
     };
     let text = match flags.json {
-        true => serde_json::to_string_pretty(&info).map_err(|e| Error::usage(format!("the report is no JSON: {e}")))?,
+        true => serde_json::to_string_pretty(&info).map_err(no_json)?,
         false => info.to_string(),
     };
     prism_core::outln!("{}", text.trim_end());

@@ -109,7 +109,10 @@ impl Inputs {
 
 fn read_rows(arch: &Architecture, path: &Path, labelled: bool) -> Result<(Source, u64)> {
     let bytes = file::read_bounded(path, MAX_LATENTS)?;
-    let refuse = |why: String| Error::corrupt(format!("latents {}", path.display()), why);
+    let refuse = |refusal| match refusal {
+        npy::Refusal::Damaged(why) => Error::corrupt(format!("latents {}", path.display()), why),
+        npy::Refusal::Unsuited(why) => Error::usage(format!("latents {} cannot be used: {why}", path.display())),
+    };
     let (shape, values) = npy::read(&bytes).map_err(refuse)?;
     let [rows, width] = shape[..] else {
         return Err(Error::usage(format!("the latents have the shape {shape:?}; write an array of 2 axes")));

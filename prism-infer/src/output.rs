@@ -1,11 +1,10 @@
 //! Where images go: into a grid, a folder, an array. Files are written whole or not at all.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use prism_core::grid::Picture;
 use prism_core::sampler::pixel;
-use prism_core::{Architecture, Error, Result, file, npy};
+use prism_core::{Architecture, Error, Result, console, file, npy};
 
 use crate::plan::{Plan, Target};
 
@@ -67,12 +66,7 @@ impl<'a> Outputs<'a> {
                     write(path, &picture)?;
                     written.push(path.clone());
                 }
-                Target::Stdout => {
-                    let mut out = std::io::stdout().lock();
-                    out.write_all(&picture)
-                        .and_then(|()| out.flush())
-                        .map_err(|e| Error::io("write", "<stdout>", e))?;
-                }
+                Target::Stdout => console::out_bytes(&picture)?,
             }
         }
         written.extend(self.plan.folder.clone());
@@ -87,6 +81,11 @@ impl<'a> Outputs<'a> {
         }
         Ok(written)
     }
+}
+
+/// A report that has no form in JSON: a failure of the program, and none of its user's.
+pub(crate) fn no_json(error: serde_json::Error) -> Error {
+    Error::corrupt("the report", format!("it is no JSON ({error})"))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -10,8 +10,8 @@ use crate::inputs::Inputs;
 
 /// The picture's name where no output is asked for.
 const DEFAULT_PICTURE: &str = "samples.png";
-/// Most numbers of an array file.
-const MAX_ARRAY: u64 = 1 << 28;
+/// Most numbers of an array, in a file or in memory.
+pub(crate) const MAX_ARRAY: u64 = 1 << 28;
 
 /// A checked request.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Plan {
     pub(crate) count: u64,
     /// The grid.
     pub(crate) picture: Option<Target>,
-    /// Columns of the grid.
+    /// Columns of the grid; of no account without one.
     pub(crate) columns: usize,
     /// The folder of single images.
     pub(crate) folder: Option<PathBuf>,
@@ -52,14 +52,8 @@ impl Plan {
         let inputs = Inputs::new(arch, flags)?;
         let count = inputs.count()?;
         let picture = picture(flags)?;
-        let columns = match (flags.columns, flags.interpolate) {
-            (Some(columns), _) => columns.get(),
-            (None, Some(steps)) => as_size(steps),
-            (None, None) => grid::square_columns(as_size(count)),
-        };
-        if picture.is_some() {
-            grid::grid_size(arch, as_size(count), columns)?;
-        }
+        check_places(flags, picture.as_ref())?;
+        let columns = if picture.is_some() { columns(arch, flags, as_size(count))? } else { 1 };
         if flags.npy.is_some() && count.saturating_mul(arch.pixels() as u64) > MAX_ARRAY {
             return Err(Error::usage(format!(
                 "an array of {count} images has more than {MAX_ARRAY} numbers; draw fewer, or PNG files with --out-dir"
@@ -83,6 +77,71 @@ impl Plan {
 /// A count as a size; one that does not fit is refused as too large wherever sizes are.
 fn as_size(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// The columns of a grid of `count` images, which has been found to be not too large.
+fn columns(arch: &Architecture, flags: &DrawFlags, count: usize) -> Result<usize> {
+    let columns = match (flags.columns, flags.interpolate) {
+        (Some(columns), _) => columns.get(),
+        (None, Some(steps)) => as_size(steps),
+        (None, None) => grid::square_columns(count),
+    };
+    grid::grid_size(arch, count, columns)?;
+    Ok(columns)
+}
+
+/// Refuses outputs that would overwrite one another or have no folder to stand in, before the work is done for nothing.
+fn check_places(flags: &DrawFlags, picture: Option<&Target>) -> Result<()> {
+    let picture = picture.and_then(|target| match target {
+        Target::File(path) => Some(path.as_path()),
+        Target::Stdout => None,
+    });
+    let files = [("--out", picture), ("--npy", flags.npy.as_deref())];
+    let mut taken: Vec<(&str, PathBuf)> = Vec::new();
+    for (flag, path) in files.into_iter().chain([("--out-dir", flags.out_dir.as_deref())]) {
+        let Some(path) = path else { continue };
+        let place = place(path);
+        if let Some((other, _)) = taken.iter().find(|(_, taken)| *taken == place) {
+            return Err(Error::usage(format!(
+                "{other} and {flag} both name {}; give each a path of its own",
+                path.display()
+            )));
+        }
+        taken.push((flag, place));
+    }
+    let mut named = files.into_iter().filter_map(|(flag, path)| Some((flag, path?)));
+    named.try_for_each(|(flag, path)| check_folder(flag, path, flags.out_dir.as_deref()))
+}
+
+/// Refuses a file in a folder that neither exists nor is created on the way to `made`.
+fn check_folder(flag: &str, path: &Path, made: Option<&Path>) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::usage(format!("{flag} is the folder {}; name a file in it", path.display())));
+    }
+    let folder = folder_of(path);
+    let on_the_way = made.is_some_and(|made| absolute(made).starts_with(absolute(folder)));
+    if folder.is_dir() || on_the_way {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "{flag} is {} and there is no folder {}; create it, or choose another",
+        path.display(),
+        folder.display()
+    )))
+}
+
+/// Where a path leads, as far as it exists: two names of one file have one place.
+fn place(path: &Path) -> PathBuf {
+    let beside = || Some(folder_of(path).canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(beside).unwrap_or_else(|| absolute(path))
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The grid is drawn where it is asked for, and where nothing is.

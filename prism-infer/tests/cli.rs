@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -113,6 +113,56 @@ fn damaged_models_exit_with_1_and_name_the_file() {
     refuse(folder.path(), "--model empty.zst", 1, "artifact empty.zst cannot be used");
 }
 
+/// As in `prism-infer --out - | head -c 0`.
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prism-infer"));
+    command.args(["--n", "4", "--out", "-"]).current_dir(folder.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_path_that_is_no_utf_8_is_reported() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let name = OsStr::from_bytes(b"\xff.png");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prism-infer"));
+    command.args(["--n", "1", "--json", "--quiet", "--out"]).arg(name).current_dir(folder.path());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["written"], serde_json::json!(["\u{fffd}.png"]));
+    assert!(folder.path().join(name).exists());
+}
+
+#[test]
+fn outputs_that_cannot_be_written_are_refused_before_anything_is_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("d")).unwrap();
+    for (line, word) in [
+        ("--n 1 --out d1 --npy d1", "--out and --npy both name d1"),
+        ("--n 1 --out d1 --npy ./d/../d1", "--out and --npy both name"),
+        ("--n 1 --out d1 --out-dir d1", "--out and --out-dir both name d1"),
+        ("--n 1 --npy new/d1 --out-dir new/d1", "--npy and --out-dir both name"),
+        ("--n 1 --out nofolder/x.png", "no folder nofolder; create it"),
+        ("--n 1 --npy nofolder/x.npy", "--npy is nofolder/x.npy"),
+        ("--n 1 --out nofolder/x.png --out-dir other", "no folder nofolder"),
+        ("--n 1 --out d", "--out is the folder d; name a file in it"),
+    ] {
+        refuse(folder.path(), line, 2, word);
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was written");
+    // A folder that the same command creates is as good as one that exists.
+    succeed(folder.path(), "--n 1 --out new/x.png --npy new/deep/x.npy --out-dir new/deep");
+    assert!(folder.path().join("new/x.png").exists() && folder.path().join("new/deep/x.npy").exists());
+}
+
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_a_failure_and_not_a_panic() {
@@ -155,5 +205,14 @@ fn bench_prints_one_line() {
     let (stdout, _) = succeed(folder.path(), "bench --ngf 4 --runs 1 --batch 1");
     assert!(stdout.contains("ms an image (random weights, batch 1,"), "{stdout}");
     refuse(folder.path(), "bench --ngf 0", 2, "ngf is 0");
+    refuse(folder.path(), "bench --ngf 1 --runs 18446744073709551615", 2, "choose 1 to 1000000");
+    refuse(folder.path(), "bench --ngf 1 --runs 1000001", 2, "--runs is 1000001");
+    refuse(folder.path(), "bench --ngf 1 --batch 1000000000", 2, "choose 1 to 87381");
+    refuse(
+        folder.path(),
+        "bench --ngf 1 --latent 4096 --image-size 8 --channels 1 --batch 65537",
+        2,
+        "choose 1 to 65536",
+    );
     refuse(folder.path(), "bench --model x --ngf 4", 2, "--ngf");
 }

@@ -13,6 +13,9 @@ pub enum Error {
     /// A tensor operation failed: out of memory, a device error, a shape that should not have been.
     #[error("the computation failed: {0}")]
     Tensor(#[from] candle_core::Error),
+    /// The user asked to stop, by Ctrl-C; nothing went wrong.
+    #[error("stopped before it was done")]
+    Interrupted,
 }
 
 impl Error {
@@ -26,11 +29,12 @@ impl Error {
         Error::Core(prism_core::Error::corrupt(what, why))
     }
 
-    /// The process exit code: 2 for the user's mistake, 1 for a failure.
+    /// The process exit code: 2 for the user's mistake, 1 for a failure, 130 where Ctrl-C ended it.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Core(error) => error.exit_code(),
             Error::Tensor(_) => 1,
+            Error::Interrupted => 130,
         }
     }
 }

@@ -41,10 +41,10 @@ impl CodecSettings {
                 self.uplink, self.downlink, self.kl_weight
             )));
         }
-        let counted = self.uplink == Uplink::Sums || self.downlink == Downlink::Counts;
+        let counted = self.uplink == Uplink::Sums || self.downlink.recomputes();
         if counted && clients > MOST_ANSWERS {
             return Err(Error::usage(format!(
-                "--clients is {clients}, and votes are counted up to {MOST_ANSWERS}; choose fewer, or --uplink mrc --downlink relay"
+                "--clients is {clients}, and one record holds the answers of {MOST_ANSWERS} at most; choose fewer, or --uplink mrc --downlink quantised:8"
             )));
         }
         if !(0.0..=1e6).contains(&self.kl_weight) {

@@ -100,7 +100,7 @@ pub struct Settings {
     #[arg(long, value_name = "RULE", default_value_t = MaskRule::Threshold, help_heading = "Model")]
     pub mask: MaskRule,
 
-    /// Frozen encoder whose feature moments are matched: public (embedded), vgg19:FILE or random:SEED
+    /// Frozen encoder whose feature moments are matched: public (embedded), vgg19:FILE, file:PATH or random:SEED
     #[arg(long, value_name = "NAME", default_value = "public", help_heading = "Training")]
     pub encoder: String,
     /// Images generated in a local step
@@ -237,14 +237,6 @@ impl Settings {
         from_table(table, path)
     }
 
-    /// Reads settings saved by [`Settings::to_toml`].
-    ///
-    /// # Errors
-    /// [`prism_core::Error::Usage`] if the file is missing or not a settings file.
-    pub fn read(path: &Path) -> Result<Self> {
-        from_table(read_table(path)?, path)
-    }
-
     /// The settings as a TOML file that `--config` accepts.
     ///
     /// # Errors
@@ -258,61 +250,69 @@ impl Settings {
     /// # Errors
     /// [`prism_core::Error::Usage`] naming the flag, its value and its limit.
     pub fn validate(&self) -> Result<()> {
-        let refuse =
-            |flag: &str, value: String, limit: &str| Err(Error::usage(format!("--{flag} is {value}; choose {limit}")));
-        if self.seed > i64::MAX as u64 {
-            return refuse("seed", self.seed.to_string(), "a number up to 9223372036854775807");
-        }
+        self.validate_counts()?;
+        self.validate_numbers()?;
+        let masked = self.privacy.budget()?.is_some() && self.privacy.dp_mechanism == Mechanism::Mask;
+        self.validate_styles(masked)?;
+        self.wire.validate(self.clients, self.federation)?;
+        self.validate_dense(masked)?;
+        self.validate_judging(masked)?;
+        // The data set may still change channels and classes; the rest of the shape is settled here, before it loads.
+        Ok(self.architecture(self.channels.unwrap_or(1), 0).validate()?)
+    }
+
+    fn validate_counts(&self) -> Result<()> {
         for (flag, count, limit) in [
             ("clients", self.clients.into(), "at least 1"),
             ("rounds", self.rounds.into(), "at least 1"),
             ("local-steps", self.local_steps, "at least 1"),
-            ("classes-per-step", self.classes_per_step as u64, "at least 1"),
             ("limit", self.limit.map_or(1, |n| n as u64), "at least 1 image"),
         ] {
             if count == 0 {
-                return refuse(flag, count.to_string(), limit);
+                return refuse(flag, count, limit);
             }
         }
-        if self.batch_size < 2 || self.batch_size > 65536 {
-            return refuse("batch-size", self.batch_size.to_string(), "2 to 65536, since a variance needs two images");
+        if self.seed > i64::MAX as u64 {
+            return refuse("seed", self.seed, "a number up to 9223372036854775807");
         }
-        if self.threads > 1024 {
-            return refuse("threads", self.threads.to_string(), "0 (one per core) to 1024");
+        if !(1..=1000).contains(&self.classes_per_step) {
+            return refuse("classes-per-step", self.classes_per_step, "1 to 1000, such as 10");
         }
+        if !(2..=65536).contains(&self.batch_size) {
+            return refuse("batch-size", self.batch_size, "2 to 65536, since a variance needs two images");
+        }
+        check_threads(self.threads)
+    }
+
+    fn validate_numbers(&self) -> Result<()> {
         if !(self.fraction > 0.0 && self.fraction <= 1.0) {
-            return refuse("fraction", self.fraction.to_string(), "a number above 0 and at most 1");
+            return refuse("fraction", self.fraction, "a number above 0 and at most 1");
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return refuse("dropout", self.dropout.to_string(), "a number from 0 to below 1");
+            return refuse("dropout", self.dropout, "a number from 0 to below 1");
         }
         if !(0.0..=1.0).contains(&self.alpha) {
-            return refuse("alpha", self.alpha.to_string(), "a number from 0 to 1");
+            return refuse("alpha", self.alpha, "a number from 0 to 1");
         }
         if !(self.lr > 0.0 && self.lr <= 100.0) {
-            return refuse("lr", self.lr.to_string(), "a number above 0 and at most 100, such as 0.4");
+            return refuse("lr", self.lr, "a number above 0 and at most 100, such as 0.4");
         }
         if !(0.0..=1.0).contains(&self.average_rate) {
-            return refuse(
-                "average-rate",
-                self.average_rate.to_string(),
-                "a number from 0 (no average) to 1, such as 1e-5",
-            );
+            return refuse("average-rate", self.average_rate, "a number from 0 (no average) to 1, such as 1e-5");
         }
         if !(0.1..=10.0).contains(&self.layer_growth) {
-            return refuse("layer-growth", self.layer_growth.to_string(), "a number from 0.1 to 10, such as 1.4");
+            return refuse("layer-growth", self.layer_growth, "a number from 0.1 to 10, such as 1.4");
         }
         if !(self.score_scale > 0.0 && self.score_scale <= 8.0) {
-            return refuse("score-scale", self.score_scale.to_string(), "a number above 0 and at most 8, such as 4");
+            return refuse("score-scale", self.score_scale, "a number above 0 and at most 8, such as 4");
         }
+        Ok(())
+    }
+
+    fn validate_styles(&self, masked: bool) -> Result<()> {
         if self.latent < Styles::new(self.styles)?.bits() {
-            return refuse(
-                "latent",
-                self.latent.to_string(),
-                &format!("more for --styles {}, or fewer styles", self.styles),
-            );
+            return refuse("latent", self.latent, &format!("more for --styles {}, or fewer styles", self.styles));
         }
-        let masked = self.privacy.budget()?.is_some() && self.privacy.dp_mechanism == Mechanism::Mask;
         if self.styles > 1 && masked {
             return Err(Error::usage(format!(
                 "--styles is {}, and where styles part follows from images, which --dp-mechanism mask does not protect; give \
@@ -320,20 +320,27 @@ impl Settings {
                 self.styles
             )));
         }
-        self.wire.validate(self.clients, self.federation)?;
-        self.validate_dense(masked)?;
-        self.privacy.budget()?;
+        Ok(())
+    }
+
+    fn validate_judging(&self, masked: bool) -> Result<()> {
         if self.eval_images > 1_000_000 {
-            return refuse("eval-images", self.eval_images.to_string(), "at most 1000000, such as 1000");
+            return refuse("eval-images", self.eval_images, "at most 1000000, such as 1000");
         }
         if !["last", "best"].contains(&self.keep.as_str()) {
-            return refuse("keep", self.keep.clone(), "last or best");
+            return refuse("keep", &self.keep, "last or best");
+        }
+        if masked && (self.eval_every > 0 || self.keep == "best") {
+            return Err(Error::usage(format!(
+                "--eval-every {} with --keep {} would judge rounds by images or losses that --dp-mechanism mask does not protect; \
+                 give --eval-every 0 and --keep last, or --dp-mechanism moments",
+                self.eval_every, self.keep
+            )));
         }
         if self.keep == "best" && self.eval_every == 0 {
             return Err(Error::usage("--keep best needs rounds that are judged; give --eval-every, such as 5"));
         }
-        // The data set may still change channels and classes; the rest of the shape is settled here, before it loads.
-        Ok(self.architecture(self.channels.unwrap_or(1), 0).validate()?)
+        Ok(())
     }
 
     /// Dense weights cross as numbers and are averaged; everything that is about masks has no meaning for them.
@@ -362,6 +369,22 @@ impl Settings {
             label_scale: self.label_scale,
         }
     }
+}
+
+/// Refuses a value outside its limits, in the words that every flag has for it.
+fn refuse(flag: &str, value: impl std::fmt::Display, limit: &str) -> Result<()> {
+    Err(Error::usage(format!("--{flag} is {value}; choose {limit}")))
+}
+
+/// Refuses more threads than any machine has use for, before the first one is started.
+///
+/// # Errors
+/// [`prism_core::Error::Usage`] naming the limit.
+pub fn check_threads(threads: usize) -> Result<()> {
+    if threads > 1024 {
+        return refuse("threads", threads, "0 (one per core) to 1024");
+    }
+    Ok(())
 }
 
 fn is_given(matches: &ArgMatches, key: &str) -> bool {
@@ -434,7 +457,7 @@ mod tests {
     fn saved_settings_read_back_the_same() {
         let settings = Settings::resolve(&parse(&["--partition", "dirichlet:0.3", "--seed", "9"]), None).unwrap();
         let saved = file(&settings.to_toml().unwrap());
-        assert_eq!(Settings::read(saved.path()).unwrap(), settings);
+        assert_eq!(from_table(read_table(saved.path()).unwrap(), saved.path()).unwrap(), settings);
     }
 
     #[test]
@@ -466,6 +489,11 @@ mod tests {
         let one_shot = parse(&["--federation=one-shot", "--uplink=mrc"]);
         let refused = Settings::resolve(&one_shot, None).and_then(|settings| settings.validate());
         assert_eq!(refused.unwrap_err().exit_code(), 2);
+        for judged in ["--eval-every=1", "--keep=best"] {
+            let mask = parse(&["--dp-epsilon=1", "--dp-mechanism=mask", judged]);
+            let refused = Settings::resolve(&mask, None).and_then(|settings| settings.validate()).unwrap_err();
+            assert!(refused.to_string().contains("does not protect") && refused.exit_code() == 2, "{refused}");
+        }
         for flags in [
             ["--clients", "0"],
             ["--rounds", "0"],
@@ -484,6 +512,9 @@ mod tests {
             ["--styles", "5"],
             ["--layer-growth", "0"],
             ["--average-rate", "2"],
+            ["--classes-per-step", "0"],
+            ["--classes-per-step", "1152921504606846976"],
+            ["--threads", "1025"],
             ["--training-mask", "none"],
             ["--seed", "18446744073709551615"],
         ] {

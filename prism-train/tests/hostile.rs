@@ -19,6 +19,8 @@ use prism_train::federation::{
     Turn, Workers,
 };
 use prism_train::groups::Groups;
+use prism_train::privacy::PrivacySettings;
+use prism_train::privacy::masks::MaskNoise;
 use prism_train::run::client_files;
 
 const SEED: u64 = 4;
@@ -207,6 +209,17 @@ fn a_client_that_missed_much_takes_a_snapshot() {
     assert!(sizes[7].abs_diff(sizes[8]) < sizes[8] / 10, "{sizes:?}");
     let global = client_files::load_global(&folder.path().join("0"), 9, &session, true).unwrap();
     assert_eq!(global.round(), 8);
+}
+
+#[test]
+fn a_client_whose_mask_is_noised_tells_no_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = PrivacySettings { dp_epsilon: Some(10.0), ..PrivacySettings::default() };
+    let budget = settings.budget().unwrap().unwrap();
+    let mut federation = federation(folder.path(), session("raw", "f32", 0), None);
+    federation.training.mask_noise = Some(MaskNoise::plan(&settings, budget, (3, 1)).unwrap().0);
+    let round = federation.round(1, &|| {}).unwrap();
+    assert_eq!((round.answered, round.loss), (vec![0, 1, 2], None));
 }
 
 #[test]

@@ -65,4 +65,5 @@ fn an_average_of_other_classes_in_every_step_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let flags = ["--average-rate", "1e-3", "--classes-per-step", "2", "--out", "few"];
     refused("prism-train", folder.path(), &tiny(&flags), 2, &["--classes-per-step"]);
+    assert!(!folder.path().join("few").exists(), "a refused run leaves nothing behind");
 }

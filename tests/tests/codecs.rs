@@ -114,6 +114,20 @@ fn the_summary_adds_up_and_names_the_bounds() {
 }
 
 #[test]
+fn a_bound_is_over_the_same_weights_as_the_rate_that_it_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    for (alpha, least) in [("0.5", 1.0), ("1", 32.0)] {
+        train(folder.path(), alpha, &["--alpha", alpha, "--rounds", "1"]);
+        let line = &metrics(&folder.path().join(alpha))[0];
+        let rate = number(line, "uplink_bits_per_weight");
+        for key in ["kl_bits_per_weight", "cross_entropy_bits_per_weight"] {
+            let bound = number(line, key);
+            assert!(bound >= least && bound < rate, "--alpha {alpha}: {key} is {bound} at {rate} bits");
+        }
+    }
+}
+
+#[test]
 fn a_price_on_divergence_makes_messages_shorter() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = |name: &str, more: &[&str]| {
@@ -136,4 +150,8 @@ fn unknown_codecs_are_refused() {
     let sums = ["--uplink", "sums"];
     refused("prism-train", folder.path(), &tiny(&[&sums[..], &["--downlink", "relay"]].concat()), 2, &["counts"]);
     refused("prism-train", folder.path(), &tiny(&[&sums[..], &["--alpha", "0.5"]].concat()), 2, &["--alpha 0"]);
+    for codec in [["--uplink", "sums"], ["--downlink", "counts"], ["--downlink", "relay"]] {
+        let arguments = tiny(&[&codec[..], &["--clients", "4096"]].concat());
+        refused("prism-train", folder.path(), &arguments, 2, &["--clients is 4096", "4095 at most"]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use prism_tests::tiny::tiny;
+use prism_tests::tiny::{picture_folder, tiny};
 use prism_tests::{refused, succeed};
 
 /// Trains a tiny conditional model in `folder` as the flags `more` say.
@@ -114,5 +114,66 @@ fn judged_rounds_are_recorded_and_the_best_becomes_the_artifact() {
         refused("prism-train", folder.path(), &tiny(&more.split_whitespace().collect::<Vec<_>>()), 2, words);
     };
     refuse("--keep best", &["--keep best", "--eval-every"]);
-    refuse("--eval-every 1 --eval-images 256", &["256 images", "at least 257"]);
+    refuse("--eval-every 1 --eval-images 256 --out few", &["--eval-images is 256", "at least 257"]);
+    assert!(!folder.path().join("few").exists(), "a refused run leaves nothing behind");
+}
+
+#[test]
+fn a_prolonged_run_still_knows_that_its_old_last_round_was_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    train_as(folder.path(), "--rounds 3 --eval-every 2 --eval-images 300 --keep best --out run");
+    succeed("prism-train", folder.path(), &["--resume", "run", "--rounds", "5", "--quiet"]);
+    let text = std::fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let judged: Vec<(f64, u64)> = lines
+        .filter_map(|line| Some((line["evaluation"]["frechet_distance"].as_f64()?, line["round"].as_u64()?)))
+        .collect();
+    assert_eq!(judged.iter().map(|(_, round)| *round).collect::<Vec<_>>(), [2, 3, 4, 5]);
+    let best = judged.iter().min_by(|a, b| a.0.total_cmp(&b.0)).unwrap().1;
+    assert_eq!(eval(folder.path(), "run --n 300")["rounds"].as_u64(), Some(best));
+}
+
+/// What was shipped is what is evaluated, exported and reported, though a later round's checkpoint stands beside it.
+#[test]
+fn a_run_that_keeps_its_best_round_is_that_round_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    train_as(folder.path(), "--rounds 1 --eval-every 1 --eval-images 300 --keep best --out run");
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let (best, model) = (read("run/best.safetensors"), read("run/model.safetensors.zst"));
+    succeed("prism-train", folder.path(), &["--resume", "run", "--rounds", "2", "--quiet"]);
+    // As it would be, had the second round been worse.
+    std::fs::write(folder.path().join("run/best.safetensors"), best).unwrap();
+    succeed("prism-export", folder.path(), &["run", "--out", "again.zst"]);
+    assert_eq!(read("again.zst"), model);
+    assert_eq!(eval(folder.path(), "run --n 300")["rounds"].as_u64(), Some(1));
+    succeed("prism-train", folder.path(), &["--resume", "run", "--quiet"]);
+    assert_eq!(read("run/model.safetensors.zst"), model);
+    // Without the setting, the same files are those of the last round.
+    let settings = folder.path().join("run/settings.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    std::fs::write(&settings, text.replace("keep = \"best\"", "keep = \"last\"")).unwrap();
+    assert_eq!(eval(folder.path(), "run --n 300")["rounds"].as_u64(), Some(2));
+}
+
+#[test]
+fn a_judge_of_other_classes_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, classes) in [("digits", ["one", "two"]), ("clothes", ["hat", "two"])] {
+        for split in ["train", "test"] {
+            picture_folder(&folder.path().join(name).join(split), &classes);
+        }
+    }
+    let small = "--dataset folder --image-size 16 --ngf 2 --clients 1 --rounds 1 --local-steps 1 --batch-size 4 --encoder random:1";
+    for (name, data) in [("one", "digits"), ("other", "clothes")] {
+        let flags: Vec<&str> = small.split(' ').chain(["--quiet", "--data-dir", data, "--out", name]).collect();
+        succeed("prism-train", folder.path(), &flags);
+    }
+    let judged = |run: &'static str| {
+        ["eval", run, "--n", "300", "--classifier", "judge.safetensors", "--epochs", "1", "--quiet"]
+    };
+    refused("prism-train", folder.path(), &judged("one"), 2, &["the real set has 24 images"]);
+    let neighbours = [&judged("one")[..], &["--neighbours", "24"]].concat();
+    refused("prism-train", folder.path(), &neighbours, 2, &["--neighbours from 1 to 23"]);
+    let words = ["class 0 is 'one'", "class 0 of 'clothes' is 'hat'", "--classifier"];
+    refused("prism-train", folder.path(), &judged("other"), 2, &words);
 }

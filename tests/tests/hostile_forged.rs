@@ -128,10 +128,13 @@ fn texts_that_play_tricks_on_a_terminal_are_refused() {
 }
 
 #[test]
-fn a_wrong_known_answer_is_found_by_verification() {
-    let artifact = after(|f| f.meta["known_answer"]["sha256"] = json!("\u{1b}[2J")).unwrap();
+fn a_wrong_known_answer_is_refused_or_found_by_verification() {
+    let artifact = after(|f| f.meta["known_answer"]["sha256"] = json!("0".repeat(64))).unwrap();
     let why = artifact.verify().unwrap_err().to_string();
-    assert!(why.contains("known-answer") && !why.contains('\u{1b}'), "{why}");
+    assert!(why.contains("known-answer") && why.contains(&"0".repeat(64)), "{why}");
+    for digits in ["\u{1b}[2J", "", &"0".repeat(63), &"0".repeat(65), &"A".repeat(64), &"\u{1b}".repeat(64)] {
+        refuse("64 lower-case", |f| f.meta["known_answer"]["sha256"] = json!(digits));
+    }
     refuse("known answer has the label", |f| f.meta["known_answer"]["label"] = json!(3));
     refuse("known answer has the label", |f| f.meta["known_answer"]["label"] = Value::Null);
 }

@@ -100,6 +100,18 @@ fn latents_come_from_a_file_with_or_without_labels() {
     refuse(folder, "--model @m --latents @nan", "row 0 of the latents holds NaN");
     fs::write(folder.join("flat"), [npy::header(&[4]), npy::values(&[0.0; 4])].concat()).unwrap();
     refuse(folder, "--model @m --latents @flat", "2 axes");
+    let wide: Vec<u8> = [0.0f64, 1e300, 0.0, 0.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let array_of = |descr: &str, data: &[u8]| {
+        let header = npy::header(&[1, 4]);
+        [&header[..10], String::from_utf8_lossy(&header[10..]).replace("<f4", descr).as_bytes(), data].concat()
+    };
+    fs::write(folder.join("wide"), array_of("<f8", &wide)).unwrap();
+    refuse(folder, "--model @m --latents @wide", "it holds 1e300");
+    fs::write(folder.join("whole"), array_of("<i4", &[0; 16])).unwrap();
+    refuse(folder, "--model @m --latents @whole", "array.astype('float32')");
+    fs::write(folder.join("cut"), array_of("<f4", &[0; 12])).unwrap();
+    let error = infer(folder, "--model @m --latents @cut").unwrap_err();
+    assert!(error.to_string().contains("cut short") && error.exit_code() == 1, "{error}");
     let error = infer(folder, "--model @m --latents @m").unwrap_err();
     assert!(error.to_string().contains("numpy.save") && error.exit_code() == 1, "{error}");
 }

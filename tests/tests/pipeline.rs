@@ -1,12 +1,14 @@
 //! The whole way, by the programs that users run: train, resume, export, draw; the same bytes however it went.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use prism_core::Architecture;
 use prism_core::grid::Picture;
-use prism_tests::tiny::{artifact, kill_in_mid_run, tiny, train};
-use prism_tests::{run, succeed};
+use prism_tests::tiny::{aloud, artifact, kill_in_mid_run, tiny, train};
+use prism_tests::{command, run, succeed};
 
 #[test]
 fn a_run_leaves_everything_that_the_readme_promises() {
@@ -70,6 +72,31 @@ fn a_run_killed_at_any_moment_resumes_to_the_same_bytes() {
         );
         let lines = fs::read_to_string(folder.path().join(&name).join("metrics.jsonl")).unwrap().lines().count();
         assert_eq!(lines, 4, "each round is reported once");
+    }
+}
+
+/// Ctrl-C in the middle of measuring: nothing is kept of it, and the run can go on.
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_asked_to_stop_while_it_measures_stops_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = ["--limit", "6000", "--image-size", "64", "--encoder", "public", "--clients", "1", "--rounds", "1"];
+    let flags = aloud(&[&large[..], &["--federation", "one-shot", "--out", "run"]].concat());
+    for arguments in [&flags[..], &["--resume", "run"]] {
+        let mut command = command("prism-train", folder.path(), arguments);
+        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("client 0 measures") {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "the run ended before it measured");
+        }
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        let mut rest = String::new();
+        said.read_to_string(&mut rest).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+        assert!(rest.contains("after round 0; go on with: prism-train --resume run"), "{rest}");
+        assert!(!folder.path().join("run/shared/moments.safetensors").exists(), "it measured to the end: {rest}");
     }
 }
 

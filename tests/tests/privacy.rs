@@ -183,13 +183,18 @@ fn one_shot_works_without_privacy_and_secagg_with_rounds() {
 #[test]
 fn the_audit_passes_and_speaks_json() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = ["audit", "--epsilon", "4", "--releases", "10000", "--canaries", "100", "--json"];
+    let arguments = ["audit", "--epsilon", "4", "--releases", "10000", "--canaries", "440", "--json"];
     let report: serde_json::Value = serde_json::from_str(&succeed("prism-train", folder.path(), &arguments)).unwrap();
     assert_eq!(report["passed"], true);
     assert_eq!(report["noise"].as_array().unwrap().len(), 5);
+    assert_eq!(report["canaries"][1]["violation"], true, "a release without noise is caught");
     train(folder.path(), &["--out", "run"]);
-    let of_run = ["audit", "--epsilon", "4", "--releases", "10000", "--run", "run", "--images", "200"];
+    let of_run =
+        [["audit", "--epsilon", "4", "--releases", "10000"], ["--canaries", "440", "--run", "run", "--images=200"]]
+            .concat();
     let text = succeed("prism-train", folder.path(), &of_run);
+    let few = ["audit", "--epsilon", "4", "--canaries", "100"];
+    refused("prism-train", folder.path(), &few, 2, &["--canaries is 100", "choose at least 4"]);
     assert!(text.contains("nearest real image was trained on") && text.contains("passed"), "{text}");
     refused("prism-train", folder.path(), &["audit", "--epsilon", "-1"], 2, &["epsilon is -1"]);
     refused("prism-train", folder.path(), &["audit", "--releases", "5"], 2, &["--releases is 5", "10000"]);
@@ -203,10 +208,21 @@ fn the_papers_own_mechanism_can_be_run() {
     let info = succeed("prism-infer", folder.path(), &["info", "--model", "run/model.safetensors.zst"]);
     assert!(info.contains("all images of one client") && info.contains("each of 1 rounds"), "{info}");
     assert_eq!(ledger(folder.path()).len(), 1);
+    // A loss is of the images themselves, so the client keeps it.
+    let round = &rounds(folder.path(), "run")[0];
+    assert!(round["loss"].is_null() && round["kl_bits_per_weight"].as_f64().unwrap() > 0.0, "{round}");
+    succeed("prism-train", folder.path(), &["report", "run"]);
     // More rounds would be another promise.
     let more = ["--resume", "run", "--rounds", "2", "--quiet"];
     refused("prism-train", folder.path(), &more, 2, &["privacy statement", "2 rounds"]);
-    for other in [["--dp-trust", "secagg"], ["--dp-features", "pooled"], ["--federation", "one-shot"]] {
+    for other in [
+        ["--dp-trust", "secagg"],
+        ["--dp-features", "pooled"],
+        ["--federation", "one-shot"],
+        ["--eval-every", "1"],
+        ["--keep", "best"],
+        ["--dp-delta", "0.6"],
+    ] {
         refused(
             "prism-train",
             folder.path(),
@@ -215,6 +231,32 @@ fn the_papers_own_mechanism_can_be_run() {
             &["--dp-mechanism mask"],
         );
     }
+}
+
+#[test]
+fn no_draw_is_spent_on_a_run_that_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (more, word) in [
+        (&["--average-rate", "1e-3", "--classes-per-step", "2"][..], "--classes-per-step"),
+        (&["--uplink", "sums", "--downlink", "relay"], "counts"),
+        (&["--classes-per-step", "1152921504606846976"], "1 to 1000"),
+    ] {
+        let flags = tiny(&[&SHORT[..], &PROTECTED[..], more, &["--out", "run"]].concat());
+        refused("prism-train", folder.path(), &flags, 2, &[word]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{more:?}: neither a run nor a ledger");
+    }
+}
+
+#[test]
+fn the_ledger_lies_beside_the_run_however_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), &["--out", "run"]);
+    let run = folder.path().join("run");
+    // Without its moments the run must draw again.
+    fs::remove_file(run.join("clients/0000/moments.safetensors")).unwrap();
+    succeed("prism-train", &run, &["--resume", ".", "--rounds", "2", "--quiet"]);
+    assert!(!run.join("privacy-ledger.jsonl").exists());
+    assert_eq!(ledger(folder.path()).len(), 2);
 }
 
 fn copy_folder(from: &Path, to: &Path) {

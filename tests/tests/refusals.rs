@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use prism_tests::tiny::{aloud, tiny};
+use prism_tests::tiny::{aloud, picture_folder, tiny};
 use prism_tests::{command, refused, succeed};
 
 fn refuse_train(folder: &Path, arguments: &[&str], words: &[&str]) {
@@ -23,6 +23,10 @@ fn impossible_settings_name_the_flag_and_the_limit() {
         (["--styles", "3"], ["--styles is 3", "1, 2, 4, 8 or 16"]),
         (["--styles=16", "--latent=3"], ["--latent is 3", "--styles 16"]),
         (["--batch-size", "1"], ["--batch-size is 1", "two images"]),
+        (["--classes-per-step", "1001"], ["--classes-per-step is 1001", "1 to 1000"]),
+        (["--threads", "3000"], ["--threads is 3000", "to 1024"]),
+        (["bench", "--threads=3000"], ["--threads is 3000", "to 1024"]),
+        (["bench", "--batch-size=18446744073709551615"], ["--batch is 18446744073709551615", "2 to 65536"]),
         (["--fraction", "1.5"], ["--fraction is 1.5", "at most 1"]),
         (["--dropout", "1"], ["--dropout is 1", "below 1"]),
         (["--alpha", "NaN"], ["--alpha is NaN", "from 0 to 1"]),
@@ -85,6 +89,38 @@ fn a_folder_that_holds_a_run_is_never_overwritten() {
     refuse_train(folder.path(), &arguments, &["already holds a run", "--resume"]);
     refuse_train(folder.path(), &["--resume", "run", "--ngf", "8"], &["--ngf 8", "has 4"]);
     assert_eq!(before, fs::read(folder.path().join("run/checkpoint.safetensors")).unwrap());
+}
+
+#[test]
+fn nothing_in_a_users_folder_is_overwritten_or_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    fs::create_dir(&photos).unwrap();
+    fs::write(photos.join("samples.png"), "mine").unwrap();
+    refuse_train(folder.path(), &tiny(&["--out", "photos"]), &["samples.png", "another --out"]);
+    assert_eq!(fs::read(photos.join("samples.png")).unwrap(), b"mine");
+    assert_eq!(fs::read_dir(&photos).unwrap().count(), 1);
+}
+
+#[test]
+fn a_refused_resume_leaves_the_run_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    // Other pictures in folders with the same names.
+    let other = folder.path().join("other/mine");
+    picture_folder(&folder.path().join("mine"), &["a", "b"]);
+    picture_folder(&other, &["a", "b"]);
+    for (from, to) in [("a", "c"), ("b", "a"), ("c", "b")] {
+        fs::rename(other.join(from), other.join(to)).unwrap();
+    }
+    let small = "--dataset folder --data-dir mine --image-size 16 --ngf 2 --clients 2 --rounds 1 --local-steps 1 --batch-size 4 \
+                 --encoder random:1 --out run --quiet";
+    succeed("prism-train", folder.path(), &small.split_whitespace().collect::<Vec<_>>());
+    let read = |name: &str| fs::read(folder.path().join("run").join(name)).unwrap();
+    let before = ["settings.toml", "partition.json", "metrics.jsonl"].map(read);
+    let wrong = ["--resume", "run", "--data-dir", "other/mine", "--rounds", "3", "--quiet"];
+    refuse_train(folder.path(), &wrong, &["other images than these", "--data-dir"]);
+    assert_eq!(before, ["settings.toml", "partition.json", "metrics.jsonl"].map(read));
+    succeed("prism-train", folder.path(), &["--resume", "run", "--rounds", "2", "--quiet"]);
 }
 
 #[test]

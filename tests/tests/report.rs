@@ -69,6 +69,14 @@ fn what_is_missing_is_left_out_and_what_is_damaged_is_refused() {
     fs::remove_dir_all(run.join("samples")).unwrap();
     fs::write(run.join("metrics.jsonl"), "{\"round\": 1, \"loss\": 0.5, \"new\": [1]}\n{\"rou").unwrap();
     succeed("prism-train", folder.path(), &["report", "one"]);
+    // Numbers that are too large to draw are left out, and a table of nobody is no wonder.
+    let extremes = ["1e308", "-1e308", "5e-324", "1.0"];
+    let line = |(i, x): (usize, &&str)| format!("{{\"round\": {i}, \"loss\": {x}, \"uplink_bits_per_weight\": {x}}}\n");
+    fs::write(run.join("metrics.jsonl"), extremes.iter().enumerate().map(line).collect::<String>()).unwrap();
+    fs::write(run.join("partition.json"), "{\"classes\": [], \"clients\": []}").unwrap();
+    succeed("prism-train", folder.path(), &["report", "one"]);
+    let html = fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(html.contains("names no client") && !html.contains("18,446"), "{html}");
     fs::write(run.join("partition.json"), "{").unwrap();
     refused("prism-train", folder.path(), &["report", "one"], 1, &["partition.json"]);
     refused("prism-train", folder.path(), &["report", "nowhere"], 2, &["nowhere", "holds no run"]);

@@ -122,7 +122,7 @@ pub struct KnownAnswer {
     pub index: u64,
     /// Its label; none without classes.
     pub label: Option<usize>,
-    /// 64 hexadecimal digits.
+    /// 64 lower-case hexadecimal digits.
     pub sha256: String,
 }
 
@@ -166,6 +166,11 @@ impl Meta {
         let classes = self.description.architecture.classes;
         if self.known_answer.label.map_or(classes != 0, |label| label >= classes) {
             return Err(format!("its known answer has the label {:?} of {classes} classes", self.known_answer.label));
+        }
+        let digits = &self.known_answer.sha256;
+        if digits.len() != 64 || !digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+            let shown: String = digits.chars().take(65).collect();
+            return Err(format!("the hash of its known answer is {shown:?}, not 64 lower-case hexadecimal digits"));
         }
         Ok(())
     }

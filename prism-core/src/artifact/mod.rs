@@ -64,7 +64,7 @@ impl Artifact {
     /// # Errors
     /// [`Error::Corrupt`] if they are cut short, altered, hostile or of another version.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        read::parse(bytes).map_err(|why| Error::corrupt("the artifact", printable(&why)))
+        read::parse(bytes).map_err(|why| Error::corrupt("the artifact", why))
     }
 
     /// Reads the artifact at `path`.
@@ -73,7 +73,7 @@ impl Artifact {
     /// [`Error::Io`] if the file cannot be read, [`Error::Corrupt`] if it is not an intact artifact.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = file::read_bounded(path, read::MAX_FILE as u64)?;
-        read::parse(&bytes).map_err(|why| Error::corrupt(format!("artifact {}", path.display()), printable(&why)))
+        read::parse(&bytes).map_err(|why| Error::corrupt(format!("artifact {}", path.display()), why))
     }
 
     /// The bytes of the artifact's file; the same model gives the same bytes.
@@ -128,8 +128,7 @@ impl Artifact {
                 "the artifact",
                 format!(
                     "its known-answer image has the hash {} here and {} where it was made: use the program that made it",
-                    found.sha256,
-                    printable(&expected.sha256)
+                    found.sha256, expected.sha256
                 ),
             ));
         }
@@ -146,11 +145,6 @@ fn known_answer(model: &Model<'_>, seed: u64, index: u64, label: Option<usize>) 
     let input = latent::input(model.arch(), &latent::latent(model.arch(), seed, index), label)?;
     let sha256 = payload::hex(&Sha256::digest(reference::bytes(model, &input)));
     Ok(KnownAnswer { seed, index, label, sha256 })
-}
-
-/// A reason that may quote a hostile file, without what would play tricks on a terminal.
-fn printable(why: &str) -> String {
-    why.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(all(test, feature = "write"))]

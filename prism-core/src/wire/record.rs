@@ -3,19 +3,22 @@
 //! ```text
 //! nobody answered   no bytes
 //! counts            answers (4), length (4), code of the votes; mean scores of the layers that cross as scores, f32
-//! relay             answers (4), then for each: client (4), length (4), the payload of its update
+//! relay             answers, at most 4095 (4), then for each: client (4), length (4), the payload of its update
 //! quantised:B       code of how far each index moved
 //! ```
 
+use std::collections::HashSet;
+
 use super::header::refuse;
 use super::payload::{end, put_block, put_scores, take_block, take_scores, take_u32};
-use super::{Downlink, Session, Update};
-use crate::codec::{Prior, counts, steps};
+use super::{Downlink, Session};
+use crate::codec::counts::{self, MOST_ANSWERS};
+use crate::codec::{Prior, steps};
 use crate::error::Result;
 
 /// The record of one round.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Record {
+pub enum Record<'a> {
     /// Nobody answered, so nothing moved.
     Silent,
     /// How many of the clients that answered keep each weight.
@@ -27,8 +30,10 @@ pub enum Record {
         /// The mean of the scores that clients sent, for each layer that crosses as scores.
         scores: Vec<Vec<f32>>,
     },
-    /// The updates of the clients that answered, in the order in which the server counted them.
-    Relay(Vec<Update>),
+    /// The clients that answered and the payloads of their updates, in the order in which the server counted them, for
+    /// [`Update::from_payload`](super::Update::from_payload). A payload of some bytes may stand for a mask of every weight, so
+    /// the masks are left to be read one after another.
+    Relay(Vec<(u32, &'a [u8])>),
     /// Every weight's index after the round.
     Indices(Vec<i32>),
 }
@@ -43,7 +48,11 @@ pub fn counts(session: &Session, prior: &Prior, answers: u32, votes: &[u32], sco
 }
 
 /// A `relay` record of updates as they came in: their clients and payloads, in the order in which they were counted.
+///
+/// # Panics
+/// If there are more than [`MOST_ANSWERS`].
 pub fn relay(updates: &[(u32, Vec<u8>)]) -> Vec<u8> {
+    assert!(updates.len() <= MOST_ANSWERS as usize, "at most {MOST_ANSWERS} updates can be relayed");
     let mut record = (updates.len() as u32).to_le_bytes().to_vec();
     for (client, payload) in updates {
         record.extend_from_slice(&client.to_le_bytes());
@@ -52,16 +61,15 @@ pub fn relay(updates: &[(u32, Vec<u8>)]) -> Vec<u8> {
     record
 }
 
-impl Record {
-    /// Reads the record of `round`; `prior` and `indices` are those of the round's beginning (indices are asked for where
-    /// the record is one of steps).
+impl<'a> Record<'a> {
+    /// Reads a record; `prior` and `indices` are those of the round's beginning (indices are asked for where the record is one
+    /// of steps).
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) if the bytes are not a record of this session.
     pub fn decode(
-        bytes: &[u8],
+        bytes: &'a [u8],
         session: &Session,
-        round: u32,
         prior: &Prior,
         indices: impl FnOnce() -> Vec<i32>,
     ) -> Result<Self> {
@@ -71,7 +79,7 @@ impl Record {
         match session.downlink() {
             Downlink::Scores => Err(refuse("it holds a record, and this session's downlink is f32, which has none")),
             Downlink::Counts => take_counts(bytes, session, prior),
-            Downlink::Relay => take_relay(bytes, session, round, prior),
+            Downlink::Relay => take_relay(bytes),
             Downlink::Quantised(grid) => {
                 let mut indices = indices();
                 steps::apply(bytes, &mut indices, grid).map_err(refuse)?;
@@ -81,7 +89,7 @@ impl Record {
     }
 }
 
-fn take_counts(mut bytes: &[u8], session: &Session, prior: &Prior) -> Result<Record> {
+fn take_counts<'a>(mut bytes: &[u8], session: &Session, prior: &Prior) -> Result<Record<'a>> {
     let answers = take_u32(&mut bytes)?;
     if answers == 0 {
         return Err(refuse("it counts the votes of no clients"));
@@ -93,17 +101,21 @@ fn take_counts(mut bytes: &[u8], session: &Session, prior: &Prior) -> Result<Rec
     Ok(Record::Counts { answers, votes, scores })
 }
 
-fn take_relay(mut bytes: &[u8], session: &Session, round: u32, prior: &Prior) -> Result<Record> {
-    let mut updates: Vec<Update> = Vec::new();
-    for _ in 0..take_u32(&mut bytes)? {
+fn take_relay(mut bytes: &[u8]) -> Result<Record<'_>> {
+    let answers = take_u32(&mut bytes)?;
+    if answers == 0 {
+        return Err(refuse("it relays the updates of no clients"));
+    }
+    if answers > MOST_ANSWERS {
+        return Err(refuse(format!("it relays the updates of {answers} clients and the limit is {MOST_ANSWERS}")));
+    }
+    let (mut updates, mut clients) = (Vec::new(), HashSet::new());
+    for _ in 0..answers {
         let client = take_u32(&mut bytes)?;
-        if updates.iter().any(|update| update.client == client) {
+        if !clients.insert(client) {
             return Err(refuse(format!("it relays two updates of client {client}")));
         }
-        updates.push(Update::from_payload(take_block(&mut bytes)?, session, prior, round, client)?);
-    }
-    if updates.is_empty() {
-        return Err(refuse("it relays the updates of no clients"));
+        updates.push((client, take_block(&mut bytes)?));
     }
     end(bytes)?;
     Ok(Record::Relay(updates))

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::counts::MOST_ANSWERS;
 use crate::codec::{Blinds, PrivateSource, ScoreGrid, steps};
 use crate::mask::LayerBits;
 use crate::stream::{Purpose, StreamId};
@@ -176,6 +177,27 @@ fn scores_that_are_no_numbers_are_refused() {
     assert!(why.contains("score 3 of layer blocks.0.conv1 is NaN"), "{why}");
 }
 
+/// A record that is not one of steps.
+fn record_of<'a>(bytes: &'a [u8], session: &Session, prior: &Prior) -> Result<Record<'a>> {
+    Record::decode(bytes, session, prior, Vec::new)
+}
+
+#[test]
+fn a_relay_of_too_many_clients_is_refused_and_unpacks_no_mask() {
+    let session = session(0, Uplink::Mrc, Downlink::Relay);
+    let prior = session.prior(&scores(&session, 1));
+    let most = MOST_ANSWERS;
+    // Payloads of no bytes are no updates, which only shows when one is read as such.
+    let updates: Vec<_> = (0..most).rev().map(|client| (client, Vec::new())).collect();
+    let mut bytes = record::relay(&updates);
+    let relayed = (0..most).rev().map(|client| (client, &[][..])).collect();
+    assert_eq!(record_of(&bytes, &session, &prior).unwrap(), Record::Relay(relayed));
+    bytes[..4].copy_from_slice(&(most + 1).to_le_bytes());
+    bytes.extend([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+    assert!(reason(record_of(&bytes, &session, &prior)).contains("4096 clients and the limit is 4095"));
+    assert!(reason(record_of(&[0; 4], &session, &prior)).contains("no clients"));
+}
+
 #[test]
 fn records_of_every_downlink_come_back() {
     for score_layers in [0, 2] {
@@ -185,23 +207,26 @@ fn records_of_every_downlink_come_back() {
         let (prior, votes) = (counts.prior(&known), votes_of(counts.mask_weights()));
         let bytes = record::counts(&counts, &prior, 3, &votes, counts.score_layers_of(&known));
         let scores = counts.score_layers_of(&known).to_vec();
-        let decode = |bytes: &[u8], session: &Session| Record::decode(bytes, session, 7, &prior, Vec::new);
-        assert_eq!(decode(&bytes, &counts).unwrap(), Record::Counts { answers: 3, votes, scores });
-        assert_eq!(decode(&[], &counts).unwrap(), Record::Silent);
+        assert_eq!(record_of(&bytes, &counts, &prior).unwrap(), Record::Counts { answers: 3, votes, scores });
+        assert_eq!(record_of(&[], &counts, &prior).unwrap(), Record::Silent);
 
         let relay = session(score_layers, Uplink::Mrc, Downlink::Relay);
         let sent: Vec<Vec<u8>> = [0, 4].map(|client| update(&relay, 7, client).0).into();
         let payloads: Vec<_> = [0, 4].into_iter().zip(&sent).map(|(c, m)| (c, m[HEADER_BYTES..].to_vec())).collect();
-        let read = [0, 4].into_iter().zip(&sent).map(|(c, m)| Update::decode(m, &relay, &prior, 7, c).unwrap());
-        assert_eq!(decode(&record::relay(&payloads), &relay).unwrap(), Record::Relay(read.collect()));
+        let relayed = payloads.iter().map(|(client, payload)| (*client, payload.as_slice())).collect();
+        assert_eq!(record_of(&record::relay(&payloads), &relay, &prior).unwrap(), Record::Relay(relayed));
+        for ((client, payload), message) in payloads.iter().zip(&sent) {
+            let read = Update::from_payload(payload, &relay, &prior, 7, *client).unwrap();
+            assert_eq!(read, Update::decode(message, &relay, &prior, 7, *client).unwrap());
+        }
         let twice = [payloads[0].clone(), payloads[0].clone()];
-        assert!(reason(decode(&record::relay(&twice), &relay)).contains("two updates of client 0"));
+        assert!(reason(record_of(&record::relay(&twice), &relay, &prior)).contains("two updates of client 0"));
     }
     let quantised = session(0, Uplink::Raw, Downlink::Quantised(grid()));
     let (before, after) = (vec![1; quantised.weights()], vec![-5; quantised.weights()]);
     let code = steps::encode(&before, &after, grid());
     let prior = quantised.prior(&scores(&quantised, 1));
-    assert_eq!(Record::decode(&code, &quantised, 7, &prior, || before).unwrap(), Record::Indices(after));
+    assert_eq!(Record::decode(&code, &quantised, &prior, || before).unwrap(), Record::Indices(after));
 }
 
 proptest! {
@@ -240,7 +265,7 @@ proptest! {
                 for codec in [Codec::Raw, Codec::Replay, Codec::Snapshot] {
                     let _ = Broadcast::decode(&Header::broadcast(&session, codec, round).seal(&bytes), &session, round);
                 }
-                let _ = Record::decode(&bytes, &session, round, &prior, || vec![0; session.weights()]);
+                let _ = Record::decode(&bytes, &session, &prior, || vec![0; session.weights()]);
             }
         }
     }

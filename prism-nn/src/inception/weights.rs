@@ -1,9 +1,10 @@
 //! Inception's weights out of a `.pth` or a safetensors file that may be truncated, altered or hostile.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use candle_core::pickle;
+use candle_core::{DType, Tensor, pickle};
 use prism_core::file::read_bounded;
 
 use crate::encoder::tensors::{MAX_FILE, Tensors};
@@ -13,10 +14,36 @@ use crate::error::{Error, Result};
 /// How `torch.save` files begin: they are zip archives.
 const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
 
+/// Tensors by name, as `f32` with their shapes.
+type Named = HashMap<String, (Vec<usize>, Vec<f32>)>;
+
 /// Named tensors, as `f32` with their shapes.
 pub struct Weights {
     what: String,
-    tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
+    tensors: Named,
+}
+
+/// The tensors of the file at `path`, as candle reads them.
+fn read_pickle(path: &Path) -> std::result::Result<Named, String> {
+    let file = pickle::PthTensors::new(path, None).map_err(|e| e.to_string())?;
+    let mut tensors = Named::new();
+    for (name, info) in file.tensor_infos() {
+        // candle makes room for what is announced before it reads, and a failed allocation ends the process.
+        let numbers = info.layout.dims().iter().try_fold(1u64, |product, &n| product.checked_mul(n as u64));
+        if numbers.is_none_or(|n| n > MAX_FILE / 4) {
+            return Err(format!("tensor '{name}' is said to be {:?}, more than a file can hold", info.layout.dims()));
+        }
+        let values = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
+        if let Some(tensor) = file.get(name).map_err(|e| e.to_string())? {
+            tensors.insert(name.clone(), (tensor.dims().to_vec(), values(&tensor).map_err(|e| e.to_string())?));
+        }
+    }
+    Ok(tensors)
+}
+
+/// Runs code of others that may panic on what a hostile file hands it, and makes that an error.
+fn contained<T>(run: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("its reader failed on what it found".into()))
 }
 
 impl Weights {
@@ -54,17 +81,10 @@ impl Weights {
     }
 
     fn of_pickle(what: String, path: &Path) -> Result<Self> {
-        let refuse = |e: candle_core::Error| {
-            Error::corrupt(
-                &what,
-                format!("its tensors cannot be read ({e}); fetch it again, or save it as safetensors"),
-            )
-        };
-        let mut tensors = HashMap::new();
-        for (name, tensor) in pickle::read_all(path).map_err(refuse)? {
-            let values = tensor.to_dtype(candle_core::DType::F32).and_then(|t| t.flatten_all()?.to_vec1());
-            tensors.insert(name, (tensor.dims().to_vec(), values.map_err(refuse)?));
-        }
+        let tensors = contained(|| read_pickle(path)).map_err(|why| {
+            let why = format!("its tensors cannot be read ({why}); fetch it again, or save it as safetensors");
+            Error::corrupt(&what, why)
+        })?;
         Ok(Weights { what, tensors })
     }
 

@@ -19,6 +19,7 @@ use prism_nn::{Error, Result, device};
 use serde::Serialize;
 
 use crate::federation::OptimiserState;
+use crate::settings::check_threads;
 
 /// Steps before the first that is timed: they make the memory that later ones reuse.
 const WARM_UP: u64 = 2;
@@ -32,7 +33,7 @@ pub struct Bench {
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub ngf: usize,
     /// Images of a step
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, visible_alias = "batch-size", value_name = "N", default_value_t = 64)]
     pub batch: usize,
     /// Side of the images in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 32)]
@@ -87,11 +88,26 @@ pub struct Measured {
 }
 
 impl Bench {
+    /// Refuses numbers outside their limits.
+    ///
+    /// # Errors
+    /// [`prism_core::Error::Usage`] naming the flag, its value and its limit.
+    pub fn validate(&self) -> Result<()> {
+        if !(2..=65536).contains(&self.batch) {
+            return Err(Error::usage(format!(
+                "--batch is {}; choose 2 to 65536, since a variance needs two images",
+                self.batch
+            )));
+        }
+        check_threads(self.threads)
+    }
+
     /// Times the step.
     ///
     /// # Errors
     /// If a size, the encoder or the device is refused, or the computation fails.
     pub fn run(&self) -> Result<Measured> {
+        self.validate()?;
         let device = device::open(&self.device)?;
         let arch = Architecture {
             image_size: self.image_size,
@@ -101,9 +117,6 @@ impl Bench {
             classes: 0,
             label_scale: 1.0,
         };
-        if self.batch < 2 {
-            return Err(Error::usage(format!("a batch of {} has no variance; choose --batch 2 or more", self.batch)));
-        }
         let step = TrainingStep::new(Generator::new(&arch, 0, &device)?, self.encoder(&device)?)?;
         let before = peak_of(&device);
         let seconds = self.time(&step, &device)?;
@@ -219,7 +232,10 @@ mod tests {
     #[test]
     fn what_cannot_be_timed_is_the_users_mistake() {
         assert_eq!(bench("resnet").run().unwrap_err().exit_code(), 2);
-        assert_eq!(Bench { batch: 1, ..bench("public") }.run().unwrap_err().exit_code(), 2);
+        for batch in [0, 1, 65537, usize::MAX] {
+            assert_eq!(Bench { batch, ..bench("public") }.run().unwrap_err().exit_code(), 2, "{batch}");
+        }
+        assert_eq!(Bench { threads: 3000, ..bench("public") }.run().unwrap_err().exit_code(), 2);
         assert_eq!(Bench { image_size: 17, ..bench("public") }.run().unwrap_err().exit_code(), 2);
     }
 

@@ -59,6 +59,9 @@ pub struct AuditArgs {
     json: bool,
 }
 
+/// Most canaries of an audit.
+const MOST_CANARIES: usize = 10_000;
+
 #[derive(Serialize)]
 struct Report {
     claimed_epsilon: f64,
@@ -76,7 +79,7 @@ struct Report {
 pub fn run(args: &AuditArgs) -> Result<ExitCode> {
     for (flag, value, least, most) in [
         ("releases", args.releases, 10_000, 10_000_000),
-        ("canaries", args.canaries as u64, 40, 10_000),
+        ("canaries", args.canaries as u64, 40, MOST_CANARIES as u64),
         ("shares", args.shares.into(), 1, 100_000),
         ("images", args.images as u64, 100, 10_000),
     ] {
@@ -96,6 +99,7 @@ pub fn run(args: &AuditArgs) -> Result<ExitCode> {
 
 fn audit(args: &AuditArgs) -> Result<Report> {
     let (budget, source) = (Budget::new(args.epsilon, args.delta)?, NoiseSource::OperatingSystem);
+    canary::check_count(args.canaries, budget, MOST_CANARIES)?;
     let encoder = Encoder::open(&args.encoder, &Device::Cpu)?;
     let &AuditArgs { adjacency, shares, releases, .. } = args;
     let audit = Audit { budget, adjacency, shares, releases, source };
@@ -106,7 +110,8 @@ fn audit(args: &AuditArgs) -> Result<Report> {
     let canaries = canaries.into_iter().collect::<Result<Vec<_>>>()?;
     let passed = noise.iter().all(|finding| finding.violation == (finding.subject != Subject::Release))
         && images.iter().all(|finding| finding.violation == finding.train_mode)
-        && !canaries[0].violation;
+        && !canaries[0].violation
+        && canaries[1].violation;
     let membership = args.run.as_ref().map(|run| look_for_members(args, run)).transpose()?;
     Ok(Report {
         claimed_epsilon: args.epsilon,

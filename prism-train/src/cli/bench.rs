@@ -19,6 +19,7 @@ pub struct BenchArgs {
 
 /// Times the step and prints what was measured.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    args.bench.validate()?;
     super::leave_parallelism_to_kernels();
     let threads = args.bench.threads;
     // Where this runs as a library, the pool may have been set up already.

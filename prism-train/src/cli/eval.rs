@@ -13,11 +13,12 @@ use crate::data::{self, Dataset, LoadOptions, Source, Split};
 use crate::encoder_training::Progress;
 use crate::metrics::classifier::{Classifier, ClassifierFigures};
 use crate::metrics::features::{FeatureNetwork, PooledEncoder};
-use crate::metrics::neighbours::NEIGHBOURS;
+use crate::metrics::neighbours::{self, NEIGHBOURS};
 use crate::metrics::subject::Subject;
 use crate::metrics::tstr::{self, TstrFigures};
 use crate::metrics::{Evaluation, EvaluationOptions, Judges, evaluate};
 use crate::run::progress;
+use crate::settings::check_threads;
 
 /// Most images that may be generated.
 const MAX_IMAGES: usize = 1_000_000;
@@ -85,6 +86,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
     if args.tstr.is_some() {
         tstr::check(&subject, &real)?;
     }
+    neighbours::check(args.neighbours, args.n.min(real.len()))?;
     let device = device::open(&args.device)?;
     let encoder = PooledEncoder::open(&args.encoder, &device)?;
     let classifier = args.classifier(&subject, &real)?;
@@ -118,10 +120,7 @@ impl EvalArgs {
             let images = self.tstr.unwrap_or_default();
             return Err(Error::usage(format!("--tstr is {images}; choose 2 to {MAX_IMAGES}, such as 60000")));
         }
-        if self.threads > 1024 {
-            return Err(Error::usage(format!("--threads is {}; choose 0 (one per core) to 1024", self.threads)));
-        }
-        Ok(())
+        check_threads(self.threads)
     }
 
     fn set_threads(&self) -> NonZeroUsize {

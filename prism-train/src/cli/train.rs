@@ -38,6 +38,8 @@ pub fn run(args: &TrainArgs, matches: &ArgMatches) -> Result<ExitCode> {
             (Settings::resume(matches, &saved)?, Start::Resume(folder.clone()))
         }
     };
+    // Before the first thread starts, since their number is one of the settings.
+    settings.validate()?;
     super::leave_parallelism_to_kernels();
     // Export and pictures compute on the global pool; it may have been set up already where this runs as a library.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build_global();

@@ -82,7 +82,8 @@ impl Choice {
             Choice::System => {
                 let mut key = [0; 32];
                 getrandom::fill(&mut key).map_err(|e| {
-                    prism_core::Error::usage(format!("the system gives no random numbers ({e}); choose --choice seed"))
+                    let why = std::io::Error::other(format!("{e}; choose --choice seed"));
+                    prism_core::Error::io("draw randomness from", "the operating system", why)
                 })?;
                 Ok(PrivateSource::new(key))
             }
@@ -114,13 +115,14 @@ impl std::fmt::Display for TrainingMask {
 pub struct Answer {
     /// The update, as it crosses the wire.
     pub bytes: Vec<u8>,
-    /// Mean loss over the local steps.
-    pub loss: f64,
-    /// Mean over weights of KL(client's theta || broadcast theta), in bits: what an update costs at least that shares
-    /// randomness with the server. Over the layers that cross as masks, as is the next.
-    pub kl_bits_per_weight: f64,
-    /// Mean over weights of the cross-entropy, in bits: what an update costs at least that shares only the prior.
-    pub cross_entropy_bits_per_weight: f64,
+    /// Mean loss over the local steps; none where the answer is noised, since the loss is of the very images that the noise
+    /// protects.
+    pub loss: Option<f64>,
+    /// KL(client's theta || broadcast theta) over all layers that cross as masks, in bits: what these cost at least where
+    /// client and server share randomness.
+    pub kl_bits: f64,
+    /// The cross-entropy of the same layers, in bits: what they cost at least where only the prior is shared.
+    pub cross_entropy_bits: f64,
     /// Seconds that the round took it.
     pub seconds: ClientSeconds,
 }
@@ -175,8 +177,10 @@ impl LocalTraining {
         let mut clock = Lap::start();
         global.receive(opening.broadcast, turn.round)?;
         let (mut learned, loss) = self.learn(turn, moments, state, global.scores(), on_step)?;
+        let mut loss = Some(loss);
         if let Some(noise) = &self.mask_noise {
             learned = noise.protect(&learned, global.scores(), NoiseSource::OperatingSystem)?;
+            loss = None;
         }
         let steps = clock.lap();
         let answer = self.answer(turn, &learned, &global.prior(), &self.blinds(turn, opening.asked), loss)?;
@@ -220,17 +224,23 @@ impl LocalTraining {
     }
 
     /// The update that `learned` scores make, and what it would cost at least.
-    fn answer(&self, turn: Turn, learned: &[Vec<f32>], prior: &Prior, blinds: &Blinds, loss: f64) -> Result<Answer> {
+    fn answer(
+        &self,
+        turn: Turn,
+        learned: &[Vec<f32>],
+        prior: &Prior,
+        blinds: &Blinds,
+        loss: Option<f64>,
+    ) -> Result<Answer> {
         let private = self.choice.source(turn, self.seed)?;
         let who = (turn.round, turn.client);
         let masks = &learned[..self.session.mask_layers().len()];
-        let weights = prior.len().max(1) as f64;
-        let [cross_entropy, kl] = prior.costs(masks.iter().map(Vec::as_slice));
+        let [cross_entropy_bits, kl_bits] = prior.costs(masks.iter().map(Vec::as_slice));
         Ok(Answer {
             bytes: Update::encode(&self.session, who, learned, prior, &private, blinds, rayon::current_num_threads()),
             loss,
-            kl_bits_per_weight: kl / weights,
-            cross_entropy_bits_per_weight: cross_entropy / weights,
+            kl_bits,
+            cross_entropy_bits,
             seconds: ClientSeconds::default(),
         })
     }
@@ -293,18 +303,27 @@ impl LocalTraining {
     }
 }
 
+/// Refuses a moving average where a step holds `groups` of the `of` groups that are averaged.
+///
+/// # Errors
+/// [`prism_core::Error::Usage`] if a step does not hold them all.
+pub fn check_average(groups: usize, of: usize) -> Result<()> {
+    if groups >= of {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "a moving average needs every class in every step, and {groups} of {of} are in one; give a larger \
+         --classes-per-step, or --average-rate 0"
+    )))
+}
+
 /// A client's averages, which begin with its first step.
 fn averages_of<'a>(
     kept: &'a mut Option<MovingAverage>,
     (groups, of): (usize, usize),
     targets: &[MomentTargets],
 ) -> Result<&'a mut MovingAverage> {
-    if groups < of {
-        return Err(Error::usage(format!(
-            "a moving average needs every class in every step, and {groups} of {of} are in one; give a larger \
-             --classes-per-step, or --average-rate 0"
-        )));
-    }
+    check_average(groups, of)?;
     if kept.is_none() {
         *kept = Some(MovingAverage::new(targets)?);
     }

@@ -1,26 +1,10 @@
-//! How far a client has moved: the divergence of its mask distribution from the broadcast one.
-
-/// Mean over weights of `KL(Bernoulli(sigmoid(q)) || Bernoulli(sigmoid(p)))` in bits, from scores, one vector per layer.
-///
-/// With scores, `KL = sigmoid(q) * (q - p) + softplus(p) - softplus(q)` nats. By Li and El Gamal's coding theorem it is
-/// about what a client must send for the server to hold a sample of its mask.
-pub fn kl_bits(q: &[Vec<f32>], p: &[Vec<f32>]) -> f64 {
-    let weights: usize = q.iter().map(Vec::len).sum();
-    let pairs = q.iter().flatten().zip(p.iter().flatten());
-    let nats: f64 = pairs.map(|(&q, &p)| f64::from(kl_nats(q, p))).sum();
-    nats / std::f64::consts::LN_2 / weights.max(1) as f64
-}
+//! How open a mask distribution still is.
 
 /// Mean over weights of the entropy of `Bernoulli(sigmoid(s))` in bits: what an independent mask costs.
 pub fn entropy_bits(scores: &[Vec<f32>]) -> f64 {
     let weights: usize = scores.iter().map(Vec::len).sum();
     let nats: f64 = scores.iter().flatten().map(|&s| f64::from(softplus(s) - sigmoid(s) * s)).sum();
     nats / std::f64::consts::LN_2 / weights.max(1) as f64
-}
-
-fn kl_nats(q: f32, p: f32) -> f32 {
-    // Rounding may leave a tiny negative number where the two agree.
-    (sigmoid(q) * (q - p) + softplus(p) - softplus(q)).max(0.0)
 }
 
 // These are reports, so the platform's fast exponential will do where `libm` decides bits elsewhere.
@@ -34,8 +18,20 @@ fn softplus(x: f32) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Mean over weights of `KL(Bernoulli(sigmoid(q)) || Bernoulli(sigmoid(p)))` in bits, from scores, one vector per layer:
+    /// what the coder's own sums are compared with.
+    ///
+    /// With scores, `KL = sigmoid(q) * (q - p) + softplus(p) - softplus(q)` nats.
+    pub fn kl_bits(q: &[Vec<f32>], p: &[Vec<f32>]) -> f64 {
+        let weights: usize = q.iter().map(Vec::len).sum();
+        let pairs = q.iter().flatten().zip(p.iter().flatten());
+        // Rounding may leave a tiny negative number where the two agree.
+        let nats = |(&q, &p): (&f32, &f32)| (sigmoid(q) * (q - p) + softplus(p) - softplus(q)).max(0.0);
+        pairs.map(|pair| f64::from(nats(pair))).sum::<f64>() / std::f64::consts::LN_2 / weights.max(1) as f64
+    }
 
     #[test]
     fn divergence_matches_its_definition() {

@@ -15,7 +15,7 @@ use prism_core::codec::Prior;
 use prism_core::draw;
 use prism_core::mask::{LayerBits, Mask};
 use prism_core::stream::{Purpose, StreamId};
-use prism_core::wire::{Broadcast, Downlink, Record, Session, state_digest};
+use prism_core::wire::{Broadcast, Downlink, Record, Session, Update, state_digest};
 use prism_core::{Error, Result};
 
 use super::tally::Tally;
@@ -121,12 +121,18 @@ impl Global {
 
     /// Moves by one round's record.
     fn replay(&mut self, record: &[u8]) -> Result<()> {
-        let record = Record::decode(record, &self.session, self.round + 1, &self.prior(), || self.indices())?;
+        let (prior, round) = (self.prior(), self.round + 1);
+        let record = Record::decode(record, &self.session, &prior, || self.indices())?;
         let mut tally = Tally::new(&self.session);
         match record {
             Record::Silent => {}
             Record::Counts { answers, votes, scores } => tally = Tally::from_counts(answers, votes, &scores),
-            Record::Relay(updates) => updates.iter().for_each(|update| tally.add(update)),
+            // One mask at a time: together they could take far more memory than the record.
+            Record::Relay(updates) => {
+                for (client, payload) in updates {
+                    tally.add(&Update::from_payload(payload, &self.session, &prior, round, client)?);
+                }
+            }
             Record::Indices(indices) => {
                 self.set_indices(&indices);
                 self.round += 1;

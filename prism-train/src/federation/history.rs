@@ -14,6 +14,9 @@ use sha2::{Digest, Sha256};
 /// Bytes before a record in its file: a checksum, and the bound.
 const FILE_HEADER: usize = 16;
 
+/// Most bytes that the file of a record may have, however many clients there are.
+const MAX_BYTES: u64 = 1 << 32;
+
 /// The record of one round.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
@@ -74,18 +77,20 @@ impl History {
         })
     }
 
-    /// Reads the history after `round` rounds from `folder`.
+    /// Reads the history after `round` rounds of at most `clients` clients from `folder`.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if a record was altered, [`Error::Io`] if it cannot be read.
-    pub fn load(session: &Session, round: u32, folder: &Path) -> Result<Self> {
+    pub fn load(session: &Session, clients: u32, round: u32, folder: &Path) -> Result<Self> {
+        // No code takes more than 32 bits a weight from each client, and some bytes to say whose they are.
+        let of_client = 4 * session.weights() as u64 + 1024;
+        let limit = FILE_HEADER as u64 + of_client.saturating_mul(u64::from(clients) + 1);
         let mut history = History::new(session, 0);
         let first = (1..=round).rev().take_while(|&n| path(folder, n).exists()).last();
         history.next = first.unwrap_or(round + 1);
         for number in history.next..=round {
             let path = path(folder, number);
-            // Never longer than the mask of every weight, many times over.
-            let bytes = file::read_bounded(&path, 1 << 32)?;
+            let bytes = file::read_bounded(&path, limit.min(MAX_BYTES))?;
             let (head, record) = bytes.split_at_checked(FILE_HEADER).unwrap_or_default();
             let (sum, bound) = head.split_at_checked(8).unwrap_or_default();
             let Ok(bound_bits) = <[u8; 8]>::try_from(bound) else { return Err(damaged(&path)) };
@@ -163,12 +168,14 @@ mod tests {
             history.save(folder.path()).unwrap();
             history.tidy(folder.path()).unwrap();
         }
-        let resumed = History::load(&session(), 9, folder.path()).unwrap();
+        let resumed = History::load(&session(), 3, 9, folder.path()).unwrap();
         assert_eq!((resumed.next, &resumed.entries), (history.next, &history.entries));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), history.entries.len());
-        let earlier = History::load(&session(), 8, folder.path()).unwrap();
+        let earlier = History::load(&session(), 3, 8, folder.path()).unwrap();
         assert_eq!(earlier.since(7).unwrap().next(), Some(&entry(8, 60)));
         fs::write(path(folder.path(), 9), [1; 40]).unwrap();
-        assert!(History::load(&session(), 9, folder.path()).unwrap_err().to_string().contains("altered"));
+        assert!(History::load(&session(), 3, 9, folder.path()).unwrap_err().to_string().contains("altered"));
+        fs::File::create(path(folder.path(), 9)).unwrap().set_len(1 << 20).unwrap();
+        assert!(History::load(&session(), 3, 9, folder.path()).unwrap_err().to_string().contains("longer than"));
     }
 }

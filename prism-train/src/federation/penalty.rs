@@ -21,7 +21,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::federation::divergence::kl_bits;
+    use crate::federation::divergence::tests::kl_bits;
 
     #[test]
     fn the_gradient_is_that_of_the_divergence() {

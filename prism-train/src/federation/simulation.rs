@@ -79,13 +79,13 @@ pub struct Round {
     pub asked: Vec<u32>,
     /// Clients whose answer was used, in order.
     pub answered: Vec<u32>,
-    /// Mean loss of those who answered.
+    /// Mean loss of those who answered and may tell it.
     pub loss: Option<f64>,
     /// MADA's step.
     pub lambda: Option<f64>,
-    /// Mean divergence of those who answered, in bits per weight.
+    /// Mean divergence of those who answered, and 32 bits for each score that crosses as a number, in bits per weight.
     pub kl_bits_per_weight: Option<f64>,
-    /// Mean cross-entropy of those who answered, in bits per weight.
+    /// Mean cross-entropy of those who answered, counted likewise, in bits per weight.
     pub cross_entropy_bits_per_weight: Option<f64>,
     /// Messages that were refused, in order.
     pub rejected: Vec<Rejected>,
@@ -163,12 +163,17 @@ impl Simulation {
                 report.rejected.push(Rejected { client, reason: error.to_string() });
             }
         }
-        report.loss = mean(counted.iter().map(|a| a.loss));
-        report.kl_bits_per_weight = mean(counted.iter().map(|a| a.kl_bits_per_weight));
-        report.cross_entropy_bits_per_weight = mean(counted.iter().map(|a| a.cross_entropy_bits_per_weight));
-        let divergence: f64 = counted.iter().map(|a| a.kl_bits_per_weight).sum();
-        let weights = self.training.session.mask_weights() as f64;
-        report.lambda = self.server.end_round(ballot, divergence * weights);
+        report.loss = mean(counted.iter().filter_map(|a| a.loss));
+        report.kl_bits_per_weight = self.rate(counted.iter().map(|a| a.kl_bits));
+        report.cross_entropy_bits_per_weight = self.rate(counted.iter().map(|a| a.cross_entropy_bits));
+        report.lambda = self.server.end_round(ballot, counted.iter().map(|a| a.kl_bits).sum());
+    }
+
+    /// The mean of clients' `bits` for their masks, and 32 for each of their scores, per weight: over the same weights as the
+    /// rate that it bounds.
+    fn rate(&self, bits: impl Iterator<Item = f64>) -> Option<f64> {
+        let (weights, masks) = (self.training.session.weights(), self.training.session.mask_weights());
+        mean(bits).map(|bits| (bits + 32.0 * (weights - masks) as f64) / weights as f64)
     }
 
     fn arrivals(&self, turn: Turn, bytes: Vec<u8>) -> Vec<Vec<u8>> {
@@ -228,7 +233,8 @@ impl Simulation {
             styles: self.groups.styles().count(),
             privacy,
         };
-        if let Some(moments) = client_files::load_moments(&self.folders[client], &key, device)? {
+        let groups = self.groups.count();
+        if let Some(moments) = client_files::load_moments(&self.folders[client], &key, groups, device)? {
             return Ok(moments);
         }
         if let MomentPrivacy::Released(_) = self.privacy {
@@ -263,7 +269,7 @@ impl Simulation {
     }
 }
 
-fn mean(values: impl ExactSizeIterator<Item = f64>) -> Option<f64> {
-    let count = values.len();
-    (count > 0).then(|| values.sum::<f64>() / count as f64)
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (count, sum) = values.fold((0u32, 0.0), |(count, sum), value| (count + 1, sum + value));
+    (count > 0).then(|| sum / f64::from(count))
 }

@@ -116,7 +116,7 @@ impl Classifier {
     /// # Errors
     /// If the images have another shape than its own, or the computation fails.
     pub fn judge(&self, images: &Dataset) -> Result<ClassifierFigures> {
-        self.check_fits(images)?;
+        self.check_shape(images)?;
         let rows = logits(&self.encoder, &self.head, images)?;
         let mut counts = vec![0usize; self.card.class_names.len()];
         let mut confidence = 0.0;
@@ -139,11 +139,29 @@ impl Classifier {
         })
     }
 
-    /// Refuses images that it was not trained for.
+    /// Refuses real images that it was not trained for: of another shape, or of classes with other names.
     ///
     /// # Errors
-    /// [`prism_core::Error::Usage`] naming both shapes.
+    /// [`prism_core::Error::Usage`] naming what differs.
     pub fn check_fits(&self, images: &Dataset) -> Result<()> {
+        self.check_shape(images)?;
+        let card = &self.card;
+        // Images without labels name no classes that could differ.
+        let pair = |i: usize| (card.class_names.get(i), images.class_names().get(i));
+        let classes = card.class_names.len().max(images.classes());
+        let Some(odd) = (0..classes).find(|&i| images.classes() > 0 && pair(i).0 != pair(i).1) else { return Ok(()) };
+        let name = |name: Option<&String>| name.map_or("missing".to_string(), |name| format!("'{name}'"));
+        Err(Error::usage(format!(
+            "the classifier tells the classes of {} apart, whose class {odd} is {}, and class {odd} of '{}' is {}; give another \
+             --classifier file, or the name of a new one, to train one for them",
+            card.dataset,
+            name(pair(odd).0),
+            images.name(),
+            name(pair(odd).1)
+        )))
+    }
+
+    fn check_shape(&self, images: &Dataset) -> Result<()> {
         let card = &self.card;
         if (card.channels, card.image_size) == (images.channels(), images.image_size()) {
             return Ok(());

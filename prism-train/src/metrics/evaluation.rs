@@ -132,9 +132,12 @@ impl<'a> Judges<'a> {
 
     /// Refuses what would fail only after minutes of work: too few images, or images of another shape.
     fn check(&self, real: &Dataset, options: &EvaluationOptions) -> Result<()> {
+        let smaller = options.images.min(real.len());
+        neighbours::check(options.neighbours, smaller)?;
+        let remedy = "a larger --n, or --split train where the test split is small";
         for network in self.all() {
-            frechet::check_count("the generated set", options.images, network.width())?;
-            frechet::check_count("the real set", options.images.min(real.len()), network.width())?;
+            frechet::check_count("the generated set", options.images, network.width(), remedy)?;
+            frechet::check_count("the real set", smaller, network.width(), remedy)?;
         }
         self.classifier.map_or(Ok(()), |classifier| classifier.check_fits(real))
     }

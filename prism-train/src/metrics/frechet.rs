@@ -29,7 +29,7 @@ impl Gaussian {
     /// [`prism_core::Error::Usage`] if there are not more images than features, so that the covariance would be singular.
     pub fn fit(what: &str, features: &Features) -> Result<Self> {
         let (images, width) = (features.len(), features.width());
-        check_count(what, images, width)?;
+        check_count(what, images, width, "more images")?;
         let mean = features.mean();
         let centred = features.centred(&mean);
         let rows = MatRef::from_row_major_slice(&centred, images, width);
@@ -61,17 +61,17 @@ impl Gaussian {
     }
 }
 
-/// Refuses `images` images, which errors call `what`, for a covariance of `width` features.
+/// Refuses `images` images, which errors call `what`, for a covariance of `width` features; `remedy` is what gives more.
 ///
 /// # Errors
 /// [`prism_core::Error::Usage`] if there are not more images than features, so that the covariance would be singular.
-pub fn check_count(what: &str, images: usize, width: usize) -> Result<()> {
+pub fn check_count(what: &str, images: usize, width: usize, remedy: &str) -> Result<()> {
     if images > width {
         return Ok(());
     }
     Err(Error::usage(format!(
-        "{what} has {images} images, too few for a covariance of {width} features; use at least {} (a larger --n, or \
-         --split train where the test split is small), or a feature network with fewer",
+        "{what} has {images} images, too few for a covariance of {width} features; use at least {} ({remedy}), or a feature \
+         network with fewer",
         width + 1
     )))
 }

@@ -36,20 +36,27 @@ pub struct Neighbourhood {
     pub coverage: f64,
 }
 
+/// Refuses `neighbours` that cannot be found among `images` images.
+///
+/// # Errors
+/// [`prism_core::Error::Usage`] naming both numbers.
+pub fn check(neighbours: usize, images: usize) -> Result<()> {
+    if neighbours > 0 && images > neighbours {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "{neighbours} nearest neighbours cannot be found among {images} images; choose --neighbours from 1 to {}, or more images",
+        images.saturating_sub(1)
+    )))
+}
+
 /// Compares `generated` with `real` by `neighbours` nearest neighbours.
 ///
 /// # Errors
 /// [`prism_core::Error::Usage`] if a set has no more images than `neighbours`, or the widths differ.
 pub fn compare(real: &Features, generated: &Features, neighbours: usize) -> Result<Neighbourhood> {
     real.check_same_width(generated)?;
-    let smaller = real.len().min(generated.len());
-    if neighbours == 0 || smaller <= neighbours {
-        return Err(Error::usage(format!(
-            "{neighbours} nearest neighbours cannot be found among {smaller} images; choose --neighbours from 1 to {}, or \
-             more images",
-            smaller.saturating_sub(1)
-        )));
-    }
+    check(neighbours, real.len().min(generated.len()))?;
     let centre = real.mean();
     let (real, generated) = (Points::new(real, &centre), Points::new(generated, &centre));
     let real_radii = real.radii(neighbours);

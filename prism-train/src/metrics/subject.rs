@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use prism_core::artifact::{Artifact, Description};
 use prism_core::sampler::{Sampler, pixel};
 use prism_core::{Error, file, latent};
+use prism_export::cli::kept_checkpoint;
 use prism_export::{Checkpoint, Dense, Options, freeze};
 use prism_nn::Result;
 use serde::Deserialize;
@@ -61,7 +62,7 @@ pub struct Origin {
 }
 
 impl Subject {
-    /// Reads a run folder (its last checkpoint, frozen as `prism-export` does), a checkpoint, or an artifact.
+    /// Reads a run folder (the checkpoint that it keeps, frozen as `prism-export` does), a checkpoint, or an artifact.
     ///
     /// # Errors
     /// If there is no such file, or it is neither.
@@ -73,7 +74,7 @@ impl Subject {
             };
         }
         let origin = origin(&RunFolder::settings_of(path)?)?;
-        let checkpoint = path.join("checkpoint.safetensors");
+        let checkpoint = kept_checkpoint(path)?;
         if !checkpoint.exists() {
             return Err(Error::usage(format!(
                 "{} has no checkpoint.safetensors, since no round is finished; let the run finish one, by --resume {0}",

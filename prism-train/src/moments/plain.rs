@@ -24,7 +24,7 @@ pub fn gather(holders: &Holders<'_>, groups: &Groups, shared: &Path, say: &dyn F
         styles: groups.styles().count(),
         privacy: RAW.to_string(),
     };
-    if let Some(moments) = client_files::load_moments(shared, &key, holders.device)? {
+    if let Some(moments) = client_files::load_moments(shared, &key, groups.count(), holders.device)? {
         return Ok(moments);
     }
     let shapes = holders.encoder.feature_shapes(holders.data.image_size())?;

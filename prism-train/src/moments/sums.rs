@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use crate::data::Dataset;
 use crate::groups::Groups;
+use crate::run::interrupt;
 
 /// Images that pass through the encoder at once.
 const ENCODER_BATCH: usize = 64;
@@ -28,7 +29,7 @@ pub struct Sums {
 /// Measures the images `indices` of `data`, in `f64`, image by image in a fixed order.
 ///
 /// # Errors
-/// If the encoder cannot see the images, or the computation fails.
+/// If the encoder cannot see the images, the computation fails, or the run is asked to stop.
 pub fn measure(
     encoder: &Encoder,
     data: &Dataset,
@@ -51,6 +52,7 @@ pub fn add(total: &mut GroupSums, other: GroupSums) {
 fn measure_group(encoder: &Encoder, data: &Dataset, members: &[usize], device: &Device) -> Result<Vec<Sums>> {
     let mut sums: Vec<Sums> = Vec::new();
     for batch in members.chunks(ENCODER_BATCH) {
+        interrupt::check()?;
         let shape = (batch.len(), data.channels(), data.image_size(), data.image_size());
         let features = encoder.forward(&Tensor::from_vec(data.batch(batch), shape, device)?)?;
         sums.resize_with(features.len(), Sums::default);

@@ -45,7 +45,7 @@ impl Table {
     /// # Panics
     /// If there is no such client.
     pub fn total(&self, client: usize) -> usize {
-        self.clients[client].iter().sum()
+        self.clients[client].iter().fold(0, |sum: usize, &count| sum.saturating_add(count))
     }
 
     fn classes_held(&self, client: usize) -> usize {

@@ -10,7 +10,8 @@
 //! rounds are `R (2 C)^2 / (2 sigma^2)`-zCDP. There is no gain from asking only a share of the clients: the server knows whom it asked.
 //!
 //! What the accountant says of it: for epsilon 1 at delta 1e-5 and 8 rounds sigma is 22.9 C in each of some hundred thousand
-//! coordinates, thousands of times the length of the signal. Noise on moments ([`super::release`]) is drawn once, not every round,
+//! coordinates, thousands of times the length of the signal. A client's loss is a number about its images that no noise covers,
+//! so it does not leave the client, and no round can be judged by it. Noise on moments ([`super::release`]) is drawn once, not every round,
 //! and shrinks with the number of images. This mechanism is here to be compared with.
 
 use prism_core::score::{logit, sigmoid};
@@ -38,11 +39,12 @@ pub struct MaskNoise {
 }
 
 impl MaskNoise {
-    /// The noise of a run of `rounds` rounds, and what it promises.
+    /// The noise of `clients` clients in a run of `rounds` rounds, and what it promises.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the budget needs noise beyond the grid.
-    pub fn plan(settings: &PrivacySettings, budget: Budget, rounds: u32) -> Result<(Self, Claim)> {
+    /// [`Error::Usage`] if the budget needs noise beyond the grid, or its delta is above one in the number of clients.
+    pub fn plan(settings: &PrivacySettings, budget: Budget, (clients, rounds): (u32, u32)) -> Result<(Self, Claim)> {
+        check_delta(budget, clients)?;
         let rho = budget.rho();
         let multiplier = (f64::from(rounds) / (2.0 * rho)).sqrt();
         let units = UNITS.min(((MAX_SIGMA - 1) as f64 / (2.0 * multiplier)).floor());
@@ -115,9 +117,32 @@ impl MaskNoise {
     }
 }
 
+/// What is protected is a client's whole data set, so it is the clients that delta is compared with.
+fn check_delta(budget: Budget, clients: u32) -> Result<()> {
+    let limit = 1.0 / f64::from(clients.max(1));
+    if budget.delta() <= limit {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "--dp-delta is {}, above one in the {clients} clients: --dp-mechanism mask protects all images of one client together, and \
+         a mechanism that publishes all images of a random client would satisfy it; choose at most {limit:.1e}",
+        budget.delta()
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_delta_that_would_allow_to_publish_a_client_is_refused() {
+        let settings = PrivacySettings { dp_epsilon: Some(10.0), dp_delta: 0.2, ..PrivacySettings::default() };
+        let budget = settings.budget().unwrap().unwrap();
+        assert!(MaskNoise::plan(&settings, budget, (5, 1)).is_ok());
+        let error = MaskNoise::plan(&settings, budget, (6, 1)).unwrap_err();
+        assert!(error.to_string().contains("one in the 6 clients"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
 
     fn settings(epsilon: f64) -> (PrivacySettings, Budget) {
         let settings = PrivacySettings { dp_epsilon: Some(epsilon), ..PrivacySettings::default() };
@@ -129,19 +154,19 @@ mod tests {
     fn noise_grows_with_the_rounds_as_the_accountant_says() {
         let (settings, budget) = settings(1.0);
         for rounds in [1, 8, 100] {
-            let (noise, claim) = MaskNoise::plan(&settings, budget, rounds).unwrap();
+            let (noise, claim) = MaskNoise::plan(&settings, budget, (10, rounds)).unwrap();
             let expected = 4.045 * f64::from(rounds).sqrt();
             assert!((claim.noise_multiplier - expected).abs() < 2e-3 * expected, "{claim:?}");
             assert!(accounting::delta_of(claim.rho, 1.0) <= 1e-5);
             assert!(noise.sigma <= MAX_SIGMA);
         }
-        assert!(MaskNoise::plan(&settings, budget, 2_000_000_000).is_err());
+        assert!(MaskNoise::plan(&settings, budget, (10, 2_000_000_000)).is_err());
     }
 
     #[test]
     fn a_change_is_bounded_and_never_sent_raw() {
         let (settings, budget) = settings(100.0);
-        let (noise, _) = MaskNoise::plan(&settings, budget, 1).unwrap();
+        let (noise, _) = MaskNoise::plan(&settings, budget, (10, 1)).unwrap();
         let far: Vec<f64> = vec![0.9; 1000];
         let grid = noise.to_grid(&far).unwrap();
         let length = grid.iter().map(|&x| (x * x) as f64).sum::<f64>().sqrt();

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Under the header of [`crate::moments::envelope`]. Numbers are little-endian, bits run from the lowest of each byte. A client's own noise hides its low bits, so `noisy`
-//! drops those below an eighth of the noise (post-processing; it adds less than a thousandth to the variance). The parts of a
+//! drops those below an eighth of the noise (post-processing; it adds a 768th to the variance at most). The parts of a
 //! secure sum are uniform modulo 2^bits once a real protocol has masked them, so nothing can be left out of `ring`. This
 //! simulation adds the parts in the clear: it stands for the protocol's result and size, not for its cryptography.
 

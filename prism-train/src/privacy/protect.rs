@@ -216,7 +216,7 @@ impl Protection {
     ) -> Result<ClientMoments> {
         let all: Vec<usize> = holders.members.iter().flat_map(|m| m.iter().copied().chain([usize::MAX])).collect();
         let key = self.key(holders, crate::hash::of_numbers(&all));
-        if let Some(moments) = client_files::load_moments(&places.shared, &key, holders.device)? {
+        if let Some(moments) = client_files::load_moments(&places.shared, &key, groups.count(), holders.device)? {
             return Ok(moments);
         }
         record()?;
@@ -246,7 +246,7 @@ impl Protection {
         let mut recorded = false;
         for (client, (members, folder)) in holders.members.iter().zip(&places.clients).enumerate() {
             let key = self.key(holders, groups.digest(members));
-            if client_files::load_moments(folder, &key, holders.device)?.is_some() {
+            if client_files::load_moments(folder, &key, groups.count(), holders.device)?.is_some() {
                 continue;
             }
             if !recorded {
@@ -340,7 +340,9 @@ pub fn record(
     run: &Path,
     say: &dyn Fn(String),
 ) -> Result<()> {
-    let beside = || run.parent().unwrap_or(Path::new("")).join("privacy-ledger.jsonl");
+    // However the folder is called, `.` among others, its ledger is the same.
+    let whole = std::fs::canonicalize(run).unwrap_or_else(|_| run.to_path_buf());
+    let beside = || whole.parent().unwrap_or(Path::new("")).join("privacy-ledger.jsonl");
     let path = settings.dp_ledger.clone().unwrap_or_else(beside);
     let entry = ledger::Entry::now(run, data, mechanism, (claim.epsilon, claim.delta), claim.rho);
     let earlier = ledger::record(&path, &entry)?;

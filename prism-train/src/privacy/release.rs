@@ -26,6 +26,7 @@ use super::gaussian::{MAX_SIGMA, NoiseSource};
 use super::settings::Adjacency;
 use crate::data::Dataset;
 use crate::groups::Groups;
+use crate::run::interrupt;
 
 /// Grid units of the longest vector, where the budget does not ask for a coarser grid.
 pub const CLIP_UNITS: i64 = 1 << 20;
@@ -46,6 +47,8 @@ pub struct NoisePlan {
     pub sensitivity: f64,
     /// Zero-concentrated privacy of the whole.
     pub rho: f64,
+    /// What neighbouring data sets differ in.
+    pub adjacency: Adjacency,
 }
 
 impl NoisePlan {
@@ -81,11 +84,17 @@ impl NoisePlan {
             share_sigma += 1;
         }
         let rho = accounting::rho_of_sum(sensitivity, share_sigma as f64, shares, dimensions);
-        Ok(NoisePlan { clip_units, shares, share_sigma, sensitivity, rho })
+        Ok(NoisePlan { clip_units, shares, share_sigma, sensitivity, rho, adjacency })
     }
 
-    /// Bits in which a sum over all clients cannot wrap around: every image's coordinate at its bound, and the noise.
+    /// Bits in which a sum over all clients, who hold `images` images, cannot wrap around: every image's coordinate at its
+    /// bound, and the noise. Where the number of images is private, room is made for as many as any data set may have, since
+    /// the width of a message is seen by all.
     pub fn ring_bits(&self, images: usize) -> u32 {
+        let images = match self.adjacency {
+            Adjacency::ReplaceOne => images,
+            Adjacency::AddRemove => Dataset::MAX_IMAGES,
+        };
         let most = images as f64 * self.clip_units as f64 + 40.0 * self.variance().sqrt();
         2 + most.log2().ceil() as u32
     }
@@ -102,7 +111,7 @@ pub type Sums = Vec<Vec<i64>>;
 /// The exact sums of the images `members`, per group. **Not protected.**
 ///
 /// # Errors
-/// If a feature is not finite, or the computation fails.
+/// If a feature is not finite, the computation fails, or the run is asked to stop.
 pub fn exact_sums(
     encoder: &Encoder,
     map: &VectorMap,
@@ -115,6 +124,7 @@ pub fn exact_sums(
     let mut sums = vec![vec![0i64; map.dimensions()]; groups.count()];
     let mut vectors = Vec::new();
     for batch in members.chunks(ENCODER_BATCH) {
+        interrupt::check()?;
         map.vectors(&encode(encoder, data, batch, device)?, &mut vectors)?;
         for (&image, vector) in batch.iter().zip(&vectors) {
             let parts = sums[groups.of(image)].par_chunks_mut(SUM_CHUNK).zip(vector.par_chunks(SUM_CHUNK));

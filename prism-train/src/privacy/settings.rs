@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::accounting::Budget;
 use super::features::FeatureSet;
 
-/// The least delta that is refused no sooner than [`PrivacySettings::validate`] knows the data.
+/// The delta of a run that names none; whether it is small enough depends on the data ([`PrivacySettings::check_delta`]).
 const DEFAULT_DELTA: f64 = 1e-5;
 
 /// How a client's images are protected. Without `--dp-epsilon` they are not.
@@ -25,7 +25,7 @@ pub struct PrivacySettings {
     /// What is noised: moments, once, or every round's mask (the paper's way, for comparison)
     #[arg(long, value_name = "NAME", default_value_t = Mechanism::Moments, help_heading = "Privacy")]
     pub dp_mechanism: Mechanism,
-    /// Probability that the bound of --dp-epsilon does not hold; below one in the number of images
+    /// Probability that the bound of --dp-epsilon does not hold; at most one in the number of images (of clients, for masks)
     #[arg(long, value_name = "D", default_value_t = DEFAULT_DELTA, allow_hyphen_values = true, help_heading = "Privacy")]
     pub dp_delta: f64,
     /// Features whose moments are released: all, pooled, or grid:N
@@ -53,9 +53,9 @@ pub struct PrivacySettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
-    /// The moments of a client's images, once ([`super::release`]).
+    /// The moments of a client's images, once
     Moments,
-    /// What a client learned, in every round ([`super::masks`]).
+    /// What a client learned, in every round
     Mask,
 }
 

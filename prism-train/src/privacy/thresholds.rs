@@ -28,6 +28,9 @@ use crate::groups::Coefficients;
 /// The part of the budget that goes into them: a mean over thousands of images takes little.
 pub const SHARE: f64 = 1.0 / 16.0;
 
+/// Most bytes that a file of thresholds may have: room for those of as many classes as a folder may have, several times over.
+const MAX_BYTES: u64 = 1 << 20;
+
 /// The thresholds of a run, and what they were drawn for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
@@ -48,9 +51,9 @@ impl Thresholds {
         if !path.exists() {
             return Ok(None);
         }
-        let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+        let text = file::read_bounded(path, MAX_BYTES)?;
         let refuse = |why: String| Error::corrupt(format!("style thresholds {}", path.display()), why);
-        let found: Thresholds = serde_json::from_str(&text).map_err(|e| refuse(e.to_string()))?;
+        let found: Thresholds = serde_json::from_slice(&text).map_err(|e| refuse(e.to_string()))?;
         let fits = found.values.len() == classes && found.values.iter().all(|class| class.len() == styles.bits());
         if found.key != key || !fits {
             return Err(refuse("they were drawn on other images or under other privacy; start a new run".into()).into());
@@ -177,6 +180,19 @@ mod tests {
     }
 
     #[test]
+    fn where_the_number_of_images_is_private_no_message_tells_it() {
+        let (data, styles) = (strokes(), Styles::new(4).unwrap());
+        let budget = Budget::new(50.0, 1e-5).unwrap();
+        let sent = |adjacency, images: usize| {
+            let plan = NoisePlan::new(budget, adjacency, 2, dimensions(data.classes(), styles)).unwrap();
+            let members: Vec<Vec<usize>> = (0..2).map(|k| (k * images..(k + 1) * images).collect()).collect();
+            draw(&data, &members, (data.classes(), styles), (&plan, Trust::Secagg)).unwrap().1
+        };
+        assert_eq!(sent(Adjacency::AddRemove, 2), sent(Adjacency::AddRemove, 200));
+        assert!(sent(Adjacency::ReplaceOne, 2) < sent(Adjacency::ReplaceOne, 200), "it is public there");
+    }
+
+    #[test]
     fn no_image_moves_the_sums_by_more_than_the_clip() {
         let (data, styles) = (strokes(), Styles::new(8).unwrap());
         for image in 0..50 {
@@ -200,5 +216,7 @@ mod tests {
         assert!(Thresholds::load(&path, "b", shape).unwrap_err().to_string().contains("new run"));
         fs::write(&path, "{").unwrap();
         assert!(Thresholds::load(&path, "a", shape).is_err());
+        fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(Thresholds::load(&path, "a", shape).unwrap_err().to_string().contains("longer than"));
     }
 }

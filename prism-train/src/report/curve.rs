@@ -64,7 +64,8 @@ fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64>
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
     let width = high - low;
     if width < 1e-12 * high.abs().max(1e-300) {
-        let pad = if high == 0.0 { 1.0 } else { 0.1 * high.abs() };
+        // A pad that is rounded to nothing would leave the range empty.
+        let pad = if high.abs() < 1e-100 { 1.0 } else { 0.1 * high.abs() };
         return low - pad..high + pad;
     }
     low - margin * width..high + margin * width
@@ -147,6 +148,11 @@ mod tests {
         assert!(svg(&[line(&[(1.0, 0.0)])], true).unwrap().is_none());
         assert!(svg(&[line(&[(1.0, 7.0)])], false).unwrap().unwrap().contains("<circle"));
         assert!(svg(&[line(&[(1.0, 7.0), (2.0, 7.0)])], true).unwrap().is_some());
+        for extremes in [(0.0, 5e-324), (-1e100, 1e100), (1e100, 1e100)] {
+            for logarithmic in [false, true] {
+                svg(&[line(&[(1.0, extremes.0), (1e100, extremes.1)])], logarithmic).unwrap();
+            }
+        }
     }
 
     #[test]

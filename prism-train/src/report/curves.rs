@@ -34,7 +34,7 @@ const CURVES: [Curve; 8] = [
     },
     Curve {
         title: "Uplink, bits per weight and client",
-        note: "Dashed: divergence of the clients' probabilities from what was broadcast, which no code can beat on average.",
+        note: "Dashed: divergence of the clients' probabilities from what was broadcast, which no code of masks can beat on average, and 32 bits for each score that crosses.",
         key: "uplink_bits_per_weight",
         bound: Some("kl_bits_per_weight"),
         logarithmic: true,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use prism_core::{Error, artifact, file};
 use prism_export::Checkpoint;
+use prism_export::cli::kept_checkpoint;
 use prism_nn::Result;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -20,6 +21,9 @@ const MAX_PICTURE: u64 = 1 << 26;
 /// Most pictures of samples that a report shows for a run, beside that of the finished model.
 const MAX_PICTURES: usize = 5;
 
+/// The largest number that a figure can show: sums and ranges of such are finite.
+const LARGEST: f64 = 1e100;
+
 /// One run.
 pub struct Record {
     /// The folder's name.
@@ -30,9 +34,9 @@ pub struct Record {
     pub rounds: Vec<Map<String, Value>>,
     /// Who holds what.
     pub partition: Option<Table>,
-    /// What the checkpoint says of the model.
+    /// What the checkpoint of the model says of it.
     pub description: Option<artifact::Description>,
-    /// The masked layers, as the checkpoint has them.
+    /// The masked layers, as that checkpoint has them.
     pub layers: Vec<LayerDensity>,
     /// Some grids of samples, by round.
     pub samples: Vec<(u32, Vec<u8>)>,
@@ -67,7 +71,7 @@ impl Record {
         let settings = text.parse().map_err(|e: toml::de::Error| refuse(&settings, e.message()))?;
         let absolute = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let name = absolute.file_name().unwrap_or(absolute.as_os_str()).to_string_lossy().into_owned();
-        let checkpoint = path.join("checkpoint.safetensors");
+        let checkpoint = kept_checkpoint(path)?;
         let checkpoint = if checkpoint.exists() { Some(Checkpoint::read(&checkpoint)?) } else { None };
         let model_bytes = std::fs::metadata(path.join("model.safetensors.zst")).ok().map(|found| found.len());
         Ok(Record {
@@ -106,11 +110,11 @@ impl Record {
     }
 }
 
-/// A finite number of a line; `a.b` is key b of the object at key a.
+/// A number of a line that can be drawn; `a.b` is key b of the object at key a.
 fn number(line: &Map<String, Value>, key: &str) -> Option<f64> {
     let (outer, inner) = key.split_once('.').map_or((key, None), |(outer, inner)| (outer, Some(inner)));
     let value = line.get(outer)?;
-    inner.map_or(Some(value), |inner| value.get(inner))?.as_f64().filter(|x| x.is_finite())
+    inner.map_or(Some(value), |inner| value.get(inner))?.as_f64().filter(|x| x.abs() <= LARGEST)
 }
 
 fn text(path: &Path) -> Result<String> {

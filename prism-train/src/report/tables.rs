@@ -194,6 +194,9 @@ fn dense_bytes(record: &Record, up: bool) -> Option<f64> {
 pub fn partition(record: &Record) -> Markup {
     let Some(table) = &record.partition else { return html! { p { "This run kept no partition table." } } };
     let clients = table.clients.len();
+    if clients == 0 {
+        return html! { p { "This run's partition table names no client." } };
+    }
     let (least, most) = (0..clients).map(|c| table.total(c)).fold((usize::MAX, 0), |(a, b), n| (a.min(n), b.max(n)));
     let top = table.clients.iter().flatten().copied().max().unwrap_or(1).max(1);
     let shade = |held: usize| format!("background:rgba(0,114,178,{:.3})", 0.55 * held as f64 / top as f64);

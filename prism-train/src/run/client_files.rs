@@ -212,16 +212,19 @@ pub fn load_global(folder: &Path, round: u32, session: &Session, mada: bool) -> 
 /// If the folder cannot be read or a file not removed.
 pub fn remove_other_states(folder: &Path, round: u32) -> Result<()> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
-    let kept = [state_path(folder, round), global_path(folder, round)];
     for entry in entries {
         let path = entry.map_err(|e| Error::io("read", folder, e))?.path();
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        let is_state = name.starts_with("adam-") || name.starts_with("global-");
-        if is_state && !kept.contains(&path) {
+        if round_of_state(folder, &path).is_some_and(|found| found != round) {
             fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
         }
     }
     Ok(())
+}
+
+/// The round of the state or the scores at `path`, if that is the very name which these have in `folder`.
+fn round_of_state(folder: &Path, path: &Path) -> Option<u32> {
+    let round = path.file_stem()?.to_str()?.split_once('-')?.1.parse().ok()?;
+    [state_path(folder, round), global_path(folder, round)].iter().any(|own| own == path).then_some(round)
 }
 
 /// Writes a client's feature moments into its `folder`.
@@ -245,42 +248,103 @@ pub fn save_moments(folder: &Path, key: &MomentsKey, moments: &ClientMoments) ->
     Ok(tensor_file::write(&moments_path(folder), MOMENTS, &description, &tensors)?)
 }
 
-/// A client's feature moments, if they were saved before.
+/// Whether there are feature moments in `folder`.
+///
+/// # Errors
+/// [`Error::Usage`] if they are of other images or another encoder than those with the digests `data` and `encoder`, or the file
+/// is damaged.
+pub fn check_source(folder: &Path, (data, encoder): (&str, &str)) -> Result<bool> {
+    let path = moments_path(folder);
+    if !path.exists() {
+        return Ok(false);
+    }
+    let (MomentsDescription { key, .. }, _) = tensor_file::read(&path, MOMENTS)?;
+    for (same, what, remedy) in [
+        (key.data == data, "other images than these", "its own --data-dir, with the files as they were"),
+        (key.encoder == encoder, "its images by another encoder than this", "its own encoder's file"),
+    ] {
+        if !same {
+            return Err(Error::usage(format!(
+                "the run has measured {what} (see {}); give it {remedy}, or start a new run",
+                path.display()
+            ))
+            .into());
+        }
+    }
+    Ok(true)
+}
+
+/// A client's feature moments, if they were saved before; `groups` is one more than the greatest number that a group may have.
 ///
 /// # Errors
 /// If the file is damaged, or was measured on other images or with another encoder than `key` says.
-pub fn load_moments(folder: &Path, key: &MomentsKey, device: &Device) -> Result<Option<ClientMoments>> {
+pub fn load_moments(folder: &Path, key: &MomentsKey, groups: usize, device: &Device) -> Result<Option<ClientMoments>> {
     let path = moments_path(folder);
     if !path.exists() {
         return Ok(None);
     }
     let (description, mut tensors) = tensor_file::read::<MomentsDescription>(&path, MOMENTS)?;
-    let refuse = |why: &str| Error::corrupt(format!("feature moments {}", path.display()), why);
+    let refuse = |why: String| Error::corrupt(format!("feature moments {}", path.display()), why);
     if description.key != *key {
-        return Err(refuse(
-            "they were measured on other images, with another encoder or under other privacy; give the run's own --data-dir, \
-             or start a new run",
-        )
-        .into());
+        let why = "they were measured on other images, with another encoder or under other privacy; give the run's own \
+                   --data-dir, or start a new run";
+        return Err(refuse(why.into()).into());
     }
-    let mut tensor = |name: String| -> Result<Option<Tensor>> {
-        let Some(found) = tensors.iter_mut().find(|t| t.name == name) else { return Ok(None) };
-        if found.shape.len() != 2 || found.shape[0] != description.classes.len() {
-            return Err(refuse("a tensor has not one row for each class").into());
-        }
-        Ok(Some(Tensor::from_vec(std::mem::take(&mut found.values), found.shape.as_slice(), device)?))
-    };
+    check_groups(&description, groups).map_err(refuse)?;
     let mut layers = Vec::new();
-    loop {
-        let mut part = |name: &str| tensor(format!("{name}.{}", layers.len()));
-        let (Some(mean), Some(variance), Some(scale)) = (part("mean")?, part("variance")?, part("scale")?) else {
-            break;
-        };
-        let weights = part("mean-weight")?.zip(part("variance-weight")?).map(|(mean, variance)| [mean, variance]);
-        layers.push(LayerMoments { mean, variance, scale, weights });
+    while let Some(layer) = take_layer(&mut tensors, layers.len(), description.classes.len(), device, &refuse)? {
+        layers.push(layer);
+    }
+    if layers.is_empty() {
+        return Err(refuse("they are of no encoder layer; start a new run".into()).into());
     }
     let moments = ClientMoments::from_parts(description.classes, layers, description.grid);
     Ok(Some(moments.with_sent(description.sent)))
+}
+
+/// Refuses groups that the data cannot have, and a grid that no features have.
+fn check_groups(description: &MomentsDescription, groups: usize) -> std::result::Result<(), String> {
+    let found = &description.classes;
+    let ascending = found.windows(2).all(|pair| pair[0] < pair[1]);
+    if !ascending || found.last().is_none_or(|&last| last as usize >= groups) {
+        return Err(format!(
+            "their groups are {found:?} where ascending numbers below {groups} are due; start a new run"
+        ));
+    }
+    match description.grid {
+        Some(side) if !side.is_power_of_two() => Err(format!("their grid is {side}, no power of two; start a new run")),
+        _ => Ok(()),
+    }
+}
+
+/// The moments of one layer of `groups` groups, taken out of `tensors`; none if there is no such layer.
+fn take_layer(
+    tensors: &mut [NamedTensor],
+    layer: usize,
+    groups: usize,
+    device: &Device,
+    refuse: &dyn Fn(String) -> Error,
+) -> Result<Option<LayerMoments>> {
+    let mut take = |part: &str| -> Result<Option<Tensor>> {
+        let name = format!("{part}.{layer}");
+        let Some(found) = tensors.iter_mut().find(|t| t.name == name) else { return Ok(None) };
+        if found.shape.len() != 2 || found.shape[0] != groups {
+            return Err(refuse(format!("tensor {name} has not one row for each group; start a new run")).into());
+        }
+        if let Some(odd) = found.values.iter().find(|value| !value.is_finite()) {
+            return Err(refuse(format!("tensor {name} holds {odd}; moments are finite")).into());
+        }
+        Ok(Some(Tensor::from_vec(std::mem::take(&mut found.values), found.shape.as_slice(), device)?))
+    };
+    let (Some(mean), Some(variance), Some(scale)) = (take("mean")?, take("variance")?, take("scale")?) else {
+        return Ok(None);
+    };
+    let weights = take("mean-weight")?.zip(take("variance-weight")?).map(|(mean, variance)| [mean, variance]);
+    let like_mean = |tensor: &Tensor| tensor.dims() == mean.dims();
+    if !like_mean(&variance) || scale.dims() != [groups, 1] || !weights.iter().flatten().all(like_mean) {
+        return Err(refuse(format!("the tensors of layer {layer} differ in shape; start a new run")).into());
+    }
+    Ok(Some(LayerMoments { mean, variance, scale, weights }))
 }
 
 fn named(name: String, tensor: &Tensor) -> Result<NamedTensor> {
@@ -289,4 +353,74 @@ fn named(name: String, tensor: &Tensor) -> Result<NamedTensor> {
 
 fn make(folder: &Path) -> Result<()> {
     Ok(fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(data: &str) -> MomentsKey {
+        let [data, members, encoder] = [data, "m", "e"].map(String::from);
+        MomentsKey { data, members, encoder, conditional: true, styles: 1, privacy: RAW.into() }
+    }
+
+    /// Moments of `groups`, each of whose values is `value`, in as many layers.
+    fn moments(groups: &[u32], layers: usize, value: f32) -> ClientMoments {
+        let full = |width| Tensor::full(value, (groups.len(), width), &Device::Cpu).unwrap();
+        let layer = |_| LayerMoments { mean: full(3), variance: full(3), scale: full(1), weights: None };
+        ClientMoments::from_parts(groups.to_vec(), (0..layers).map(layer).collect(), None)
+    }
+
+    #[test]
+    fn moments_that_no_data_has_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |moments: &ClientMoments| {
+            save_moments(folder.path(), &key("d"), moments).unwrap();
+            load_moments(folder.path(), &key("d"), 3, &Device::Cpu)
+        };
+        assert_eq!(load(&moments(&[0, 2], 1, 1.0)).unwrap().unwrap().groups(), [0, 2]);
+        for (groups, layers, value, word) in [
+            (&[][..], 1, 1.0, "groups"),
+            (&[0, 0], 1, 1.0, "groups"),
+            (&[2, 1], 1, 1.0, "groups"),
+            (&[0, 3], 1, 1.0, "below 3"),
+            (&[0, 1], 0, 1.0, "no encoder layer"),
+            (&[0, 1], 1, f32::NAN, "finite"),
+        ] {
+            let error = load(&moments(groups, layers, value)).unwrap_err();
+            assert!(error.exit_code() == 1 && error.to_string().contains(word), "{groups:?}: {error}");
+        }
+        let mut odd = moments(&[0, 1], 1, 1.0).layers().to_vec();
+        odd[0].scale = odd[0].mean.clone();
+        assert!(load(&ClientMoments::from_parts(vec![0, 1], odd, None)).unwrap_err().to_string().contains("shape"));
+        let gridded = ClientMoments::from_parts(vec![0], moments(&[0], 1, 1.0).layers().to_vec(), Some(0));
+        assert!(load(&gridded).unwrap_err().to_string().contains("grid"));
+    }
+
+    #[test]
+    fn moments_of_other_images_are_told_before_they_are_used() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!check_source(folder.path(), ("d", "e")).unwrap());
+        save_moments(folder.path(), &key("d"), &moments(&[0], 1, 1.0)).unwrap();
+        assert!(check_source(folder.path(), ("d", "e")).unwrap());
+        for (found, word) in [(("x", "e"), "--data-dir"), (("d", "x"), "encoder")] {
+            let error = check_source(folder.path(), found).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_states_of_other_rounds_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = ["adam-000007.safetensors", "global-000007.safetensors", "adam-7.safetensors", "adam-000001.png"];
+        let others =
+            ["adam-and-eve.safetensors", "global-warming.csv", "adam-+00001.safetensors", "other-000001.safetensors"];
+        let removed = ["adam-000006.safetensors", "global-1000000.safetensors"];
+        for name in kept.iter().chain(&others).chain(&removed) {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        remove_other_states(folder.path(), 7).unwrap();
+        assert!(kept.iter().chain(&others).all(|name| folder.path().join(name).exists()));
+        assert!(removed.iter().all(|name| !folder.path().join(name).exists()));
+    }
 }

@@ -15,10 +15,15 @@
 //! samples.png             images drawn from it
 //! ```
 
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use prism_core::{Error, Result};
+
+/// The file that is locked while a process has the folder.
+const LOCK: &str = "run.lock";
 
 /// A run folder that this process alone may write, until it is dropped.
 #[derive(Debug)]
@@ -32,17 +37,19 @@ impl RunFolder {
     /// Makes and locks the folder of a new run: `out`, or else the next free `runs/NAME-001`.
     ///
     /// # Errors
-    /// [`Error::Usage`] if `out` already holds a run or is in use, [`Error::Io`] if it cannot be written.
+    /// [`Error::Usage`] if `out` holds a run or anything else, or is in use, [`Error::Io`] if it cannot be written.
     pub fn create(out: Option<&Path>, name: &str) -> Result<Self> {
-        let path = out.map_or_else(|| next_free(Path::new("runs"), name), Path::to_path_buf);
-        fs::create_dir_all(&path).map_err(|e| Error::io("create the folder", &path, e))?;
+        let path = match out {
+            Some(out) => {
+                check_empty(out)?;
+                fs::create_dir_all(out).map_err(|e| Error::io("create the folder", out, e))?;
+                out.to_path_buf()
+            }
+            None => make_next(Path::new("runs"), name)?,
+        };
         let folder = Self::lock(path)?;
-        if folder.checkpoint().exists() || folder.settings().exists() {
-            return Err(Error::usage(format!(
-                "{0} already holds a run; go on with it by --resume {0}, or choose another --out",
-                folder.path.display()
-            )));
-        }
+        // Another process may have begun a run, and ended, since the first look.
+        check_empty(&folder.path)?;
         Ok(folder)
     }
 
@@ -71,8 +78,9 @@ impl RunFolder {
     }
 
     fn lock(path: PathBuf) -> Result<Self> {
-        let name = path.join("run.lock");
-        let file = File::create(&name).map_err(|e| Error::io("write", &name, e))?;
+        let name = path.join(LOCK);
+        let open = File::options().write(true).create(true).truncate(false).open(&name);
+        let file = open.map_err(|e| Error::io("write", &name, e))?;
         match file.try_lock() {
             Ok(()) => Ok(RunFolder { path, _lock: file }),
             Err(TryLockError::WouldBlock) => Err(Error::usage(format!(
@@ -149,9 +157,48 @@ impl RunFolder {
     }
 }
 
-fn next_free(parent: &Path, name: &str) -> PathBuf {
-    let numbered = (1..).map(|n| parent.join(format!("{name}-{n:03}")));
-    numbered.into_iter().find(|path| !path.exists()).unwrap_or_else(|| parent.join(name))
+/// Refuses a folder with anything in it, since a run would write over it. A lock alone is no obstacle: a run that ended before
+/// it began leaves it.
+fn check_empty(path: &Path) -> Result<()> {
+    if path.join("settings.toml").exists() {
+        return Err(Error::usage(format!(
+            "{0} already holds a run; go on with it by --resume {0}, or choose another --out",
+            path.display()
+        )));
+    }
+    let entries = match fs::read_dir(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|e| Error::io("use the folder", path, e))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(|e| Error::io("read", path, e))?.file_name();
+        if name != LOCK && !is_unfinished(&name) {
+            return Err(Error::usage(format!(
+                "{} holds {}, and a run takes an empty folder, so that it writes over nothing; choose another --out",
+                path.display(),
+                name.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `name` is what is left of settings by a process that was killed while it wrote them.
+fn is_unfinished(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with(".settings.toml.") && name.ends_with(".tmp"))
+}
+
+/// Makes the first of `parent/NAME-001`, `-002` and so on that is not there; no two processes get the same.
+fn make_next(parent: &Path, name: &str) -> Result<PathBuf> {
+    fs::create_dir_all(parent).map_err(|e| Error::io("create the folder", parent, e))?;
+    let mut number = 1;
+    loop {
+        let path = parent.join(format!("{name}-{number:03}"));
+        match fs::create_dir(&path) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => number += 1,
+            made => return made.map(|()| path.clone()).map_err(|e| Error::io("create the folder", &path, e)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -177,6 +224,26 @@ mod tests {
     fn new_runs_take_the_next_free_number() {
         let parent = tempfile::tempdir().unwrap();
         fs::create_dir(parent.path().join("mnist-001")).unwrap();
-        assert_eq!(next_free(parent.path(), "mnist"), parent.path().join("mnist-002"));
+        for expected in ["mnist-002", "mnist-003"] {
+            let made = make_next(parent.path(), "mnist").unwrap();
+            assert!(made.is_dir() && made == parent.path().join(expected));
+        }
+    }
+
+    #[test]
+    fn a_folder_with_something_in_it_is_left_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("photos");
+        fs::create_dir(&path).unwrap();
+        assert!(RunFolder::create(Some(&path), "x").is_ok(), "an empty folder will do");
+        assert!(RunFolder::create(Some(&path), "x").is_ok(), "and so will one with a lock that nobody holds");
+        fs::remove_file(path.join(LOCK)).unwrap();
+        fs::write(path.join(".settings.toml.17.tmp"), "da").unwrap();
+        assert!(RunFolder::create(Some(&path), "x").is_ok(), "nor do half-written settings make a run");
+        ["run.lock", ".settings.toml.17.tmp"].iter().for_each(|name| fs::remove_file(path.join(name)).unwrap());
+        fs::write(path.join("adam-and-eve.png"), "a picture").unwrap();
+        let error = RunFolder::create(Some(&path), "x").unwrap_err();
+        assert!(error.to_string().contains("adam-and-eve.png") && error.exit_code() == 2, "{error}");
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 1, "not even a lock is left");
     }
 }

@@ -1,4 +1,7 @@
-//! Ctrl-C: the first one asks the run to stop after its round, a second one stops the process at once.
+//! Ctrl-C: the first one asks the run to stop where it can go on from, a second one stops the process at once.
+//!
+//! A round is finished. While images are measured, before the first round or in a client's first turn, nothing is lost by
+//! stopping between two batches: a resumed run measures again what was not measured to its end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,12 +21,23 @@ pub fn listen() -> Result<()> {
         if ASKED.swap(true, Ordering::SeqCst) {
             std::process::exit(EXIT_CODE.into());
         }
-        prism_core::errln!("\nstopping after this round; press Ctrl-C again to stop at once and lose it");
+        prism_core::errln!(
+            "\nstopping after the round, or at once where images are being measured; press Ctrl-C again to stop now and lose \
+             what is not finished"
+        );
     })
-    .map_err(|e| Error::usage(format!("Ctrl-C cannot be caught ({e}); run the program where signals are allowed")))
+    .map_err(|e| prism_core::Error::io("listen for", "Ctrl-C", std::io::Error::other(e.to_string())).into())
 }
 
 /// Whether the run was asked to stop.
 pub fn asked() -> bool {
     ASKED.load(Ordering::SeqCst)
+}
+
+/// Leaves what may be left unfinished, where the run was asked to stop.
+///
+/// # Errors
+/// [`Error::Interrupted`] if it was.
+pub fn check() -> Result<()> {
+    if asked() { Err(Error::Interrupted) } else { Ok(()) }
 }

@@ -8,19 +8,17 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use candle_core::Device;
-use prism_core::artifact;
 use prism_export::Checkpoint;
-use prism_nn::Result;
+use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{self, RoundMetrics};
 use crate::data::Dataset;
 use crate::metrics::evaluation::{choose, labels_like};
-use crate::metrics::features::{Features, PooledEncoder};
+use crate::metrics::features::{FeatureNetwork, Features, PooledEncoder};
 use crate::metrics::frechet::{self, Gaussian};
 use crate::metrics::neighbours::{self, NEIGHBOURS, Neighbourhood};
 use crate::metrics::subject::Subject;
-use crate::privacy::claim;
 
 /// A round's model against real images, in the pooled last layer of the public encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,7 +56,7 @@ struct Test {
 impl Judge {
     /// A judge of every `every`-th of `rounds` rounds and of the last one; of none if `every` is 0.
     ///
-    /// `images` real ones are chosen from `test`, which is called only where the model is not protected by privacy.
+    /// `images` real ones are chosen from `test`, which is called only where the run is not `protected` by privacy.
     ///
     /// # Errors
     /// If the test images cannot be loaded or measured, or are too few.
@@ -66,26 +64,35 @@ impl Judge {
         (every, rounds): (u32, u32),
         images: usize,
         threads: usize,
-        description: &artifact::Description,
+        protected: bool,
         test: impl FnOnce() -> Result<Dataset>,
     ) -> Result<Self> {
-        let test = match every > 0 && !is_protected(description) {
-            true => Some(Test::new(&test()?, images, threads)?),
+        let test = match every > 0 && !protected {
+            true => Some(Test::new(test, images, threads)?),
             false => None,
         };
         Ok(Judge { every, rounds, test, best: None })
     }
 
-    /// Takes up where a resumed run stopped: the best figure of the rounds in `metrics`. Where the last finished round is
-    /// the best, `checkpoint` is saved at `best` again, since the process may have ended between the two.
+    /// Takes up where a resumed run stopped: the best figure of the rounds in `metrics` that were judged. Where the last
+    /// finished round is the best, `checkpoint` is saved at `best` again, since the process may have ended between the two.
+    ///
+    /// A run that was to end earlier judged its last round, which is not every so many: its evaluation tells, or that its
+    /// checkpoint is the one at `best`.
     ///
     /// # Errors
     /// If a file cannot be read or written.
     pub fn resume(&mut self, metrics: &Path, checkpoint: &Checkpoint, best: &Path) -> Result<()> {
-        let done = checkpoint.description.model.training.rounds;
+        let round_of = |checkpoint: &Checkpoint| checkpoint.description.model.training.rounds;
+        let done = round_of(checkpoint);
+        let kept = match self.every > 0 && best.exists() {
+            true => Some(round_of(&Checkpoint::read(best)?)),
+            false => None,
+        };
         let mut of_last = false;
         for line in metrics::read(metrics)? {
-            if let Some(figure) = self.figure(&line).filter(|figure| self.is_better(*figure)) {
+            let judged = self.judges(line.round) || line.evaluation.is_some() || kept == Some(line.round);
+            if let Some(figure) = self.figure(&line).filter(|figure| judged && self.is_better(*figure)) {
                 self.best = Some(figure);
                 of_last = line.round == done;
             }
@@ -111,7 +118,8 @@ impl Judge {
 
     /// Whether the round of `metrics` is the best so far; if so, the next one must be better than this.
     pub fn improves(&mut self, metrics: &RoundMetrics) -> bool {
-        match self.figure(metrics).filter(|figure| self.is_better(*figure)) {
+        let judged = self.judges(metrics.round);
+        match self.figure(metrics).filter(|figure| judged && self.is_better(*figure)) {
             Some(figure) => {
                 self.best = Some(figure);
                 true
@@ -126,9 +134,6 @@ impl Judge {
 
     /// What a round is judged by; smaller is better.
     fn figure(&self, metrics: &RoundMetrics) -> Option<f64> {
-        if !self.judges(metrics.round) {
-            return None;
-        }
         match &self.test {
             Some(_) => metrics.evaluation.map(|evaluation| evaluation.frechet_distance),
             None => metrics.loss,
@@ -140,16 +145,23 @@ impl Judge {
     }
 }
 
-/// Whether images are protected by differential privacy, by the model's own statement.
-fn is_protected(description: &artifact::Description) -> bool {
-    description.privacy != claim::NONE
-}
-
 impl Test {
-    fn new(test: &Dataset, images: usize, threads: usize) -> Result<Self> {
-        let real = choose(test, images, 0);
+    fn new(test: impl FnOnce() -> Result<Dataset>, images: usize, threads: usize) -> Result<Self> {
         let network = PooledEncoder::open("public", &Device::Cpu)?;
-        frechet::check_count("the test split", real.len(), crate::metrics::features::FeatureNetwork::width(&network))?;
+        let least = network.width() + 1;
+        if images < least {
+            return Err(Error::usage(format!(
+                "--eval-images is {images}, too few for a covariance of {} features; choose at least {least}, such as 1000",
+                network.width()
+            )));
+        }
+        let real = choose(&test()?, images, 0);
+        frechet::check_count(
+            "the test split",
+            real.len(),
+            network.width(),
+            "in a larger data set, or judge none by --eval-every 0",
+        )?;
         let features = Features::of(&network, &real, &|_| ())?;
         let gaussian = Gaussian::fit("the test split", &features)?;
         let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -178,25 +190,53 @@ mod tests {
     use prism_core::Architecture;
     use prism_core::artifact::{Description, MaskRule, Training};
 
-    fn description(privacy: &str) -> Description {
+    /// A checkpoint after `rounds` rounds.
+    fn checkpoint(rounds: u32) -> Checkpoint {
         let architecture = Architecture { image_size: 8, channels: 1, ngf: 2, latent: 4, classes: 0, label_scale: 3.0 };
-        Description {
+        let initial = |(i, l)| prism_core::score::initial_scores(1, i, l, 1.0);
+        let scores = architecture.layers().iter().enumerate().map(initial).collect();
+        let model = Description {
             architecture,
             seed: 1,
             encoder: "random:1".into(),
             dataset: "strokes".into(),
             class_names: Vec::new(),
-            training: Training::default(),
+            training: Training { rounds, ..Training::default() },
             mask_rule: MaskRule::Threshold,
-            privacy: privacy.into(),
+            privacy: "some".into(),
+        };
+        let description = prism_export::checkpoint::Description { model, client_rounds: Vec::new(), dense: false };
+        Checkpoint { description, scores }
+    }
+
+    #[test]
+    fn a_prolonged_run_remembers_that_its_old_last_round_was_judged() {
+        let folder = tempfile::tempdir().unwrap();
+        let (metrics, best) = (folder.path().join("metrics.jsonl"), folder.path().join("best.safetensors"));
+        let judged = Neighbourhood { precision: 0.5, recall: 0.5, density: 1.0, coverage: 0.5 };
+        let evaluation =
+            RoundEvaluation { real_images: 9, generated_images: 9, frechet_distance: 1.0, neighbourhood: judged };
+        let line = |round, loss| RoundMetrics { round, loss: Some(loss), ..metrics::tests::metrics(round) };
+        // Of three rounds, every second and the last were judged; the last was the best.
+        for evaluated in [false, true] {
+            let last = RoundMetrics { evaluation: evaluated.then_some(evaluation), ..line(3, 1.0) };
+            let _ = std::fs::remove_file(&metrics);
+            [line(1, 0.1), line(2, 2.0), last].iter().for_each(|line| metrics::append(&metrics, line).unwrap());
+            match evaluated {
+                true => drop(std::fs::remove_file(&best)),
+                false => checkpoint(3).write(&best).unwrap(),
+            }
+            let mut judge = Judge::new((2, 5), 1000, 1, true, || panic!("no image is read")).unwrap();
+            judge.resume(&metrics, &checkpoint(3), &best).unwrap();
+            assert!(!judge.improves(&line(4, 1.5)), "round 4 is worse than round 3");
+            assert!(judge.improves(&line(5, 0.9)));
         }
     }
 
     #[test]
     fn with_privacy_no_test_image_is_read_and_the_loss_decides() {
-        let protected = description("(epsilon = 1, delta = 1e-5)-differential privacy");
         let untouched = || panic!("the test images were read");
-        let mut judge = Judge::new((2, 5), 1000, 1, &protected, untouched).unwrap();
+        let mut judge = Judge::new((2, 5), 1000, 1, true, untouched).unwrap();
         let line = |round, loss| RoundMetrics { round, loss: Some(loss), ..metrics::tests::metrics(round) };
         assert!(!judge.improves(&line(1, 0.1)), "round 1 is not judged");
         assert!(judge.improves(&line(2, 3.0)));
@@ -207,11 +247,12 @@ mod tests {
 
     #[test]
     fn without_privacy_too_few_test_images_are_refused() {
-        let plain = description(claim::NONE);
         let test = || Ok(Dataset::new("few", 8, 1, Vec::new(), vec![0; 64 * 20], None)?);
-        let error = Judge::new((1, 5), 1000, 1, &plain, test).err().unwrap().to_string();
+        let error = Judge::new((1, 5), 1000, 1, false, test).err().unwrap().to_string();
         assert!(error.contains("the test split has 20 images"), "{error}");
         let unread = || panic!("the test images were read");
-        assert!(Judge::new((0, 5), 1000, 1, &plain, unread).is_ok(), "nothing is judged, so nothing is read");
+        let error = Judge::new((1, 5), 256, 1, false, unread).err().unwrap().to_string();
+        assert!(error.contains("--eval-images is 256") && error.contains("at least 257"), "{error}");
+        assert!(Judge::new((0, 5), 1000, 1, false, unread).is_ok(), "nothing is judged, so nothing is read");
     }
 }

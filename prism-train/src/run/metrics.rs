@@ -19,7 +19,8 @@ pub(super) const MAX_BYTES: u64 = 1 << 30;
 pub struct RoundMetrics {
     /// The round, from 1.
     pub round: u32,
-    /// Mean loss over the local steps of the clients that answered; `null` if none did.
+    /// Mean loss over the local steps of the clients that answered; `null` if none did, or if noise on masks is what protects
+    /// their images.
     pub loss: Option<f64>,
     /// MADA's step; `null` if no client answered.
     pub lambda: Option<f64>,
@@ -29,7 +30,8 @@ pub struct RoundMetrics {
     pub downlink_bytes: u64,
     /// Bits sent up per weight and client.
     pub uplink_bits_per_weight: f64,
-    /// Mean over clients and weights of KL(client || broadcast), in bits: the bound below `uplink_bits_per_weight`.
+    /// Mean over clients of KL(client || broadcast) in bits, and 32 bits for each score that crosses as a number, over all
+    /// weights: the bound below `uplink_bits_per_weight`, which is over the same.
     pub kl_bits_per_weight: Option<f64>,
     /// Mean entropy of the global theta after the round, in bits per weight.
     pub entropy_bits_per_weight: f64,

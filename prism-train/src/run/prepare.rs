@@ -12,17 +12,17 @@ use prism_nn::generator::{Generator, Styles};
 use prism_nn::step::TrainingStep;
 use prism_nn::{Error, Result, device};
 
-use super::private::PrivacyPlan;
+use super::judge::Judge;
+use super::private::{PrivacyPlan, Protected};
 use super::progress::Progress;
 use super::train::Start;
-use super::{RunFolder, metrics};
+use super::{RunFolder, client_files, metrics};
 use crate::data::{self, Dataset, LoadOptions, Source, Split};
 use crate::federation::{
     Federation, History, LocalTraining, MomentPrivacy, OneShot, Regime, Schedule, Server, Simulation, TrainingMask,
-    Workers,
+    Workers, client,
 };
 use crate::groups::Groups;
-use crate::moments::ClientMoments;
 use crate::partition::Table;
 use crate::privacy::Holders;
 use crate::settings::Settings;
@@ -33,74 +33,85 @@ pub struct Prepared {
     pub folder: RunFolder,
     /// The state before the next round.
     pub checkpoint: Checkpoint,
-    /// The federation in that state.
-    pub federation: Federation,
+    /// Who judges its rounds.
+    pub judge: Judge,
+    /// The federation in that state; none where the run was asked to stop while images were measured.
+    pub federation: Option<Federation>,
 }
 
-/// Loads and checks everything; the folder is made last, so that a refused run leaves nothing behind.
+/// Loads and checks everything; the folder is made after it, so that a refused run leaves nothing behind, and noise is drawn last
+/// of all, so that no draw is spent on a run that is refused.
 ///
 /// # Errors
-/// If the device, the data, the encoder, the partition, the folder or the checkpoint is refused.
+/// If the device, the data, the encoder, the partition, a setting, the folder or the checkpoint is refused.
 pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Result<Prepared> {
-    let device = device::open(&settings.device)?;
-    let encoder = Encoder::open(&settings.encoder, &device)?;
-    let data = load_data(settings, Split::Train)?;
-    let arch = settings.architecture(data.channels(), data.classes());
-    arch.validate()?;
-    encoder.feature_shapes(arch.image_size)?;
-    progress.say(headline(&data, &arch, &encoder, &device));
-    let clients = settings.clients as usize;
-    let members = settings.partition.split(data.labels(), data.len(), data.classes(), clients, settings.seed)?;
-    let table = Table::new(data.labels(), data.class_names(), &members);
-    progress.say(table.to_string());
-
-    let conditional = arch.classes > 0;
-    let holders = Holders { encoder: &encoder, data: &data, members: &members, conditional, device: &device };
-    let privacy = PrivacyPlan::new(settings, &holders)?;
-    let statement = privacy.statement();
-    progress.say(format!("privacy: {statement}"));
+    let ground = Ground::new(settings, progress)?;
+    let privacy = PrivacyPlan::new(settings, &ground.holders())?;
+    let protected = privacy.protects();
+    progress.say(format!("privacy: {}", privacy.statement()));
+    let training = local_training(settings, &ground)?;
+    check_average(settings, &ground, protected)?;
+    let rounds = (settings.eval_every, settings.rounds);
+    let test = || load_data(settings, Split::Test);
+    let judge = Judge::new(rounds, settings.eval_images, settings.threads, protected, test)?;
 
     let folder = open_folder(settings, start)?;
+    let first = first_checkpoint(settings, &ground, privacy.statement());
     let checkpoint = match start {
-        Start::New => first_checkpoint(settings, &arch, &data, &encoder, statement),
-        Start::Resume(_) => load_checkpoint(&folder, settings, &arch, &data, &encoder, statement)?,
+        Start::New => first,
+        Start::Resume(_) => load_checkpoint(&folder, settings, first)?,
     };
-    save_setup(&folder, settings, &table)?;
+    let desk = Desk::new(settings, &ground.device, &training.session, &checkpoint, &folder)?;
+    check_measured(settings, &folder, &ground)?;
+    save_setup(&folder, settings, &ground.table)?;
     let done = checkpoint.description.model.training.rounds;
     metrics::rewind(&folder.metrics(), done)?;
     progress.say(match done {
         0 => format!("run folder {}; each client first measures its images, once", folder.path().display()),
         _ => format!("run folder {}, resumed after round {done}", folder.path().display()),
     });
-    let protected = privacy.carry_out(settings, &holders, &folder, progress)?;
-    // What was sent before the first round is part of that round's report, so a run that was interrupted in it counts it.
-    let moment_bytes = if done == 0 { protected.uplink_bytes } else { 0 };
-    let training = LocalTraining {
-        mask_noise: protected.mask_noise.clone(),
-        ..local_training(settings, &checkpoint, encoder.clone(), &device)?
+    let federation = match privacy.carry_out(settings, &ground.holders(), &folder, progress) {
+        Err(Error::Interrupted) => None,
+        protected => Some(federation(settings, ground, training, desk, protected?, &checkpoint, &folder)?),
     };
-    let federation = match settings.federation {
-        Regime::Rounds => {
-            let simulation =
-                simulation(settings, &checkpoint, training, (data, protected.groups), members, &folder, &device)?;
-            Federation::Rounds(Box::new(Simulation { privacy: protected.moments, moment_bytes, ..simulation }))
+    Ok(Prepared { folder, checkpoint, judge, federation })
+}
+
+/// What a run stands on, before it has a folder.
+struct Ground {
+    device: Device,
+    encoder: Encoder,
+    data: Dataset,
+    arch: Architecture,
+    members: Vec<Vec<usize>>,
+    table: Table,
+}
+
+impl Ground {
+    fn new(settings: &Settings, progress: &Progress) -> Result<Self> {
+        let device = device::open(&settings.device)?;
+        let encoder = Encoder::open(&settings.encoder, &device)?;
+        let data = load_data(settings, Split::Train)?;
+        let arch = settings.architecture(data.channels(), data.classes());
+        arch.validate()?;
+        encoder.feature_shapes(arch.image_size)?;
+        progress.say(headline(&data, &arch, &encoder, &device));
+        let clients = settings.clients as usize;
+        let members = settings.partition.split(data.labels(), data.len(), data.classes(), clients, settings.seed)?;
+        let table = Table::new(data.labels(), data.class_names(), &members);
+        progress.say(table.to_string());
+        Ok(Ground { device, encoder, data, arch, members, table })
+    }
+
+    fn holders(&self) -> Holders<'_> {
+        Holders {
+            encoder: &self.encoder,
+            data: &self.data,
+            members: &self.members,
+            conditional: self.arch.classes > 0,
+            device: &self.device,
         }
-        Regime::OneShot => {
-            let MomentPrivacy::Shared(moments) = protected.moments else {
-                return Err(Error::usage("a server that trains alone has no moments to train on"));
-            };
-            let server = one_shot(
-                settings,
-                &checkpoint,
-                training,
-                moments.growing(settings.layer_growth)?,
-                moment_bytes,
-                &folder,
-            );
-            Federation::OneShot(Box::new(server))
-        }
-    };
-    Ok(Prepared { folder, checkpoint, federation })
+    }
 }
 
 fn headline(data: &Dataset, arch: &Architecture, encoder: &Encoder, device: &Device) -> String {
@@ -113,6 +124,40 @@ fn headline(data: &Dataset, arch: &Architecture, encoder: &Encoder, device: &Dev
         arch.weights(),
         device::name(device),
     )
+}
+
+/// Refuses a moving average where a step cannot hold all that is averaged, before anything is measured for it.
+fn check_average(settings: &Settings, ground: &Ground, protected: bool) -> Result<()> {
+    if settings.average_rate == 0.0 {
+        return Ok(());
+    }
+    let styles = Styles::new(settings.styles)?;
+    let in_a_step = settings.classes_per_step * styles.count();
+    if protected {
+        // Which classes a client holds is private, so each may hold them all.
+        return client::check_average(in_a_step, ground.arch.classes.max(1) * styles.count());
+    }
+    let groups = Groups::new(&ground.data, ground.arch.classes > 0, styles);
+    // A single image has no variance, so it makes no group.
+    let held = |members: &[usize]| groups.divide(members).values().filter(|images| images.len() > 1).count();
+    let most = match settings.federation {
+        Regime::Rounds => ground.members.iter().map(|members| held(members)).max().unwrap_or(0),
+        Regime::OneShot => held(&ground.members.concat()),
+    };
+    client::check_average(in_a_step, most)
+}
+
+/// Refuses other images, or another encoder, than those that a resumed run has measured, before anything of it is rewritten.
+fn check_measured(settings: &Settings, folder: &RunFolder, ground: &Ground) -> Result<()> {
+    let found = (ground.data.digest(), ground.encoder.digest());
+    let clients = (0..settings.clients).map(|client| folder.client(client));
+    // All are of the same data, so the first that is there speaks for the others.
+    for place in std::iter::once(folder.shared()).chain(clients) {
+        if client_files::check_source(&place, found)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The images of `split`, as the settings name them.
@@ -147,13 +192,8 @@ fn save_setup(folder: &RunFolder, settings: &Settings, table: &Table) -> Result<
 }
 
 /// The state before the first round.
-fn first_checkpoint(
-    settings: &Settings,
-    arch: &Architecture,
-    data: &Dataset,
-    encoder: &Encoder,
-    privacy: String,
-) -> Checkpoint {
+fn first_checkpoint(settings: &Settings, ground: &Ground, privacy: String) -> Checkpoint {
+    let Ground { arch, data, encoder, .. } = ground;
     let initial = |(index, layer)| score::initial_scores(settings.seed, index, layer, settings.score_scale);
     Checkpoint {
         scores: arch.layers().iter().enumerate().map(initial).collect(),
@@ -181,19 +221,11 @@ fn first_checkpoint(
     }
 }
 
-/// The checkpoint of the run being resumed, or its beginning if no round was finished.
+/// The checkpoint of the run being resumed, or its beginning `first` if no round was finished.
 ///
 /// # Errors
 /// If it does not belong to these settings and this data.
-fn load_checkpoint(
-    folder: &RunFolder,
-    settings: &Settings,
-    arch: &Architecture,
-    data: &Dataset,
-    encoder: &Encoder,
-    privacy: String,
-) -> Result<Checkpoint> {
-    let first = first_checkpoint(settings, arch, data, encoder, privacy);
+fn load_checkpoint(folder: &RunFolder, settings: &Settings, first: Checkpoint) -> Result<Checkpoint> {
     if !folder.checkpoint().exists() {
         return Ok(first);
     }
@@ -218,20 +250,15 @@ fn load_checkpoint(
     Ok(found)
 }
 
-fn local_training(
-    settings: &Settings,
-    checkpoint: &Checkpoint,
-    encoder: Encoder,
-    device: &Device,
-) -> Result<LocalTraining> {
-    let arch = &checkpoint.description.model.architecture;
+fn local_training(settings: &Settings, ground: &Ground) -> Result<LocalTraining> {
+    let Ground { arch, device, encoder, .. } = ground;
     let score_layers = (settings.alpha * arch.layers().len() as f64).round() as usize;
     let wire = &settings.wire;
     let session = Session::new(arch, settings.seed, score_layers)?.with_codecs(wire.uplink, wire.downlink);
     let session = session.with_score_scale(settings.score_scale);
     session.check()?;
     Ok(LocalTraining {
-        step: TrainingStep::new(Generator::new(arch, settings.seed, device)?, encoder)?,
+        step: TrainingStep::new(Generator::new(arch, settings.seed, device)?, encoder.clone())?,
         adam: Adam::new(settings.lr),
         training_mask: settings.training_mask,
         estimator: settings.estimator,
@@ -250,52 +277,91 @@ fn local_training(
     })
 }
 
+/// What the server of rounds has at hand: what recent rounds changed, and threads for its clients.
+struct Desk {
+    history: History,
+    workers: Workers,
+}
+
+impl Desk {
+    fn new(
+        settings: &Settings,
+        device: &Device,
+        session: &Session,
+        checkpoint: &Checkpoint,
+        folder: &RunFolder,
+    ) -> Result<Self> {
+        let round = checkpoint.description.model.training.rounds;
+        // A GPU is kept busy by one client; on the CPU several share the cores. A server that trains alone asks nobody.
+        let (threads, side_by_side) = match settings.federation {
+            Regime::OneShot => (1, 1),
+            Regime::Rounds if device.is_cpu() => (settings.threads, settings.clients as usize),
+            Regime::Rounds => (settings.threads, 1),
+        };
+        Ok(Desk {
+            history: History::load(session, settings.clients, round, &folder.records())?,
+            workers: Workers::new(threads, side_by_side)?,
+        })
+    }
+}
+
+/// The federation in the state of `checkpoint`.
+fn federation(
+    settings: &Settings,
+    ground: Ground,
+    training: LocalTraining,
+    desk: Desk,
+    protected: Protected,
+    checkpoint: &Checkpoint,
+    folder: &RunFolder,
+) -> Result<Federation> {
+    let done = checkpoint.description.model.training.rounds;
+    let training = LocalTraining { mask_noise: protected.mask_noise.clone(), ..training };
+    // What was sent before the first round is part of that round's report, so a run that was interrupted in it counts it.
+    let moment_bytes = if done == 0 { protected.uplink_bytes } else { 0 };
+    if settings.federation == Regime::Rounds {
+        let simulation = simulation(settings, ground, training, desk, protected, checkpoint, folder);
+        return Ok(Federation::Rounds(Box::new(Simulation { moment_bytes, ..simulation })));
+    }
+    let MomentPrivacy::Shared(moments) = protected.moments else {
+        return Err(Error::usage("a server that trains alone has no moments to train on"));
+    };
+    Ok(Federation::OneShot(Box::new(OneShot {
+        training,
+        moments: moments.growing(settings.layer_growth)?,
+        scores: checkpoint.scores.clone(),
+        folder: folder.shared(),
+        state_round: done,
+        clients: settings.clients as usize,
+        moment_bytes,
+    })))
+}
+
 fn simulation(
     settings: &Settings,
-    checkpoint: &Checkpoint,
+    ground: Ground,
     training: LocalTraining,
-    (data, groups): (Dataset, Groups),
-    members: Vec<Vec<usize>>,
+    desk: Desk,
+    protected: Protected,
+    checkpoint: &Checkpoint,
     folder: &RunFolder,
-    device: &Device,
-) -> Result<Simulation> {
+) -> Simulation {
     let round = checkpoint.description.model.training.rounds;
-    let history = History::load(&training.session, round, &folder.records())?;
-    // A GPU is kept busy by one client; on the CPU several share the cores.
-    let side_by_side = if device.is_cpu() { settings.clients as usize } else { 1 };
-    Ok(Simulation {
-        server: Server::new(training.session.clone(), settings.mada, round, checkpoint.scores.clone(), history),
+    let (session, scores) = (training.session.clone(), checkpoint.scores.clone());
+    Simulation {
+        server: Server::new(session, settings.mada, round, scores, desk.history),
         training,
         transit: None,
         folders: (0..settings.clients).map(|client| folder.client(client)).collect(),
         client_rounds: checkpoint.description.client_rounds.clone(),
-        conditional: checkpoint.description.model.architecture.classes > 0,
-        privacy: MomentPrivacy::None,
+        conditional: ground.arch.classes > 0,
+        privacy: protected.moments,
         moment_bytes: 0,
         fraction: settings.fraction,
         dropout: settings.dropout,
-        workers: Workers::new(settings.threads, side_by_side)?,
-        members,
-        data,
-        groups,
-    })
-}
-
-fn one_shot(
-    settings: &Settings,
-    checkpoint: &Checkpoint,
-    training: LocalTraining,
-    moments: ClientMoments,
-    moment_bytes: u64,
-    folder: &RunFolder,
-) -> OneShot {
-    OneShot {
-        training,
-        moments,
-        scores: checkpoint.scores.clone(),
-        folder: folder.shared(),
-        state_round: checkpoint.description.model.training.rounds,
-        clients: settings.clients as usize,
-        moment_bytes,
+        workers: desk.workers,
+        members: ground.members,
+        data: ground.data,
+        groups: protected.groups,
     }
 }

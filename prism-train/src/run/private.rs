@@ -3,8 +3,8 @@
 use prism_nn::generator::Styles;
 use prism_nn::{Error, Result};
 
-use super::RunFolder;
 use super::progress::Progress;
+use super::{RunFolder, interrupt};
 use crate::federation::{MomentPrivacy, Regime};
 use crate::groups::Groups;
 use crate::moments::plain;
@@ -51,13 +51,18 @@ impl PrivacyPlan {
                 holders,
             )?))),
             (Mechanism::Mask, Regime::Rounds) => {
-                let (noise, claim) = MaskNoise::plan(&settings.privacy, budget, settings.rounds)?;
+                let (noise, claim) = MaskNoise::plan(&settings.privacy, budget, (settings.clients, settings.rounds))?;
                 Ok(PrivacyPlan::Masks(noise, Box::new(claim)))
             }
             (Mechanism::Mask, Regime::OneShot) => Err(Error::usage(
                 "--dp-mechanism mask protects masks, and --federation one-shot sends none; leave out one of the two",
             )),
         }
+    }
+
+    /// Whether anything protects the images.
+    pub fn protects(&self) -> bool {
+        self.claim().is_some()
     }
 
     fn claim(&self) -> Option<&Claim> {
@@ -76,7 +81,7 @@ impl PrivacyPlan {
     /// Saves the claim, writes the ledger, and draws what has not been drawn.
     ///
     /// # Errors
-    /// If a file cannot be written or is foreign, or nothing stands out of the noise.
+    /// If a file cannot be written or is foreign, nothing stands out of the noise, or the run is asked to stop.
     pub fn carry_out(
         self,
         settings: &Settings,
@@ -84,6 +89,8 @@ impl PrivacyPlan {
         folder: &RunFolder,
         progress: &Progress,
     ) -> Result<Protected> {
+        // Asked now, since a draw that is in the ledger is spent.
+        interrupt::check()?;
         if let Some(claim) = self.claim() {
             claim.save(&folder.privacy())?;
         }

@@ -1,7 +1,8 @@
 //! What crossed the wire, beside what it had to cost and what others would have counted.
 //!
 //! All rates are in bits per weight and client. The bounds: KL(client || broadcast) for a codec with shared randomness, the
-//! cross-entropy for one that only shares the prior, 1 for one that shares nothing. `paper` is the accounting of PRISM's
+//! cross-entropy for one that only shares the prior, 1 for one that shares nothing; a score that PRISM-alpha sends as a number
+//! counts 32 in each. `paper` is the accounting of PRISM's
 //! publication: one bit a weight up (32 where PRISM-alpha sends scores), and nothing down. `dense` is FedAvg over the same
 //! network: 32 bits a weight to every client asked, and 32 back from every client that answered.
 
@@ -24,7 +25,8 @@ pub struct Traffic {
     /// What the content of the downlink asks for at least, in bits per weight and client asked: 32 under `f32`; the clients'
     /// divergences under `relay`; the votes' `-log2 P` under `counts`; the entropy of the steps under `quantised`.
     pub downlink_bound_bits_per_weight: f64,
-    /// Mean over clients and weights of the cross-entropy of a mask under the shared prior, in bits.
+    /// Mean over clients and weights of the cross-entropy of a mask under the shared prior, in bits; 32 for a weight whose score
+    /// crosses.
     pub cross_entropy_bits_per_weight: Option<f64>,
     /// Bytes by the paper's own accounting.
     pub paper_bytes: u64,

@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use prism_export::Checkpoint;
 use prism_export::checkpoint::Description;
-use prism_nn::Result;
+use prism_export::cli::kept_checkpoint;
+use prism_nn::{Error, Result};
 use serde::Serialize;
 
 use super::judge::Judge;
 use super::metrics::{self, RoundMetrics};
 use super::phases::{Lap, Phases};
-use super::prepare::{self, Prepared};
+use super::prepare;
 use super::progress::Progress;
 use super::traffic::{Summary, Traffic};
 use super::{RunFolder, client_files, interrupt};
-use crate::data::Split;
 use crate::federation::{Federation, Regime, Round, divergence};
 use crate::settings::Settings;
 
@@ -60,12 +60,19 @@ pub struct Outcome {
 pub fn train(settings: &Settings, start: &Start, quiet: bool) -> Result<Outcome> {
     settings.validate()?;
     let progress = Progress::new(settings.rounds, quiet);
-    let mut run = Run::new(settings, prepare::prepare(settings, start, &progress)?)?;
+    let prepared = prepare::prepare(settings, start, &progress)?;
+    let Some(federation) = prepared.federation else {
+        return stopped(&prepared.folder, &prepared.checkpoint.description, Phases::default());
+    };
+    let mut run = Run::new(settings, prepared.folder, prepared.checkpoint, prepared.judge, federation)?;
     let steps_per_round = run.expected_steps();
     progress.begin(u64::from(run.round()) * steps_per_round, u64::from(settings.rounds) * steps_per_round);
     while run.round() < settings.rounds && !interrupt::asked() {
-        let metrics = run.next_round(&progress)?;
-        progress.finish_round(u64::from(run.round()) * steps_per_round, &metrics);
+        match run.next_round(&progress) {
+            // Asked to stop while images were measured: a resumed run takes this round from its beginning.
+            Err(Error::Interrupted) => break,
+            metrics => progress.finish_round(u64::from(run.round()) * steps_per_round, &metrics?),
+        }
     }
     progress.end();
     run.finish()
@@ -82,21 +89,16 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(settings: &'a Settings, prepared: Prepared) -> Result<Self> {
-        let (folder, checkpoint) = (&prepared.folder, &prepared.checkpoint);
-        let test = || prepare::load_data(settings, Split::Test);
-        let rounds = (settings.eval_every, settings.rounds);
-        let model = &checkpoint.description.model;
-        let mut judge = Judge::new(rounds, settings.eval_images, settings.threads, model, test)?;
-        judge.resume(&folder.metrics(), checkpoint, &folder.best())?;
-        Ok(Run {
-            judge,
-            settings,
-            folder: prepared.folder,
-            federation: prepared.federation,
-            description: prepared.checkpoint.description,
-            phases: Phases::default(),
-        })
+    fn new(
+        settings: &'a Settings,
+        folder: RunFolder,
+        checkpoint: Checkpoint,
+        mut judge: Judge,
+        federation: Federation,
+    ) -> Result<Self> {
+        judge.resume(&folder.metrics(), &checkpoint, &folder.best())?;
+        let description = checkpoint.description;
+        Ok(Run { settings, folder, federation, description, judge, phases: Phases::default() })
     }
 
     fn round(&self) -> u32 {
@@ -157,15 +159,6 @@ impl<'a> Run<'a> {
         Checkpoint { description: self.description.clone(), scores: self.federation.scores().to_vec() }
     }
 
-    /// The file of the checkpoint that becomes the artifact.
-    fn kept(&self) -> PathBuf {
-        // No round may have been judged, where none of the judged ones had an answer.
-        match self.settings.keep == "best" && self.folder.best().exists() {
-            true => self.folder.best(),
-            false => self.folder.checkpoint(),
-        }
-    }
-
     fn measure(&self, number: u32, round: &Round, seconds: f64) -> RoundMetrics {
         let scores = self.federation.scores();
         let weights: usize = scores.iter().map(Vec::len).sum();
@@ -195,33 +188,41 @@ impl<'a> Run<'a> {
 
     /// Exports the artifact and draws its picture, unless the run was interrupted before its last round.
     fn finish(self) -> Result<Outcome> {
-        let interrupted = self.round() < self.settings.rounds;
-        let mut outcome = Outcome {
-            run: self.folder.path().to_path_buf(),
-            round: self.round(),
-            interrupted,
-            model: None,
-            samples: None,
-            dense: self.description.dense,
-            model_bytes: None,
-            uplink_bytes: self.description.model.training.uplink_bytes,
-            downlink_bytes: self.description.model.training.downlink_bytes,
-            traffic: Summary::read(&self.folder.metrics())?,
-            phases: self.phases,
-        };
-        if !interrupted && self.description.dense {
-            let (model, samples) = (self.kept(), self.folder.samples());
-            super::samples::draw_baseline(&Checkpoint::read(&model)?, &samples)?;
-            outcome.model_bytes = Some(4 * self.description.model.architecture.weights() as u64);
-            (outcome.model, outcome.samples) = (Some(model), Some(samples));
-        } else if !interrupted {
-            let (model, samples) = (self.folder.model(), self.folder.samples());
-            let checkpoint = Checkpoint::read(&self.kept())?;
+        let mut outcome = stopped(&self.folder, &self.description, self.phases)?;
+        if self.round() < self.settings.rounds {
+            return Ok(outcome);
+        }
+        outcome.interrupted = false;
+        let (kept, samples) = (kept_checkpoint(self.folder.path())?, self.folder.samples());
+        let checkpoint = Checkpoint::read(&kept)?;
+        let model = if self.description.dense { kept } else { self.folder.model() };
+        outcome.model_bytes = Some(if self.description.dense {
+            super::samples::draw_baseline(&checkpoint, &samples)?;
+            4 * self.description.model.architecture.weights() as u64
+        } else {
             let report = prism_export::export(&checkpoint, prism_export::Options::of(&checkpoint), &model)?;
             super::samples::draw_picture(&model, &samples)?;
-            outcome.model_bytes = Some(report.file_bytes);
-            (outcome.model, outcome.samples) = (Some(model), Some(samples));
-        }
+            report.file_bytes
+        });
+        (outcome.model, outcome.samples) = (Some(model), Some(samples));
         Ok(outcome)
     }
+}
+
+/// The outcome of a run that stands at `description` before its last round.
+fn stopped(folder: &RunFolder, description: &Description, phases: Phases) -> Result<Outcome> {
+    let training = &description.model.training;
+    Ok(Outcome {
+        run: folder.path().to_path_buf(),
+        round: training.rounds,
+        interrupted: true,
+        model: None,
+        samples: None,
+        dense: description.dense,
+        model_bytes: None,
+        uplink_bytes: training.uplink_bytes,
+        downlink_bytes: training.downlink_bytes,
+        traffic: Summary::read(&folder.metrics())?,
+        phases,
+    })
 }

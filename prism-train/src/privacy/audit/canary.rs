@@ -14,9 +14,9 @@
 
 use candle_core::Device;
 use prism_core::stream::{Purpose, StreamId};
-use prism_nn::Result;
 use prism_nn::encoder::Encoder;
 use prism_nn::generator::Styles;
+use prism_nn::{Error, Result};
 use serde::Serialize;
 
 use super::statistics::at_least;
@@ -138,6 +138,36 @@ fn judge(scores: Vec<f64>, included: &[bool], budget: Budget) -> CanaryFinding {
     CanaryFinding { canaries: scores.len(), guesses, correct, epsilon: least, violation: least > budget.epsilon() }
 }
 
+/// Refuses so few canaries that even an auditor who is always right proves less than the budget's epsilon, so that a release
+/// without noise would go unnoticed; `most` may be asked for.
+///
+/// # Errors
+/// [`prism_core::Error::Usage`] naming the least number that can prove it.
+pub fn check_count(canaries: usize, budget: Budget, most: usize) -> Result<()> {
+    let proves = |canaries: usize| {
+        let guesses = 2 * (canaries / 4) as u64;
+        chance(guesses, guesses, canaries, budget.epsilon(), budget.delta()) < RISK
+    };
+    if proves(canaries) {
+        return Ok(());
+    }
+    let (epsilon, delta) = (budget.epsilon(), budget.delta());
+    if !proves(most) {
+        return Err(Error::usage(format!(
+            "--epsilon is {epsilon}, more than even {most} canaries can prove at --delta {delta:e}; choose a smaller one"
+        )));
+    }
+    let (mut few, mut enough) = (canaries.min(most), most);
+    while enough - few > 1 {
+        let middle = few.midpoint(enough);
+        if proves(middle) { enough = middle } else { few = middle }
+    }
+    Err(Error::usage(format!(
+        "--canaries is {canaries}, too few to prove an epsilon of {epsilon} at --delta {delta:e} even if every guess is right; \
+         choose at least {enough}"
+    )))
+}
+
 /// The bound on the chance of `correct` or more right guesses.
 fn chance(guesses: u64, correct: u64, canaries: usize, epsilon: f64, delta: f64) -> f64 {
     let share = 1.0 / (1.0 + (-epsilon).exp());
@@ -157,6 +187,18 @@ mod tests {
         let rest: Vec<f64> = (0..3).map(|d| 0.5 * vectors[0][d] - 2.0 * vectors[1][d]).collect();
         let found = least_squares(&vectors, &rest, 1e-12);
         assert!((found[0] - 0.5).abs() < 1e-9 && (found[1] + 2.0).abs() < 1e-9, "{found:?}");
+    }
+
+    #[test]
+    fn canaries_that_could_prove_nothing_are_refused_with_the_least_number_that_can() {
+        let budget = Budget::new(4.0, 1e-5).unwrap();
+        let least = |error: prism_nn::Error| error.to_string().rsplit(' ').next().unwrap().parse::<usize>().unwrap();
+        let least = least(check_count(100, budget, 10_000).unwrap_err());
+        assert!((400..440).contains(&least), "{least}");
+        assert!(check_count(least, budget, 10_000).is_ok() && check_count(least - 1, budget, 10_000).is_err());
+        let error = check_count(200, Budget::new(12.0, 1e-5).unwrap(), 10_000).unwrap_err().to_string();
+        assert!(error.contains("choose a smaller one"), "{error}");
+        assert!(check_count(40, Budget::new(1.0, 1e-5).unwrap(), 10_000).is_ok());
     }
 
     #[test]
