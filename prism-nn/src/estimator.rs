@@ -15,8 +15,9 @@ pub enum Estimator {
     /// gains by making its images alike: at 8 images a class, by a quarter less variance than is asked for.
     #[default]
     Plain,
-    /// With that variance taken off: `var / n` of a mean's, exactly; `2 var^2 / (n + 1)` of a variance's, exactly for
-    /// normal numbers (the square of a sample's variance is itself too large on average).
+    /// With that variance taken off, whatever the distribution of a feature, where there are at least
+    /// [`LEAST_IMAGES`](crate::cpu::moments::exact::LEAST_IMAGES) images: see [`exact`](crate::cpu::moments::exact). Of fewer
+    /// images, and of pooled features, a variance's is taken off as if they were normal: `2 var^2 / (n + 1)`.
     Unbiased,
 }
 

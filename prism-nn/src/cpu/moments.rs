@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! loss = sum over g, d of (a ((mu - mean)^2 - e) / scale + b ((var - variance)^2 - 2 var h) / scale^2) / (G D)
-//! e = var / n,  h = var / (n + 1)       what chance adds, if the estimator is unbiased; both 0 if it is plain
+//! e = var / n,  h = var / (n + 1)       what chance adds to normal numbers, if the estimator is unbiased; 0 if it is plain
 //!
 //! dloss/df[g, i, d] = shift[g, d] + slope[g, d] * f[g, i, d]
 //! slope = (4 b (var - variance - 2 h) / scale^2 - 2 a [unbiased] / (n scale)) / (G D (n - 1))
@@ -12,8 +12,10 @@
 //! ```
 //!
 //! with weights a, b of each feature's terms, 1 where none are given. Blocks of features are tasks; their sums are added in
-//! order. [`pooled`] does nearly the same for features pooled over the cells of a grid.
+//! order. [`exact`] takes off what chance adds to numbers that are not normal too, for which it takes 4 images; [`pooled`] does
+//! nearly the same as here for features pooled over the cells of a grid.
 
+pub mod exact;
 pub mod pooled;
 
 use prism_core::simd::{Isa, Kernel, Shape};
@@ -54,12 +56,12 @@ impl<'a> Targets<'a> {
     }
 }
 
-/// The gradient, as a linear function of each feature.
+/// The gradient, as a linear function of each feature or as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gradient {
     /// `[G, D]`, or `[G n, D]` if the function is another for every image.
     pub shift: Vec<f32>,
-    /// As `shift`.
+    /// As `shift`; empty where `shift` is the gradient itself.
     pub slope: Vec<f32>,
     /// Whether it is another for every image.
     pub per_image: bool,
@@ -84,6 +86,9 @@ pub fn moment_loss(
     let width = targets.mean.len() / groups.max(1);
     assert_eq!(targets.variance.len(), targets.mean.len(), "a variance for every mean");
     assert_eq!(features.len(), groups * images * width, "n features for every target");
+    if targets.estimator == Estimator::Unbiased && images >= exact::LEAST_IMAGES {
+        return exact::moment_loss(isa, features, images, targets, counted, gradient);
+    }
     gradient.shift.resize(groups * width, 0.0);
     gradient.slope.resize(groups * width, 0.0);
     gradient.per_image = false;
@@ -123,6 +128,10 @@ impl Gradient {
         }
         let width = self.shift.len() / groups;
         let images = features.len() / self.shift.len();
+        if self.slope.is_empty() {
+            out.par_iter_mut().zip(&self.shift).for_each(|(out, &gradient)| *out = scale * gradient);
+            return;
+        }
         out.par_chunks_exact_mut(width).zip(features.par_chunks_exact(width)).enumerate().for_each(
             |(row, (out, features))| {
                 let at = row / images * width;
@@ -186,15 +195,13 @@ impl Kernel for Block<'_> {
         let (len, samples) = (self.shift.len(), self.rows.count());
         let n = samples as f64;
         let mut means = [0f32; BLOCK];
-        let sums = sum_rows(samples, len, |i, sums| {
-            for (sum, &f) in sums.iter_mut().zip(self.rows.get(i, len)) {
-                *sum += f;
-            }
+        let [sums] = sum_rows(samples, len, |i, [sums]| {
+            sums.iter_mut().zip(self.rows.get(i, len)).for_each(|(sum, &f)| *sum += f);
         });
         for (mean, sum) in means.iter_mut().zip(&sums) {
             *mean = (sum / n) as f32;
         }
-        let squares = sum_rows(samples, len, |i, squares| {
+        let [squares] = sum_rows(samples, len, |i, [squares]| {
             for ((square, &mean), &f) in squares.iter_mut().zip(&means).zip(self.rows.get(i, len)) {
                 *square += (f - mean) * (f - mean);
             }
@@ -222,16 +229,16 @@ impl Kernel for Block<'_> {
     }
 }
 
-/// Sums over `samples` rows of what `add` adds to the sums of `len` features.
+/// Sums over `samples` rows of what `add` adds to K sums for each of `len` features.
 #[inline(always)]
-fn sum_rows(samples: usize, len: usize, add: impl Fn(usize, &mut [f32])) -> [f64; BLOCK] {
-    let mut totals = [0f64; BLOCK];
+fn sum_rows<const K: usize>(samples: usize, len: usize, add: impl Fn(usize, [&mut [f32]; K])) -> [[f64; BLOCK]; K] {
+    let mut totals = [[0f64; BLOCK]; K];
     for first in (0..samples).step_by(ROWS) {
-        let mut sums = [0f32; BLOCK];
+        let mut sums = [[0f32; BLOCK]; K];
         for i in first..samples.min(first + ROWS) {
-            add(i, &mut sums[..len]);
+            add(i, sums.each_mut().map(|sums| &mut sums[..len]));
         }
-        for (total, sum) in totals.iter_mut().zip(&sums[..len]) {
+        for (total, sum) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
             *total += f64::from(*sum);
         }
     }

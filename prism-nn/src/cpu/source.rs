@@ -73,8 +73,8 @@ pub struct FeatureGradient<'a> {
     pub upstream: Option<&'a [f32]>,
     /// The loss's gradient is `shift + slope * y`; `[rows, features of an image]`.
     pub shift: &'a [f32],
-    /// See `shift`.
-    pub slope: &'a [f32],
+    /// See `shift`; none where that is the gradient.
+    pub slope: Option<&'a [f32]>,
     /// Each image's row.
     pub rows: &'a [usize],
 }
@@ -86,8 +86,10 @@ impl Source for FeatureGradient<'_> {
         unsafe {
             let feature = self.y.at(*self.rows.get_unchecked(image), pixel, channel);
             let y = self.y.load::<S>(image, pixel, channel);
-            let shift = S::load(self.shift.as_ptr().add(feature));
-            let mut gradient = S::mul_add(y, S::load(self.slope.as_ptr().add(feature)), shift);
+            let mut gradient = S::load(self.shift.as_ptr().add(feature));
+            if let Some(slope) = self.slope {
+                gradient = S::mul_add(y, S::load(slope.as_ptr().add(feature)), gradient);
+            }
             if let Some(upstream) = self.upstream {
                 gradient = S::add(gradient, S::load(upstream.as_ptr().add(self.y.at(image, pixel, channel))));
             }

@@ -4,6 +4,7 @@ use candle_core::{DType, Result, Tensor};
 use prism_core::score;
 use prism_core::stream::StreamId;
 
+use crate::cpu::moments::exact;
 use crate::estimator::Estimator;
 use crate::step_mask::StepMask;
 
@@ -138,6 +139,16 @@ fn chance_of_mean(samples: &Tensor, images: usize) -> Result<Tensor> {
     samples.reshape((groups, images, (), width))?.mean(2)?.var(1)? / images as f64
 }
 
+/// The squared distance of variances `[G, D]` without what chance adds to it: see [`exact`]. `features` are `[G, n, D]`.
+fn exact_variance_term(features: &Tensor, variance: &Tensor, aim: &Tensor) -> Result<Tensor> {
+    let n = features.dim(1)? as f64;
+    let squares = features.broadcast_sub(&features.mean_keepdim(1)?)?.sqr()?;
+    let p = n * (n * n - 3.0 * n + 3.0) / ((n - 1.0) * (n - 2.0) * (n - 3.0));
+    let q = n / ((n - 2.0) * (n - 3.0));
+    let square = ((squares.mean(1)?.sqr()? * p)? - (squares.sqr()?.mean(1)? * q)?)?;
+    square - ((aim * variance)? * 2.0)? + aim.sqr()?
+}
+
 /// How far generated features are from the targets: the mean over groups g of
 /// `mean_d(a_d (mu - mu_g)^2) / v_g + mean_d(b_d (var - var_g)^2) / v_g^2`, a scalar, with the weights a and b of the targets.
 ///
@@ -153,7 +164,10 @@ pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor>
     if targets.estimator == Estimator::Unbiased {
         let n = features.dim(1)? as f64;
         mean_term = (mean_term - chance_of_mean(&features, images)?)?;
-        variance_term = (variance_term - (variance.sqr()? * (2.0 / (n + 1.0)))?)?;
+        variance_term = match images >= exact::LEAST_IMAGES && targets.grid.is_none() {
+            true => exact_variance_term(&features, &variance, &targets.variance)?,
+            false => (variance_term - (variance.sqr()? * (2.0 / (n + 1.0)))?)?,
+        };
     }
     if let Some([of_mean, of_variance]) = &targets.weights {
         mean_term = (mean_term * of_mean)?;

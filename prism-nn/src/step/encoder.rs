@@ -197,6 +197,7 @@ impl Net {
                     let Gradient { shift, slope, per_image } = &losses[number];
                     let rows = if *per_image { &each } else { groups };
                     let upstream = begun.then_some(upstream.as_slice());
+                    let slope = (!slope.is_empty()).then_some(slope.as_slice());
                     let dy = FeatureGradient { y, upstream, shift, slope, rows };
                     layer.backward((y, dy), &self.weights.convs[number].packed, dx, None, |_, _| ());
                     begun = true;

@@ -13,6 +13,7 @@ use prism_core::codec::{Blind, Blinds, Prior, PrivateSource, Uplink};
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::{Session, Update};
 use prism_nn::adam::Adam;
+use prism_nn::cpu::moments::exact::LEAST_IMAGES;
 use prism_nn::generator::{Styles, styled_latents};
 use prism_nn::ops::MomentTargets;
 use prism_nn::step::{LossAndGradients, TrainingStep};
@@ -259,6 +260,13 @@ impl LocalTraining {
         Ok(loss)
     }
 
+    /// How many groups share a step's batch: so many that each has the images that an unbiased estimate takes.
+    fn groups_per_step(&self, moments: &ClientMoments) -> usize {
+        let groups = self.classes_per_step * self.styles.count();
+        let exact = self.estimator == Estimator::Unbiased && moments.grid().is_none() && self.average.is_none();
+        if exact { groups.min((self.batch_size / LEAST_IMAGES).max(1)) } else { groups }
+    }
+
     /// One step of Adam on the scores; returns the loss before it, which a GPU may still be computing.
     fn local_step(
         &self,
@@ -270,7 +278,7 @@ impl LocalTraining {
         known: &[Tensor],
     ) -> Result<Tensor> {
         let stream = |purpose| turn.stream(self.seed, purpose).index(step);
-        let groups = self.classes_per_step * self.styles.count();
+        let groups = self.groups_per_step(moments);
         let groups = moments.choose_groups(groups, &mut stream(Purpose::TrainClass).open());
         let (labels, styles) = moments.labels(&groups, self.batch_size, self.styles);
         let generator = self.step.generator();
