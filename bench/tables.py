@@ -38,6 +38,8 @@ def ablation(dataset):
     yield "random encoder", {**base, "encoder": "random:1"}
     yield "as many images a step as with 4 styles", {**base, "batch-size": 160}
     yield "4 styles a class", {**base, "batch-size": 160, "styles": 4}
+    yield "4 styles, half of all in a step", {**base, "batch-size": 160, "styles": 4, "classes-per-step": 5}
+    yield "8 styles, a fifth of all in a step", {**base, "batch-size": 160, "styles": 8, "classes-per-step": 2}
 
 
 def baselines(dataset):

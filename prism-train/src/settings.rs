@@ -106,11 +106,12 @@ pub struct Settings {
     /// Images generated in a local step
     #[arg(long, value_name = "N", default_value_t = 80, help_heading = "Training")]
     pub batch_size: usize,
-    /// Classes drawn in a local step of a conditional model, sharing the batch
+    /// Classes drawn in a local step of a conditional model, sharing the batch; with --styles, as many styles are drawn of all
+    /// classes as so many classes have. Fewer leave each more images, which makes their moments surer
     #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Training")]
     pub classes_per_step: usize,
-    /// Styles of a class (1, 2, 4, 8 or 16), each matched by itself: images then vary more, and a step needs at least twice as many
-    /// images as there are classes and styles
+    /// Styles of a class (1, 2, 4, 8 or 16), each matched by itself: images then vary more. A step with the unbiased estimator takes
+    /// only so many of them that each has four images
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Training")]
     #[serde(default = "one_style")]
     pub styles: usize,
