@@ -12,9 +12,9 @@
 //! `p m_2^2 - q m_4` is the symmetric function of n independent numbers whose mean is the square of their variance: the average
 //! of `(x_1 - x_2)^2 (x_3 - x_4)^2 / 4` over all choices of four of them (a U-statistic: Hoeffding 1948).
 //!
-//! Why it matters: of the square of a sample's variance, chance adds `kurtosis / n` times the squared variance, so a loss that
-//! keeps this, or takes off what it would be for normal numbers, is lowered by making features two-valued. A generator then draws
-//! the typical images of a group and leaves out the others.
+//! Why it matters: to the square of a sample's variance, chance adds `(kurtosis - (n - 3) / (n - 1)) / n` times the squared
+//! variance, so a loss that keeps this, or takes off what it would be for normal numbers, is lowered by making features two-valued.
+//! A generator then draws the typical images of a group and leaves out the others.
 
 use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
