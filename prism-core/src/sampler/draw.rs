@@ -99,18 +99,19 @@ impl<E: Number> Worker<'_, E> {
             },
         };
         let skip = Convolution::<Pointwise, E>::new(isa, &block.skip, views.plain, images);
-        let conv1 = Convolution::<Doubled, E>::new(isa, &block.conv1, views.input, images);
-        let conv2_first = Convolution::<E::SameFirst, E>::new(isa, &block.conv2, views.inner, images);
+        let conv1_first = Convolution::<Doubled, E>::new(isa, &block.conv1, views.input, images);
+        let conv1 = Convolution::<E::Twice, E>::new(isa, &block.conv1, views.input, images);
+        let inner = activation(views.inner, &block.inner);
         let conv2 = Convolution::<E::Same, E>::new(isa, &block.conv2, views.inner, images);
         // SAFETY: the caller's promises; skip and conv1 read what is complete, and the team meets before conv2 reads them.
         unsafe {
             skip.run(member, self.scratch, Scaled { to: views.skip, factor: block.skip_factor });
-            conv1.run(member, self.scratch, activation(views.inner, &block.inner));
-            member.meet();
             match index {
-                0 => conv2_first.run(member, self.scratch, end),
-                _ => conv2.run(member, self.scratch, end),
+                0 => conv1_first.run(member, self.scratch, inner),
+                _ => conv1.run(member, self.scratch, inner),
             }
+            member.meet();
+            conv2.run(member, self.scratch, end);
             member.meet();
         }
     }

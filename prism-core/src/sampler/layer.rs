@@ -9,6 +9,8 @@
 //! v = input(d)        m = v u        y = output(m)  ->  sink
 //! ```
 //!
+//! A scheme with several phases does so for each of them.
+//!
 //! A thread transforms all that it multiplies, although threads that share tiles then do so twice: that is sooner done than
 //! waiting for each other and fetching from another core's cache.
 //!
@@ -140,7 +142,9 @@ fn part_of(member: Member<'_>, tiles: usize, panels: usize, transformed: bool) -
 }
 
 impl<'a, C: Scheme<E>, E: Number> Convolution<'a, C, E> {
-    /// Products of the scheme.
+    /// Phases of the scheme on each axis.
+    const PHASES: usize = C::WEIGHT.len();
+    /// Products of a phase.
     pub(super) const PRODUCTS: usize = C::IN * C::IN;
 
     /// A layer over `input`, whose border must be the scheme's padding.
@@ -160,33 +164,50 @@ impl<'a, C: Scheme<E>, E: Number> Convolution<'a, C, E> {
         let stride = self.input.shape.stride;
         let layout = Layout::new::<E>(Self::PRODUCTS, tiles.len(), stride, self.isa.lanes());
         for group in layout.groups(tiles) {
-            let (v, row, plane) = if C::IN == 1 {
-                let (image, y, x) = self.tiles.place(group.start);
-                // SAFETY: the first tile's pixel; without a border the next ones follow it.
-                (unsafe { self.input.bordered(image, y, x) }.cast_const(), stride, 0)
-            } else {
-                assert!(scratch.inputs.len() >= layout.inputs_len(Self::PRODUCTS), "memory for transformed inputs");
-                let to = (scratch.inputs.as_mut_ptr(), layout.row, layout.plane);
-                let (input, grid, tiles) = (self.input, self.tiles, group.clone());
-                // SAFETY: the caller's machine; there is room.
-                unsafe { self.isa.run(Transform::<C, E> { input, grid, tiles, to, scheme: PhantomData }) };
-                (to.0.cast_const(), layout.row, layout.plane)
-            };
-            for panel in panels.clone() {
-                // SAFETY: the group's inputs are complete; each part of the outputs is written by one thread.
-                unsafe { self.multiply(panel, group.clone(), (v, row, plane), scratch, sink) };
+            for phase in Phase::all(Self::PHASES) {
+                // SAFETY: the caller's machine and memory; each part of the outputs is written by one thread.
+                unsafe {
+                    let inputs = self.transform(phase, group.clone(), layout, &mut scratch.inputs);
+                    for panel in panels.clone() {
+                        self.multiply(panel, (phase, group.clone()), inputs, scratch, sink);
+                    }
+                }
             }
         }
     }
 
-    /// Multiplies a group's transformed inputs with a panel, and hands the outputs on.
+    /// A group's transformed inputs, and numbers from a tile to the next and from a product to the next.
+    ///
+    /// # Safety
+    /// As for `run`.
+    unsafe fn transform(
+        &self,
+        phase: Phase,
+        tiles: Range<usize>,
+        layout: Layout,
+        memory: &mut [E],
+    ) -> (*const E, usize, usize) {
+        if C::IN == 1 {
+            let (image, y, x) = self.tiles.place(tiles.start);
+            // SAFETY: the first tile's pixel; without a border the next ones follow it.
+            return (unsafe { self.input.bordered(image, y, x) }.cast_const(), self.input.shape.stride, 0);
+        }
+        assert!(memory.len() >= layout.inputs_len(Self::PRODUCTS), "memory for transformed inputs");
+        let to = (memory.as_mut_ptr(), layout.row, layout.plane);
+        let (input, grid) = (self.input, self.tiles);
+        // SAFETY: the caller's machine; there is room.
+        unsafe { self.isa.run(Transform::<C, E> { input, grid, tiles, phase, to, scheme: PhantomData }) };
+        (to.0.cast_const(), layout.row, layout.plane)
+    }
+
+    /// Multiplies a group's transformed inputs with a panel, and hands a phase's outputs on.
     ///
     /// # Safety
     /// As for `run`, with complete inputs.
     unsafe fn multiply(
         &self,
         panel: usize,
-        tiles: Range<usize>,
+        (phase, tiles): (Phase, Range<usize>),
         (v, row, plane): (*const E, usize, usize),
         scratch: &mut Scratch<E>,
         sink: impl Sink<E>,
@@ -195,13 +216,14 @@ impl<'a, C: Scheme<E>, E: Number> Convolution<'a, C, E> {
         let sums_plane = sums_plane(tiles.len(), columns.len());
         assert!(scratch.sums.len() >= Self::PRODUCTS * sums_plane, "memory for the sums");
         let sums = scratch.sums.as_mut_ptr();
+        let first = phase.number(Self::PHASES) * Self::PRODUCTS;
         for product in 0..Self::PRODUCTS {
             // SAFETY: rows and sums of this product lie in their memory.
             unsafe {
                 self.isa.run(Product {
                     a: (v.add(product * plane), row),
                     rows: tiles.len(),
-                    weights: self.weights.panel(panel, product),
+                    weights: self.weights.panel(panel, first + product),
                     depth: self.weights.depth(),
                     widened: &mut scratch.widened,
                     c: (sums.add(product * sums_plane), columns.len()),
@@ -209,9 +231,26 @@ impl<'a, C: Scheme<E>, E: Number> Convolution<'a, C, E> {
             }
         }
         let sums = (sums.cast_const(), sums_plane);
-        let work = Finish::<C, E, _> { grid: self.tiles, tiles, columns, sums, sink, scheme: PhantomData };
+        let work = Finish::<C, E, _> { grid: self.tiles, tiles, phase, columns, sums, sink, scheme: PhantomData };
         // SAFETY: the sums are complete, and the sink takes these outputs from this thread alone.
         unsafe { self.isa.run(work) };
+    }
+}
+
+/// One of a scheme's phases on each axis.
+#[derive(Clone, Copy)]
+struct Phase {
+    down: usize,
+    across: usize,
+}
+
+impl Phase {
+    fn all(phases: usize) -> impl Iterator<Item = Phase> {
+        (0..phases * phases).map(move |number| Phase { down: number / phases, across: number % phases })
+    }
+
+    fn number(self, phases: usize) -> usize {
+        self.down * phases + self.across
     }
 }
 
@@ -220,6 +259,7 @@ struct Transform<C, E> {
     input: MapView<E>,
     grid: TileGrid,
     tiles: Range<usize>,
+    phase: Phase,
     /// Memory, and numbers from a tile to the next and from a product to the next.
     to: (*mut E, usize, usize),
     scheme: PhantomData<C>,
@@ -237,7 +277,8 @@ impl<C: Scheme<E>, E: Number> Kernel for Transform<C, E> {
             let (image, row, column) = self.grid.place(tile);
             // SAFETY: the tile's patch lies inside the bordered map, and its row inside every product's memory.
             unsafe {
-                let from = self.input.bordered(image, row * C::STEP, column * C::STEP).cast_const();
+                let (row, column) = (row * C::STEP + self.phase.down, column * C::STEP + self.phase.across);
+                let from = self.input.bordered(image, row, column).cast_const();
                 let to = to.add(index * to_row);
                 for channel in (0..stride).step_by(S::LANES * E::PACK) {
                     let patch = read::<S, C, E>(from.add(channel), (pitch, stride));
@@ -288,6 +329,7 @@ unsafe fn read<S: Simd, C: Scheme<E>, E: Number>(
 struct Finish<C, E: Number, K> {
     grid: TileGrid,
     tiles: Range<usize>,
+    phase: Phase,
     columns: Range<usize>,
     /// `[products][tiles][columns]`, and sums from a product to the next.
     sums: (*const E::Sum, usize),
@@ -304,14 +346,17 @@ impl<C: Scheme<E>, E: Number, K: Sink<E>> Kernel for Finish<C, E, K> {
         let (sums, plane) = self.sums;
         for (index, tile) in self.tiles.enumerate() {
             let (image, row, column) = self.grid.place(tile);
+            let place = |i: usize, j: usize| {
+                let (row, column) = (row * C::OUT + i, column * C::OUT + j);
+                (image, row * C::WEIGHT.len() + self.phase.down, column * C::WEIGHT.len() + self.phase.across)
+            };
             for at in (0..width).step_by(S::LANES) {
                 // SAFETY: the sums of every product are there; the outputs are this layer's.
                 unsafe {
                     let y = outputs::<S, C, E>(sums.add(index * width + at), plane);
                     for i in 0..C::OUT {
                         for j in 0..C::OUT {
-                            let place = (image, row * C::OUT + i, column * C::OUT + j);
-                            self.sink.put::<S>(place, self.columns.start + at, y[i][j]);
+                            self.sink.put::<S>(place(i, j), self.columns.start + at, y[i][j]);
                         }
                     }
                 }

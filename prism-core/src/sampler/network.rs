@@ -32,8 +32,8 @@ pub(super) struct Block<E> {
     pub(super) side: usize,
     /// Channels that go in and come out.
     pub(super) channels: (usize, usize),
+    /// By [`Doubled`] in the first block, [`Number::Twice`] in the others.
     pub(super) conv1: Packed,
-    /// By [`Number::SameFirst`] in the first block, [`Number::Same`] in the others.
     pub(super) conv2: Packed,
     pub(super) skip: Packed,
     /// The block's input itself, which the skip connection reads.
@@ -106,21 +106,21 @@ impl<E: Number> Block<E> {
         let input = E::scale(ACTIVATIONS, Growth { inputs: 2, weights: 9, depth: conv1.inputs });
         let inner = E::scale(ACTIVATIONS, Growth { inputs: 4, weights: 9, depth: conv2.inputs });
         let plain = E::scale(range_before(norm1), Growth { inputs: 1, weights: 1, depth: skip.inputs });
-        let (conv2_packed, conv2_divisor) = match block {
-            0 => (pack::<E, E::SameFirst>(model, index + 1, conv2, lanes), <E::SameFirst as Scheme<E>>::DIVISOR),
-            _ => (pack::<E, E::Same>(model, index + 1, conv2, lanes), <E::Same as Scheme<E>>::DIVISOR),
+        let (conv1_packed, conv1_divisor) = match block {
+            0 => (pack::<E, Doubled>(model, index, conv1, lanes), <Doubled as Scheme<E>>::DIVISOR),
+            _ => (pack::<E, E::Twice>(model, index, conv1, lanes), <E::Twice as Scheme<E>>::DIVISOR),
         };
-        let conv1_factor = conv1.sigma() / (<Doubled as Scheme<E>>::DIVISOR * input.factor);
+        let conv1_factor = conv1.sigma() / (conv1_divisor * input.factor);
         Block {
             side: 4 << block,
             channels: (conv1.inputs, conv1.outputs),
-            conv1: pack::<E, Doubled>(model, index, conv1, lanes),
-            conv2: conv2_packed,
+            conv1: conv1_packed,
+            conv2: pack::<E, E::Same>(model, index + 1, conv2, lanes),
             skip: pack::<E, Pointwise>(model, index + 2, skip, lanes),
             plain,
             input: Affine::new(norm1, 1.0, input, stride::<E>(conv1.inputs, lanes)),
             inner: Affine::new(norm2, conv1_factor, inner, stride::<E>(conv1.outputs, lanes)),
-            conv2_factor: conv2.sigma() / (conv2_divisor * inner.factor),
+            conv2_factor: conv2.sigma() / (<E::Same as Scheme<E>>::DIVISOR * inner.factor),
             skip_factor: skip.sigma() / plain.factor,
             numbers: std::marker::PhantomData,
         }

@@ -4,7 +4,7 @@
 //! stands for itself times a scale that its layer knows; two of them fill a lane, because one instruction multiplies two
 //! and adds both products to the lane's sum.
 
-use super::scheme::{Scheme, Winograd2, Winograd4};
+use super::scheme::{Doubled, Doubled4, Scheme, Winograd2, Winograd4};
 use crate::simd::Simd;
 
 /// Reals times `factor` are a map's numbers, none beyond `limit` either way.
@@ -65,9 +65,9 @@ pub(super) trait Number: Copy + Default + Send + Sync + 'static {
     const BLOCK: usize;
     /// The scheme of convolutions that keep the side.
     type Same: Scheme<Self>;
-    /// The same for the first block, whose rounding errors all other blocks pass on, and whose few tiles have to wait for
-    /// each of many weights.
-    type SameFirst: Scheme<Self>;
+    /// The scheme of convolutions of doubled maps, but for the first block's: few tiles would have to wait for each of many
+    /// weights there, so it takes [`Doubled`].
+    type Twice: Scheme<Self>;
 
     /// The scale of a map whose values reach `range` either way, or are not negative, and which is then convolved.
     fn scale(range: f32, growth: Growth) -> Scale;
@@ -109,7 +109,7 @@ impl Number for f32 {
     const PACK: usize = 1;
     const BLOCK: usize = 64;
     type Same = Winograd4;
-    type SameFirst = Winograd2;
+    type Twice = Doubled4;
 
     fn scale(_range: f32, _growth: Growth) -> Scale {
         Scale { factor: 1.0, limit: f32::INFINITY }
@@ -192,7 +192,7 @@ impl Number for i16 {
     const PACK: usize = 2;
     const BLOCK: usize = usize::MAX;
     type Same = Winograd2;
-    type SameFirst = Winograd2;
+    type Twice = Doubled;
 
     fn scale(range: f32, growth: Growth) -> Scale {
         let limit = growth.limit();

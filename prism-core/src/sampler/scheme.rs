@@ -13,13 +13,15 @@
 //! | scheme | convolution | inputs | outputs | products per output (2-d) | transformed weights up to |
 //! |---|---|---|---|---|---|
 //! | [`Doubled`] | 3 taps after nearest-neighbour doubling | 3 | 2 | 9 / 4 (9 directly) | 9 |
+//! | [`Doubled4`] | the same, by F(4, 2) for every other output | 5 | 4 | 25 / 16 (9 directly) | 25 |
 //! | [`Winograd2`] | 3 taps, F(2, 3) | 4 | 2 | 16 / 4 (9 directly) | 9 |
 //! | [`Winograd4`] | 3 taps, F(4, 3) | 6 | 4 | 36 / 16 (9 directly) | 49 |
 //! | [`Pointwise`] | 1 tap | 1 | 1 | 1 | 1 |
 //!
 //! [`Winograd4`] evaluates at 0, 1, -1, 1/2, -2 and infinity. With a point and its negative reciprocal the rounding error of
 //! `f32` is a third of that of the usual 0, ±1, ±2, and about twice that of direct summation.
-//! For `i16` its inputs would grow too much; those of [`Winograd2`] grow fourfold, of [`Doubled`] twofold.
+//! For `i16` its inputs would grow too much; those of [`Winograd2`] grow fourfold, of [`Doubled`] twofold. [`Doubled4`]
+//! evaluates at 0, 1, -1, 1/2 and infinity.
 //!
 //! Sources: Winograd 1980; Lavin and Gray 2016; on points, Barabasz et al. 2018.
 
@@ -30,10 +32,13 @@ use crate::simd::Simd;
 pub(super) const SIDE: usize = 6;
 
 /// A way to convolve numbers of type `E`, per axis.
+///
+/// The outputs may be those of several convolutions that take turns: phases, each of which reads its tiles one input later than
+/// the one before it, and has a weights' map of its own.
 pub(super) trait Scheme<E: Number> {
-    /// Inputs, and products, of a tile.
+    /// Inputs, and products, of a tile in one phase.
     const IN: usize;
-    /// Outputs of a tile.
+    /// Outputs of a tile in one phase.
     const OUT: usize;
     /// Inputs from the first of a tile to the first of the next.
     const STEP: usize;
@@ -41,8 +46,8 @@ pub(super) trait Scheme<E: Number> {
     const PAD: usize;
     /// Taps of the kernel.
     const TAPS: usize;
-    /// The weights' map: `IN` rows of `TAPS`.
-    const WEIGHT: &'static [&'static [i8]];
+    /// The weights' map in each phase: `IN` rows of `TAPS`.
+    const WEIGHT: &'static [&'static [&'static [i8]]];
     /// What outputs are too large by.
     const DIVISOR: f32;
 
@@ -70,7 +75,7 @@ impl<E: Number> Scheme<E> for Doubled {
     const STEP: usize = 1;
     const PAD: usize = 1;
     const TAPS: usize = 3;
-    const WEIGHT: &'static [&'static [i8]] = &[&[1, 0, 0], &[1, 1, 1], &[0, 0, 1]];
+    const WEIGHT: &'static [&'static [&'static [i8]]] = &[&[&[1, 0, 0], &[1, 1, 1], &[0, 0, 1]]];
     const DIVISOR: f32 = 1.0;
 
     #[inline(always)]
@@ -86,6 +91,63 @@ impl<E: Number> Scheme<E> for Doubled {
     }
 }
 
+/// Three taps after nearest-neighbour doubling, from the undoubled inputs: even and odd outputs are convolutions by two taps,
+///
+/// `y[2i] = w0 x[i-1] + (w1 + w2) x[i]` and `y[2i+1] = (w0 + w1) x[i] + w2 x[i+1]`,
+///
+/// each by F(4, 2): four outputs of two taps by five products.
+pub(super) struct Doubled4;
+
+impl Scheme<f32> for Doubled4 {
+    const IN: usize = 5;
+    const OUT: usize = 4;
+    const STEP: usize = 4;
+    const PAD: usize = 1;
+    const TAPS: usize = 3;
+    const WEIGHT: &'static [&'static [&'static [i8]]] = &[
+        &[&[1, 0, 0], &[1, 1, 1], &[1, -1, -1], &[2, 1, 1], &[0, 1, 1]],
+        &[&[1, 1, 0], &[1, 1, 1], &[1, 1, -1], &[2, 2, 1], &[0, 0, 1]],
+    ];
+    const DIVISOR: f32 = 9.0;
+
+    /// Row i holds the coefficients of the product of `x - p_j` over all points but the i-th.
+    #[inline(always)]
+    unsafe fn input<S: Simd>(d: [S::V; SIDE]) -> [S::V; SIDE] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let odd = S::sub(d[3], d[1]);
+            let even = S::sub(d[4], d[2]);
+            [
+                plus::<S>(odd, -0.5, S::sub(d[2], d[0])),
+                plus::<S>(d[3], 0.5, S::sub(d[2], d[1])),
+                plus::<S>(plus::<S>(d[3], -1.5, d[2]), 0.5, d[1]),
+                odd,
+                plus::<S>(even, -0.5, odd),
+                d[0],
+            ]
+        }
+    }
+
+    /// Row k holds the k-th powers of the points, times 3 over the weights' denominators 1/2, 1, -3, -3/4, 1.
+    #[inline(always)]
+    unsafe fn output<S: Simd>(m: [S::V; SIDE]) -> [S::V; SIDE] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let three = S::splat(3.0);
+            let even = plus::<S>(S::mul(three, m[1]), -1.0, m[2]);
+            let odd = plus::<S>(m[2], 3.0, m[1]);
+            [
+                plus::<S>(plus::<S>(even, -4.0, m[3]), 6.0, m[0]),
+                plus::<S>(odd, -2.0, m[3]),
+                S::sub(even, m[3]),
+                plus::<S>(plus::<S>(odd, -0.5, m[3]), 3.0, m[4]),
+                m[0],
+                m[0],
+            ]
+        }
+    }
+}
+
 /// F(2, 3): two outputs of three taps by four products, with additions only.
 pub(super) struct Winograd2;
 
@@ -95,7 +157,7 @@ impl<E: Number> Scheme<E> for Winograd2 {
     const STEP: usize = 2;
     const PAD: usize = 1;
     const TAPS: usize = 3;
-    const WEIGHT: &'static [&'static [i8]] = &[&[2, 0, 0], &[1, 1, 1], &[1, -1, 1], &[0, 0, 2]];
+    const WEIGHT: &'static [&'static [&'static [i8]]] = &[&[&[2, 0, 0], &[1, 1, 1], &[1, -1, 1], &[0, 0, 2]]];
     const DIVISOR: f32 = 4.0;
 
     #[inline(always)]
@@ -136,8 +198,8 @@ impl Scheme<f32> for Winograd4 {
     const STEP: usize = 4;
     const PAD: usize = 1;
     const TAPS: usize = 3;
-    const WEIGHT: &'static [&'static [i8]] =
-        &[&[1, 0, 0], &[1, 1, 1], &[1, -1, 1], &[4, 2, 1], &[1, -2, 4], &[0, 0, 1]];
+    const WEIGHT: &'static [&'static [&'static [i8]]] =
+        &[&[&[1, 0, 0], &[1, 1, 1], &[1, -1, 1], &[4, 2, 1], &[1, -2, 4], &[0, 0, 1]]];
     const DIVISOR: f32 = 225.0;
 
     /// Row i holds the coefficients of the product of `x - p_j` over all points but the i-th.
@@ -185,7 +247,7 @@ impl<E: Number> Scheme<E> for Pointwise {
     const STEP: usize = 1;
     const PAD: usize = 0;
     const TAPS: usize = 1;
-    const WEIGHT: &'static [&'static [i8]] = &[&[1]];
+    const WEIGHT: &'static [&'static [&'static [i8]]] = &[&[&[1]]];
     const DIVISOR: f32 = 1.0;
 
     #[inline(always)]

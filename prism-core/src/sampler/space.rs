@@ -164,12 +164,13 @@ fn sizes<E: Number>(network: &Network<E>, shapes: &Shapes, images: usize) -> (us
     for (index, (block, [plain, _, input, inner])) in network.blocks.iter().zip(&shapes.blocks).enumerate() {
         let pixels = block.side * block.side;
         layer(Convolution::<Pointwise, E>::PRODUCTS, pixels, plain.stride);
-        layer(Convolution::<Doubled, E>::PRODUCTS, pixels, input.stride);
         let (products, step) = match index {
-            0 => (Convolution::<E::SameFirst, E>::PRODUCTS, <E::SameFirst as Scheme<E>>::STEP),
-            _ => (Convolution::<E::Same, E>::PRODUCTS, <E::Same as Scheme<E>>::STEP),
+            0 => (Convolution::<Doubled, E>::PRODUCTS, <Doubled as Scheme<E>>::STEP),
+            _ => (Convolution::<E::Twice, E>::PRODUCTS, <E::Twice as Scheme<E>>::STEP),
         };
-        layer(products, (2 * block.side / step).pow(2), inner.stride);
+        layer(products, (block.side / step).pow(2), input.stride);
+        let tiles = (2 * block.side / <E::Same as Scheme<E>>::STEP).pow(2);
+        layer(Convolution::<E::Same, E>::PRODUCTS, tiles, inner.stride);
     }
     let packed = network.blocks.iter().flat_map(|block| [&block.conv1, &block.conv2, &block.skip]);
     let widened = packed.chain([&network.first, &network.last]).map(|packed| packed.block_len::<E>()).max();

@@ -5,7 +5,7 @@
 //! left):
 //!
 //! ```text
-//! [panels][products][inputs / pack][columns of the panel][pack]
+//! [panels][phases, down and across][products][inputs / pack][columns of the panel][pack]
 //! ```
 
 use std::ops::Range;
@@ -33,7 +33,7 @@ impl Packed {
         lanes: usize,
         taps: impl Fn(usize, usize) -> Option<&'a [i8]>,
     ) -> Self {
-        let (depth, products) = (inputs.div_ceil(E::PACK), C::IN * C::IN);
+        let (depth, products) = (inputs.div_ceil(E::PACK), (C::WEIGHT.len() * C::IN).pow(2));
         let columns = columns.next_multiple_of(lanes);
         let mut packed = Packed {
             data: vec![0; depth * E::PACK * columns * products],
@@ -50,8 +50,7 @@ impl Packed {
                 for column in range.clone() {
                     let Some(taps) = taps(column, input) else { continue };
                     let at = start + ((input / E::PACK) * width + column - range.start) * E::PACK + input % E::PACK;
-                    let filter = transform::<E, C>(taps);
-                    for (product, weight) in filter.as_flattened_rows::<E, C>() {
+                    for (product, weight) in transform::<E, C>(taps).enumerate() {
                         packed.data[at + product * depth * E::PACK * width] = weight;
                     }
                 }
@@ -98,29 +97,30 @@ impl Packed {
     }
 }
 
-/// A transformed filter: `IN` rows of `IN`.
-struct Filter([[i8; SIDE]; SIDE]);
-
-impl Filter {
-    fn as_flattened_rows<E: Number, C: Scheme<E>>(&self) -> impl Iterator<Item = (usize, i8)> {
-        (0..C::IN * C::IN).map(|product| (product, self.0[product / C::IN][product % C::IN]))
-    }
+/// A filter, transformed for each phase: `IN` rows of `IN` weights for each.
+#[inline(always)]
+fn transform<E: Number, C: Scheme<E>>(taps: &[i8]) -> impl Iterator<Item = i8> {
+    let phases = C::WEIGHT.iter().flat_map(|down| C::WEIGHT.iter().map(move |across| (*down, *across)));
+    phases.flat_map(|maps| {
+        let filter = transform_phase::<E, C>(taps, maps);
+        (0..C::IN * C::IN).map(move |product| filter[product / C::IN][product % C::IN])
+    })
 }
 
 /// Both axes of the weights' map.
 #[inline(always)]
-fn transform<E: Number, C: Scheme<E>>(taps: &[i8]) -> Filter {
+fn transform_phase<E: Number, C: Scheme<E>>(taps: &[i8], (down, across): (&[&[i8]], &[&[i8]])) -> [[i8; SIDE]; SIDE] {
     let mut columns = [[0i8; SIDE]; SIDE];
-    for (line, row) in columns.iter_mut().zip(C::WEIGHT) {
+    for (line, row) in columns.iter_mut().zip(down) {
         for column in 0..C::TAPS {
             line[column] = row.iter().enumerate().map(|(i, factor)| factor * taps[i * C::TAPS + column]).sum();
         }
     }
     let mut filter = [[0i8; SIDE]; SIDE];
     for (line, half) in filter.iter_mut().zip(&columns).take(C::IN) {
-        for (weight, row) in line.iter_mut().zip(C::WEIGHT) {
+        for (weight, row) in line.iter_mut().zip(across) {
             *weight = row.iter().zip(half).map(|(factor, x)| factor * x).sum();
         }
     }
-    Filter(filter)
+    filter
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::super::maps::{MapShape, Maps};
 use super::super::network::stride;
 use super::super::number::Growth;
-use super::super::scheme::{Doubled, Pointwise, Winograd2, Winograd4};
+use super::super::scheme::{Doubled, Doubled4, Pointwise, Winograd2, Winograd4};
 use super::super::sink::Scaled;
 use super::super::team::Team;
 use super::*;
@@ -60,7 +60,7 @@ fn run<C: Scheme<E>, E: Number>(isa: Isa, case: Case, side: usize, x: &[i16], fi
     let weights = Packed::new::<E, C>((case.inputs, padded), lanes, |column, input| {
         (column < case.outputs).then(|| &filters[(column * case.inputs + input) * taps..][..taps])
     });
-    let out_side = side / C::STEP * C::OUT;
+    let out_side = side / C::STEP * C::OUT * C::WEIGHT.len();
     let mut output = Maps::<f32>::new(case.images, MapShape { side: out_side, border: 0, stride: padded });
     let to = output.view();
     let layer = Convolution::<C, E>::new(isa, &weights, view, case.images);
@@ -154,6 +154,11 @@ proptest! {
     fn nine_products_are_a_convolution_of_doubled_maps(case in case()) {
         check::<Doubled, f32>(case, true)?;
         check::<Doubled, i16>(case, true)?;
+    }
+
+    #[test]
+    fn two_phases_are_a_convolution_of_doubled_maps(case in case()) {
+        check::<Doubled4, f32>(case, true)?;
     }
 
     #[test]
