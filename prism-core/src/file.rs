@@ -86,7 +86,9 @@ impl Pending {
 /// [`Error::Io`] if it cannot be read, [`Error::Corrupt`] if it is longer than `limit`.
 pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(|source| Error::io("read", path, source))?;
-    let mut bytes = Vec::new();
+    // As long as the file says that it is: a guess, which saves moving what was read.
+    let length = file.metadata().map_or(0, |found| found.len().min(limit));
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| Error::io("read", path, source))?;
     if bytes.len() as u64 > limit {
         return Err(Error::corrupt(

@@ -6,9 +6,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView, View};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -30,13 +31,13 @@ pub struct FileKind {
 
 /// One tensor of `f32`, row-major.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NamedTensor {
+pub struct NamedTensor<'a> {
     /// Its name, unique in the file.
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
     /// Its values, as many as the shape says.
-    pub values: Vec<f32>,
+    pub values: Cow<'a, [f32]>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,9 +52,9 @@ struct Envelope {
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be written; what stood at `path` is then untouched.
-pub fn write(path: &Path, kind: FileKind, description: &impl Serialize, tensors: &[NamedTensor]) -> Result<()> {
-    let file = serialize(path, kind, description, tensors)?;
-    file::write_atomic(path, |out| out.write_all(&file))
+pub fn write(path: &Path, kind: FileKind, description: &impl Serialize, tensors: &[NamedTensor<'_>]) -> Result<()> {
+    let file = Parts::new(path, kind, description, tensors)?;
+    file::write_atomic(path, |out| file.write(out))
 }
 
 /// As [`write()`], but the disk is waited for elsewhere: see [`file::Pending`].
@@ -64,33 +65,63 @@ pub fn begin_write(
     path: &Path,
     kind: FileKind,
     description: &impl Serialize,
-    tensors: &[NamedTensor],
+    tensors: &[NamedTensor<'_>],
 ) -> Result<file::Pending> {
-    let file = serialize(path, kind, description, tensors)?;
-    file::begin_write(path, |out| out.write_all(&file))
+    let file = Parts::new(path, kind, description, tensors)?;
+    file::begin_write(path, |out| file.write(out))
 }
 
-fn serialize(path: &Path, kind: FileKind, description: &impl Serialize, tensors: &[NamedTensor]) -> Result<Vec<u8>> {
-    let refuse = |e: &dyn std::fmt::Display| Error::corrupt(path.display().to_string(), e.to_string());
-    let description = serde_json::to_string(description).map_err(|e| refuse(&e))?;
-    let sha256 = digest(&description, tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect());
-    let envelope = Envelope { kind: kind.name.into(), version: kind.version, sha256, description };
-    let envelope = serde_json::to_string(&envelope).map_err(|e| refuse(&e))?;
-    let metadata = HashMap::from([("prism".to_string(), envelope)]);
-    let views = tensors.iter().map(|tensor| (&tensor.name, tensor));
-    safetensors::serialize(views, Some(metadata)).map_err(|e| refuse(&e))
+/// A file's parts in their order. Tensors are written from where they are: a copy of the whole file would double what saving
+/// a client takes.
+struct Parts<'a> {
+    /// The header, padded to whole units of 8 bytes.
+    header: Vec<u8>,
+    /// Sorted by name.
+    tensors: Vec<&'a NamedTensor<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(path: &Path, kind: FileKind, description: &impl Serialize, tensors: &'a [NamedTensor<'a>]) -> Result<Self> {
+        let refuse = |e: &dyn std::fmt::Display| Error::corrupt(path.display().to_string(), e.to_string());
+        let mut tensors: Vec<_> = tensors.iter().collect();
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        let description = serde_json::to_string(description).map_err(|e| refuse(&e))?;
+        let sha256 = digest(&description, tensors.iter().map(|tensor| (tensor.name.as_str(), *tensor)));
+        let envelope = Envelope { kind: kind.name.into(), version: kind.version, sha256, description };
+        let envelope = serde_json::to_string(&envelope).map_err(|e| refuse(&e))?;
+        let mut end = 0;
+        let infos = tensors.iter().map(|tensor| {
+            let start = end;
+            end += tensor.data_len();
+            let info = TensorInfo { dtype: Dtype::F32, shape: tensor.shape.clone(), data_offsets: (start, end) };
+            (tensor.name.clone(), info)
+        });
+        let metadata = Metadata::new(Some(HashMap::from([("prism".to_string(), envelope)])), infos.collect());
+        let metadata = metadata.map_err(|e| refuse(&e))?;
+        let mut header = serde_json::to_vec(&metadata).map_err(|e| refuse(&e))?;
+        header.resize(header.len().next_multiple_of(8), b' ');
+        Ok(Parts { header, tensors })
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(&(self.header.len() as u64).to_le_bytes())?;
+        out.write_all(&self.header)?;
+        self.tensors.iter().try_for_each(|tensor| out.write_all(&tensor.data()))
+    }
 }
 
 /// The description and the tensors (sorted by name) of the file of `kind` at `path`.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be read; [`Error::Corrupt`] if it is damaged, of another kind or of another version.
-pub fn read<D: DeserializeOwned>(path: &Path, kind: FileKind) -> Result<(D, Vec<NamedTensor>)> {
+pub fn read<D: DeserializeOwned>(path: &Path, kind: FileKind) -> Result<(D, Vec<NamedTensor<'static>>)> {
     parse(&file::read_bounded(path, MAX_BYTES)?, kind)
         .map_err(|why| Error::corrupt(format!("{} {}", kind.name, path.display()), why))
 }
 
-fn parse<D: DeserializeOwned>(bytes: &[u8], kind: FileKind) -> std::result::Result<(D, Vec<NamedTensor>), String> {
+type Content<D> = (D, Vec<NamedTensor<'static>>);
+
+fn parse<D: DeserializeOwned>(bytes: &[u8], kind: FileKind) -> std::result::Result<Content<D>, String> {
     let damaged = |e: &dyn std::fmt::Display| format!("it is damaged or not such a file ({e})");
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
     let envelope = header.metadata().as_ref().and_then(|m| m.get("prism")).ok_or("it has no metadata key `prism`")?;
@@ -107,7 +138,7 @@ fn parse<D: DeserializeOwned>(bytes: &[u8], kind: FileKind) -> std::result::Resu
     let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
     let mut views = file.tensors();
     views.sort_by(|a, b| a.0.cmp(&b.0));
-    let found = digest(&envelope.description, views.iter().map(|(name, view)| (name.as_str(), view)).collect());
+    let found = digest(&envelope.description, views.iter().map(|(name, view)| (name.as_str(), view)));
     if found != envelope.sha256 {
         return Err("its checksum does not match: it was altered or cut after it was written".into());
     }
@@ -115,7 +146,7 @@ fn parse<D: DeserializeOwned>(bytes: &[u8], kind: FileKind) -> std::result::Resu
     Ok((description, views.into_iter().map(tensor).collect::<std::result::Result<_, _>>()?))
 }
 
-fn tensor((name, view): (String, TensorView<'_>)) -> std::result::Result<NamedTensor, String> {
+fn tensor((name, view): (String, TensorView<'_>)) -> std::result::Result<NamedTensor<'static>, String> {
     if view.dtype() != Dtype::F32 {
         return Err(format!("tensor {name} has type {:?}; only F32 is written here", view.dtype()));
     }
@@ -123,7 +154,7 @@ fn tensor((name, view): (String, TensorView<'_>)) -> std::result::Result<NamedTe
     Ok(NamedTensor { name, shape: view.shape().to_vec(), values })
 }
 
-impl View for &NamedTensor {
+impl View for &NamedTensor<'_> {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }
@@ -144,9 +175,8 @@ impl View for &NamedTensor {
     }
 }
 
-/// SHA-256 of the description and of every tensor's name, shape and bytes, tensors sorted by name.
-fn digest<T: View>(description: &str, mut tensors: Vec<(&str, T)>) -> String {
-    tensors.sort_by_key(|(name, _)| *name);
+/// SHA-256 of the description and of every tensor's name, shape and bytes; tensors come sorted by name.
+fn digest<'a, T: View>(description: &str, tensors: impl IntoIterator<Item = (&'a str, T)>) -> String {
     let mut hash = Sha256::new();
     hash.update(description);
     for (name, view) in tensors {
@@ -165,11 +195,11 @@ mod tests {
 
     const KIND: FileKind = FileKind { name: "test", version: 2 };
 
-    fn sample(folder: &Path) -> (std::path::PathBuf, Vec<NamedTensor>) {
+    fn sample(folder: &Path) -> (std::path::PathBuf, Vec<NamedTensor<'static>>) {
         let path = folder.join("file.safetensors");
         let tensors = vec![
-            NamedTensor { name: "a".into(), shape: vec![2, 2], values: vec![1.0, -2.0, 0.5, 8.0] },
-            NamedTensor { name: "b".into(), shape: vec![1], values: vec![3.0] },
+            NamedTensor { name: "a".into(), shape: vec![2, 2], values: vec![1.0, -2.0, 0.5, 8.0].into() },
+            NamedTensor { name: "b".into(), shape: vec![1], values: vec![3.0].into() },
         ];
         write(&path, KIND, &vec![4, 5], &tensors).unwrap();
         (path, tensors)
@@ -180,6 +210,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, tensors) = sample(folder.path());
         assert_eq!(read::<Vec<u32>>(&path, KIND).unwrap(), (vec![4, 5], tensors));
+    }
+
+    #[test]
+    fn a_file_is_what_the_library_would_have_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, mut tensors) = sample(folder.path());
+        tensors.reverse();
+        let found = std::fs::read(&path).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&found).unwrap();
+        let views = tensors.iter().map(|tensor| (&tensor.name, tensor));
+        assert_eq!(safetensors::serialize(views, header.metadata().clone()).unwrap(), found);
+        write(&path, KIND, &vec![4, 5], &tensors).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), found, "in any order");
     }
 
     #[test]
@@ -222,7 +265,7 @@ mod tests {
             [(trick, Dtype::U8, "{}"), (KIND.name, Dtype::U8, "{}"), (KIND.name, Dtype::F32, "{\"\\u001b[2J\": 1}")]
         {
             let tensor = TensorView::new(dtype, vec![32 / dtype.bitsize()], &[0; 4]).unwrap();
-            let sha256 = digest(description, vec![(trick, tensor.clone())]);
+            let sha256 = digest(description, [(trick, tensor.clone())]);
             let envelope = Envelope { kind: kind.into(), version: 2, sha256, description: description.into() };
             let metadata = HashMap::from([("prism".into(), serde_json::to_string(&envelope).unwrap())]);
             std::fs::write(&path, safetensors::serialize([(trick, tensor)], Some(metadata)).unwrap()).unwrap();

@@ -47,7 +47,7 @@ impl Checkpoint {
             .map(|(layer, scores)| NamedTensor {
                 name: format!("score.{}", layer.name),
                 shape: layer.shape().to_vec(),
-                values: scores.clone(),
+                values: scores.into(),
             })
             .collect();
         tensor_file::write(path, KIND, &self.description, &tensors)
@@ -76,7 +76,7 @@ impl Checkpoint {
             if let Some(odd) = tensor.values.iter().find(|v| !v.is_finite()) {
                 return Err(refuse(format!("{name} holds {odd}; scores are finite")));
             }
-            scores.push(std::mem::take(&mut tensor.values));
+            scores.push(std::mem::take(&mut tensor.values).into_owned());
         }
         Ok(Checkpoint { description, scores })
     }

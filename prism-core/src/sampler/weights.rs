@@ -13,6 +13,11 @@ use std::ops::Range;
 use super::number::Number;
 use super::scheme::{SIDE, Scheme};
 
+/// Columns of the widest panel of any instruction set.
+const WIDEST: usize = 32;
+/// Taps of the largest filter.
+const MOST_TAPS: usize = 9;
+
 /// Where a column's weights are: `taps(column, input)` gives the taps of one filter, row by row, or none for a column that
 /// only pads.
 pub(super) struct Packed {
@@ -45,14 +50,21 @@ impl Packed {
         };
         for panel in 0..packed.panels() {
             let range = packed.panel_columns(panel);
-            let (start, width) = (packed.offset(panel, 0), range.len());
-            for input in 0..inputs {
-                for column in range.clone() {
-                    let Some(taps) = taps(column, input) else { continue };
-                    let at = start + ((input / E::PACK) * width + column - range.start) * E::PACK + input % E::PACK;
-                    for (product, weight) in transform::<E, C>(taps).enumerate() {
-                        packed.data[at + product * depth * E::PACK * width] = weight;
-                    }
+            let (start, width) = (packed.offset(panel, 0), range.len() * E::PACK);
+            // A row of every product, since a product's rows are far from another's.
+            let mut rows = vec![0; products * width];
+            for pack in 0..depth {
+                rows.fill(0);
+                for input in (pack * E::PACK..inputs).take(E::PACK) {
+                    let filters = gather(range.clone().map(|column| taps(column, input)));
+                    let mut rows = rows.chunks_exact_mut(width);
+                    transform::<E, C>(&filters, |weights| {
+                        let packs = rows.next().unwrap_or_default().chunks_exact_mut(E::PACK);
+                        packs.zip(weights).for_each(|(pack, weight)| pack[input % E::PACK] = *weight);
+                    });
+                }
+                for (product, row) in rows.chunks_exact(width).enumerate() {
+                    packed.data[start + (product * depth + pack) * width..][..width].copy_from_slice(row);
                 }
             }
         }
@@ -97,30 +109,48 @@ impl Packed {
     }
 }
 
-/// A filter, transformed for each phase: `IN` rows of `IN` weights for each.
-#[inline(always)]
-fn transform<E: Number, C: Scheme<E>>(taps: &[i8]) -> impl Iterator<Item = i8> {
-    let phases = C::WEIGHT.iter().flat_map(|down| C::WEIGHT.iter().map(move |across| (*down, *across)));
-    phases.flat_map(|maps| {
-        let filter = transform_phase::<E, C>(taps, maps);
-        (0..C::IN * C::IN).map(move |product| filter[product / C::IN][product % C::IN])
-    })
+/// A tap, or a transformed weight, of the filter of each column of a panel.
+type Lanes = [i8; WIDEST];
+
+/// The filters of a panel's columns, tap by tap; none has taps of 0.
+fn gather<'a>(columns: impl Iterator<Item = Option<&'a [i8]>>) -> [Lanes; MOST_TAPS] {
+    let mut filters = [[0; WIDEST]; MOST_TAPS];
+    for (lane, taps) in columns.enumerate() {
+        filters.iter_mut().zip(taps.unwrap_or_default()).for_each(|(tap, weight)| tap[lane] = *weight);
+    }
+    filters
 }
 
-/// Both axes of the weights' map.
+/// Hands on the weights of filters transformed, product by product and phase by phase.
+fn transform<E: Number, C: Scheme<E>>(filters: &[Lanes; MOST_TAPS], mut put: impl FnMut(&Lanes)) {
+    for down in C::WEIGHT {
+        let mut lines = [[[0; WIDEST]; SIDE]; SIDE];
+        for (line, factors) in lines.iter_mut().zip(*down) {
+            for column in 0..C::TAPS {
+                line[column] = combine(factors, filters[column..].iter().step_by(C::TAPS));
+            }
+        }
+        for across in C::WEIGHT {
+            for line in &lines[..C::IN] {
+                across.iter().for_each(|factors| put(&combine(factors, line)));
+            }
+        }
+    }
+}
+
+/// The sum of `terms`, each by its factor.
 #[inline(always)]
-fn transform_phase<E: Number, C: Scheme<E>>(taps: &[i8], (down, across): (&[&[i8]], &[&[i8]])) -> [[i8; SIDE]; SIDE] {
-    let mut columns = [[0i8; SIDE]; SIDE];
-    for (line, row) in columns.iter_mut().zip(down) {
-        for column in 0..C::TAPS {
-            line[column] = row.iter().enumerate().map(|(i, factor)| factor * taps[i * C::TAPS + column]).sum();
+fn combine<'a>(factors: &[i8], terms: impl IntoIterator<Item = &'a Lanes>) -> Lanes {
+    let mut sum = [0; WIDEST];
+    for (factor, term) in factors.iter().zip(terms) {
+        let lanes = sum.iter_mut().zip(term);
+        // Bytes are quickly added and slowly multiplied.
+        match factor {
+            0 => {}
+            1 => lanes.for_each(|(sum, weight)| *sum += weight),
+            -1 => lanes.for_each(|(sum, weight)| *sum -= weight),
+            factor => lanes.for_each(|(sum, weight)| *sum += factor * weight),
         }
     }
-    let mut filter = [[0i8; SIDE]; SIDE];
-    for (line, half) in filter.iter_mut().zip(&columns).take(C::IN) {
-        for (weight, row) in line.iter_mut().zip(across) {
-            *weight = row.iter().zip(half).map(|(factor, x)| factor * x).sum();
-        }
-    }
-    filter
+    sum
 }

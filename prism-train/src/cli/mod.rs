@@ -41,7 +41,6 @@ enum Command {
 /// Parses the process's arguments, runs the command and returns the exit code: 0, 2 for the user's mistake, 1 for a
 /// failure, 130 where Ctrl-C ended a run early (everything finished is then saved).
 pub fn main() -> ExitCode {
-    crate::memory::return_large_buffers();
     let matches = Cli::command().get_matches();
     let result = match Cli::from_arg_matches(&matches) {
         Ok(Cli { command: Some(Command::Audit(args)), .. }) => audit::run(&args),

@@ -41,6 +41,7 @@ pub fn run(args: &TrainArgs, matches: &ArgMatches) -> Result<ExitCode> {
     // Before the first thread starts, since their number is one of the settings.
     settings.validate()?;
     super::leave_parallelism_to_kernels();
+    crate::memory::return_large_buffers();
     // Export and pictures compute on the global pool; it may have been set up already where this runs as a library.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build_global();
     interrupt::listen()?;

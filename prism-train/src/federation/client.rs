@@ -177,15 +177,16 @@ impl LocalTraining {
     ) -> Result<Answer> {
         let mut clock = Lap::start();
         global.receive(opening.broadcast, turn.round)?;
+        let receiving = clock.lap();
         let (mut learned, loss) = self.learn(turn, moments, state, global.scores(), on_step)?;
+        let steps = clock.lap();
         let mut loss = Some(loss);
         if let Some(noise) = &self.mask_noise {
             learned = noise.protect(&learned, global.scores(), NoiseSource::OperatingSystem)?;
             loss = None;
         }
-        let steps = clock.lap();
         let answer = self.answer(turn, &learned, &global.prior(), &self.blinds(turn, opening.asked), loss)?;
-        let seconds = ClientSeconds { steps, answering: clock.lap(), ..ClientSeconds::default() };
+        let seconds = ClientSeconds { receiving, steps, answering: clock.lap(), ..ClientSeconds::default() };
         Ok(Answer { seconds, ..answer })
     }
 

@@ -184,12 +184,12 @@ impl Classifier {
         let mut tensors = Vec::new();
         for (index, conv) in self.convs.iter().enumerate() {
             let shape = vec![conv.outputs, conv.inputs, 3, 3];
-            tensors.push(NamedTensor { name: format!("convs.{index}.weight"), shape, values: conv.weight.clone() });
+            tensors.push(NamedTensor { name: format!("convs.{index}.weight"), shape, values: (&conv.weight).into() });
             let (name, shape) = (format!("convs.{index}.bias"), vec![conv.outputs]);
-            tensors.push(NamedTensor { name, shape, values: conv.bias.clone() });
+            tensors.push(NamedTensor { name, shape, values: (&conv.bias).into() });
         }
         for (name, tensor) in [("head.weight", &self.head.weight), ("head.bias", &self.head.bias)] {
-            let values = tensor.flatten_all()?.to_vec1()?;
+            let values = tensor.flatten_all()?.to_vec1()?.into();
             tensors.push(NamedTensor { name: name.into(), shape: tensor.dims().to_vec(), values });
         }
         Ok(tensor_file::write(path, KIND, &self.card, &tensors)?)
@@ -208,7 +208,7 @@ impl Classifier {
         }
         let mut take = |name: String, shape: &[usize]| -> Result<Vec<f32>> {
             let found = tensors.iter_mut().find(|t| t.name == name && t.shape == shape);
-            let values = found.map(|t| std::mem::take(&mut t.values));
+            let values = found.map(|t| std::mem::take(&mut t.values).into_owned());
             values.ok_or_else(|| refuse(format!("it has no tensor {name} of shape {shape:?}")))
         };
         let mut convs = Vec::new();

@@ -5,10 +5,11 @@
 //! clients. State and scores are written under a new name each round; the checkpoint says which name counts, and only
 //! then are older ones removed. So a run that is killed at any moment resumes from a matching set.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Layout, Storage, Tensor};
 use prism_core::arch::Layer;
 use prism_core::file::Pending;
 use prism_core::tensor_file::{self, FileKind, NamedTensor};
@@ -99,15 +100,19 @@ pub fn save_state(
     make(folder)?;
     let mut tensors = Vec::new();
     for (layer, moments) in arch.layers().iter().zip(state.layers()) {
-        tensors.push(named(format!("first.{}", layer.name), &moments.first)?);
-        tensors.push(named(format!("second.{}", layer.name), &moments.second)?);
+        tensors.push((format!("first.{}", layer.name), moments.first.clone()));
+        tensors.push((format!("second.{}", layer.name), moments.second.clone()));
     }
-    for (name, tensor) in state.average.iter().flat_map(MovingAverage::tensors) {
-        tensors.push(named(name, &tensor)?);
-    }
+    tensors.extend(state.average.iter().flat_map(MovingAverage::tensors));
+    let held: Vec<_> = tensors.iter().map(|(_, tensor)| tensor.storage_and_layout()).collect();
+    let named = tensors.iter().zip(&held).map(|((name, tensor), (storage, layout))| {
+        let (name, shape) = (name.clone(), tensor.dims().to_vec());
+        Ok(NamedTensor { name, shape, values: values(tensor, storage, layout)? })
+    });
+    let named = named.collect::<Result<Vec<_>>>()?;
     let average_steps = state.average.as_ref().map_or(0, MovingAverage::steps);
     let description = OptimiserDescription { architecture: arch.clone(), seed, steps: state.steps(), average_steps };
-    Ok(tensor_file::begin_write(&state_path(folder, round), OPTIMISER, &description, &tensors)?)
+    Ok(tensor_file::begin_write(&state_path(folder, round), OPTIMISER, &description, &named)?)
 }
 
 /// Reads the optimiser state of a client after `round`; a client that never trained (`round` 0) starts afresh.
@@ -133,7 +138,7 @@ pub fn load_state(
     let mut take = |part: &str, layer: &Layer| -> Result<Tensor> {
         let name = format!("{part}.{}", layer.name);
         let found = tensors.iter_mut().find(|t| t.name == name && t.shape == layer.shape());
-        let values = found.map(|t| std::mem::take(&mut t.values));
+        let values = found.map(|t| std::mem::take(&mut t.values).into_owned());
         let values = values.ok_or_else(|| refuse(format!("it has no tensor {name} of shape {:?}", layer.shape())))?;
         Ok(Tensor::from_vec(values, &layer.shape(), device)?)
     };
@@ -172,7 +177,7 @@ pub fn save_global(folder: &Path, round: u32, session: &Session, global: &Global
     let tensors = session.layers().iter().zip(global.scores()).map(|(layer, scores)| NamedTensor {
         name: format!("score.{}", layer.name),
         shape: layer.shape().to_vec(),
-        values: scores.clone(),
+        values: scores.into(),
     });
     let tensors: Vec<_> = tensors.collect();
     let description =
@@ -200,7 +205,7 @@ pub fn load_global(folder: &Path, round: u32, session: &Session, mada: bool) -> 
     let mut take = |layer: &Layer| {
         let name = format!("score.{}", layer.name);
         let found = tensors.iter_mut().find(|t| t.name == name && t.shape == layer.shape());
-        found.map(|t| std::mem::take(&mut t.values)).ok_or_else(|| refuse("a layer is missing"))
+        found.map(|t| std::mem::take(&mut t.values).into_owned()).ok_or_else(|| refuse("a layer is missing"))
     };
     let scores = session.layers().iter().map(&mut take).collect::<std::result::Result<_, _>>()?;
     Ok(Global::at(session.clone(), mada, description.round, scores))
@@ -319,7 +324,7 @@ fn check_groups(description: &MomentsDescription, groups: usize) -> std::result:
 
 /// The moments of one layer of `groups` groups, taken out of `tensors`; none if there is no such layer.
 fn take_layer(
-    tensors: &mut [NamedTensor],
+    tensors: &mut [NamedTensor<'_>],
     layer: usize,
     groups: usize,
     device: &Device,
@@ -334,7 +339,8 @@ fn take_layer(
         if let Some(odd) = found.values.iter().find(|value| !value.is_finite()) {
             return Err(refuse(format!("tensor {name} holds {odd}; moments are finite")).into());
         }
-        Ok(Some(Tensor::from_vec(std::mem::take(&mut found.values), found.shape.as_slice(), device)?))
+        let values = std::mem::take(&mut found.values).into_owned();
+        Ok(Some(Tensor::from_vec(values, found.shape.as_slice(), device)?))
     };
     let (Some(mean), Some(variance), Some(scale)) = (take("mean")?, take("variance")?, take("scale")?) else {
         return Ok(None);
@@ -347,8 +353,16 @@ fn take_layer(
     Ok(Some(LayerMoments { mean, variance, scale, weights }))
 }
 
-fn named(name: String, tensor: &Tensor) -> Result<NamedTensor> {
-    Ok(NamedTensor { name, shape: tensor.dims().to_vec(), values: tensor.flatten_all()?.to_vec1()? })
+/// The values of `tensor`, whose storage is held: where they are, or a copy if they are on a GPU or not in their order.
+fn values<'a>(tensor: &Tensor, storage: &'a Storage, layout: &Layout) -> Result<Cow<'a, [f32]>> {
+    match (storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(storage), Some((start, end))) => Ok(Cow::Borrowed(&storage.as_slice()?[start..end])),
+        _ => Ok(Cow::Owned(tensor.flatten_all()?.to_vec1()?)),
+    }
+}
+
+fn named(name: String, tensor: &Tensor) -> Result<NamedTensor<'static>> {
+    Ok(NamedTensor { name, shape: tensor.dims().to_vec(), values: tensor.flatten_all()?.to_vec1()?.into() })
 }
 
 fn make(folder: &Path) -> Result<()> {

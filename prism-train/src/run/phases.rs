@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 
 /// Seconds that one client spent on a round, on its worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ClientSeconds {
     /// Its files read and, on its first turn, its images measured.
     pub loading: f64,
-    /// The server's message decoded, local steps taken.
+    /// The server's message decoded.
+    pub receiving: f64,
+    /// Local steps taken.
     pub steps: f64,
-    /// The answer sampled and encoded.
+    /// The answer noised (where masks are), sampled and encoded.
     pub answering: f64,
     /// Its files written.
     pub saving: f64,
@@ -45,12 +48,13 @@ pub struct Phases {
 impl ClientSeconds {
     /// All of it.
     pub fn total(&self) -> f64 {
-        self.loading + self.steps + self.answering + self.saving
+        self.loading + self.receiving + self.steps + self.answering + self.saving
     }
 
     /// Adds another client's.
     pub fn add(&mut self, other: &ClientSeconds) {
         self.loading += other.loading;
+        self.receiving += other.receiving;
         self.steps += other.steps;
         self.answering += other.answering;
         self.saving += other.saving;
@@ -79,7 +83,7 @@ impl fmt::Display for Phases {
             ("local steps", self.client.steps * of_clients),
             ("clients' files", (self.client.loading + self.client.saving) * of_clients),
             ("answers", self.client.answering * of_clients),
-            ("broadcast", self.broadcasting),
+            ("broadcast", self.broadcasting + self.client.receiving * of_clients),
             ("aggregation", self.aggregating),
             ("checkpoint", self.checkpoint),
             ("judging", self.judging),
@@ -115,10 +119,13 @@ mod tests {
 
     #[test]
     fn shares_are_of_the_time_on_the_wall() {
-        let client = ClientSeconds { loading: 1.0, steps: 18.0, answering: 0.5, saving: 0.5 };
+        let client = ClientSeconds { loading: 1.0, receiving: 0.4, steps: 17.6, answering: 0.5, saving: 0.5 };
         // Two workers side by side.
         let round = Phases { total: 12.0, clients: 10.0, client, samples: 2.0, ..Phases::default() };
-        assert_eq!(round.to_string(), "local steps 75.0%, samples 16.7%, clients' files 6.2%, answers 2.1%");
+        assert_eq!(
+            round.to_string(),
+            "local steps 73.3%, samples 16.7%, clients' files 6.2%, answers 2.1%, broadcast 1.7%"
+        );
         let mut two = round;
         two.add(&round);
         assert_eq!(two.to_string(), round.to_string());
