@@ -20,6 +20,7 @@ pub struct EncoderArgs {
 
 /// Trains an encoder and prints the path of its file.
 pub fn run(args: &EncoderArgs) -> Result<ExitCode> {
+    crate::memory::keep_buffers();
     let bar = progress::steps(args.quiet);
     let trained = encoder_training::train(&args.training, &mut |p: Progress| {
         bar.set_length(p.steps as u64);

@@ -80,6 +80,7 @@ pub struct EvalArgs {
 pub fn run(args: &EvalArgs) -> Result<ExitCode> {
     args.validate()?;
     super::leave_parallelism_to_kernels();
+    crate::memory::keep_buffers();
     let threads = args.set_threads();
     let subject = Subject::open(&args.model)?;
     let real = args.load(&subject, &args.split)?;

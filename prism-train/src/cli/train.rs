@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Args};
 use prism_nn::{Error, Result};
 
+use crate::federation::Regime;
+use crate::memory;
 use crate::run::{self, Outcome, Start, interrupt};
 use crate::settings::Settings;
 
@@ -41,7 +43,11 @@ pub fn run(args: &TrainArgs, matches: &ArgMatches) -> Result<ExitCode> {
     // Before the first thread starts, since their number is one of the settings.
     settings.validate()?;
     super::leave_parallelism_to_kernels();
-    crate::memory::return_large_buffers();
+    match settings.federation {
+        Regime::Rounds => memory::return_large_buffers(),
+        // A server that trains alone has one client's worth of everything.
+        Regime::OneShot => memory::keep_buffers(),
+    }
     // Export and pictures compute on the global pool; it may have been set up already where this runs as a library.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(settings.threads).build_global();
     interrupt::listen()?;
