@@ -88,7 +88,9 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(|source| Error::io("read", path, source))?;
     // As long as the file says that it is: a guess, which saves moving what was read.
     let length = file.metadata().map_or(0, |found| found.len().min(limit));
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    let mut bytes = Vec::new();
+    let reserved = bytes.try_reserve_exact(usize::try_from(length).unwrap_or(0));
+    reserved.map_err(|source| Error::io("read", path, source.into()))?;
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| Error::io("read", path, source))?;
     if bytes.len() as u64 > limit {
         return Err(Error::corrupt(

@@ -15,7 +15,7 @@ pub fn return_large_buffers() {
 }
 
 /// Makes the allocator keep what is dropped, for a command that asks for the same buffers in every step: to train a classifier
-/// of 60,000 images, the system emptied pages for a quarter of the time.
+/// of 60,000 images, the system emptied pages for a third of the processor's time.
 pub fn keep_buffers() {
     advise(&[Advice::MapFrom(32 << 20), Advice::KeepAtEnd(1 << 30), Advice::GrowBy(64 << 20)]);
 }

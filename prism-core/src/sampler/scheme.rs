@@ -63,6 +63,16 @@ pub(super) trait Scheme<E: Number> {
     unsafe fn output<S: Simd>(m: [E::Acc<S>; SIDE]) -> [E::Acc<S>; SIDE];
 }
 
+/// `x + k * y` for a constant k.
+///
+/// # Safety
+/// Below `Isa::run` of `S`.
+#[inline(always)]
+unsafe fn plus<S: Simd>(x: S::V, k: f32, y: S::V) -> S::V {
+    // SAFETY: the caller's promise.
+    unsafe { S::mul_add(S::splat(k), y, x) }
+}
+
 /// Three taps after nearest-neighbour doubling, from the undoubled inputs.
 ///
 /// With `x` the undoubled inputs and `s = w0 + w1 + w2`,
@@ -181,16 +191,6 @@ impl<E: Number> Scheme<E> for Winograd2 {
 
 /// F(4, 3): four outputs of three taps by six products.
 pub(super) struct Winograd4;
-
-/// `x + k * y` for a constant k.
-///
-/// # Safety
-/// Below `Isa::run` of `S`.
-#[inline(always)]
-unsafe fn plus<S: Simd>(x: S::V, k: f32, y: S::V) -> S::V {
-    // SAFETY: the caller's promise.
-    unsafe { S::mul_add(S::splat(k), y, x) }
-}
 
 impl Scheme<f32> for Winograd4 {
     const IN: usize = 6;

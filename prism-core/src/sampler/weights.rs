@@ -38,6 +38,7 @@ impl Packed {
         lanes: usize,
         taps: impl Fn(usize, usize) -> Option<&'a [i8]>,
     ) -> Self {
+        assert!(2 * lanes <= WIDEST, "no panel is wider than {WIDEST} columns");
         let (depth, products) = (inputs.div_ceil(E::PACK), (C::WEIGHT.len() * C::IN).pow(2));
         let columns = columns.next_multiple_of(lanes);
         let mut packed = Packed {
