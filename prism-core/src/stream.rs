@@ -56,6 +56,8 @@ pub enum Purpose {
     Strokes,
     /// Weights of a random encoder (`layer`).
     EncoderWeight,
+    /// Signs by which an encoder's sketch mixes channels (`layer` = convolution, `index` = cells a side).
+    Sketch,
     /// Shuffles and augmentations of encoder training (`round` = epoch, `index`).
     EncoderTraining,
     /// Latents from which batch-norm statistics are measured (`index`).
@@ -88,6 +90,7 @@ impl Purpose {
             Purpose::Partition => "partition",
             Purpose::Strokes => "strokes",
             Purpose::EncoderWeight => "encoder-weight",
+            Purpose::Sketch => "sketch",
             Purpose::EncoderTraining => "encoder-training",
             Purpose::CalibrationLatent => "calibration-latent",
             Purpose::FinalMask => "final-mask",

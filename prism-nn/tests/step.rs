@@ -6,12 +6,12 @@ mod support;
 use candle_core::{Device, Tensor, Var};
 use prism_core::Architecture;
 use prism_core::stream::{Purpose, StreamId};
-use prism_nn::encoder::Encoder;
+use prism_nn::encoder::{Encoder, Layout, random};
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::{MomentTargets, composed};
 use prism_nn::step::{LossAndGradients, TrainingStep};
 use prism_nn::{Estimator, StepMask};
-use support::{check_threads, distance, random, values};
+use support::{check_threads, distance, random as numbers, values};
 
 const MASKS: StreamId = StreamId::new(5, Purpose::TrainMask);
 
@@ -27,19 +27,22 @@ fn training_step(arch: &Architecture) -> TrainingStep {
 /// Moments of random images, a group each of `groups`, pooled over `grid` cells a side if any; pooled ones count differently.
 fn targets_on(step: &TrainingStep, groups: usize, grid: Option<usize>) -> Vec<MomentTargets> {
     let side = step.generator().arch().image_size;
-    let real = random(&[groups * 5, 3, side, side], 8).tanh().unwrap();
-    let measure = |features: &Tensor| {
+    let real = numbers(&[groups * 5, 3, side, side], 8).tanh().unwrap();
+    let (encoder, convs) = (step.encoder(), step.encoder().layout().convs().len());
+    let measure = |(output, features): (usize, &Tensor)| {
+        // Sketches are never pooled.
+        let grid = grid.filter(|_| output < convs);
         let features = match grid {
             Some(grid) => composed::cell_samples(features, groups, grid).unwrap(),
             None => features.reshape((groups, 5, ())).unwrap(),
         };
         let variance = features.var(1).unwrap();
         let scale = (variance.mean_keepdim(1).unwrap() + 1e-8).unwrap();
-        let weight = |number| random(variance.dims(), number).sqr().unwrap();
+        let weight = |number| numbers(variance.dims(), number).sqr().unwrap();
         let weights = grid.map(|_| [weight(1), weight(2)]);
         MomentTargets { weights, grid, ..MomentTargets::new(features.mean(1).unwrap(), variance, scale) }
     };
-    step.encoder().forward(&real).unwrap().iter().map(measure).collect()
+    encoder.forward(&real).unwrap().iter().enumerate().map(measure).collect()
 }
 
 fn targets(step: &TrainingStep, groups: usize) -> Vec<MomentTargets> {
@@ -57,10 +60,10 @@ fn run(step: &TrainingStep, scores: &[Var], groups: usize, images: usize) -> Los
 }
 
 /// The largest difference of any layer's gradient, in units of its largest element.
-fn error(arch: &Architecture, groups: usize, grid: Option<usize>, images: usize) -> f32 {
-    let step = training_step(arch);
+fn error(step: &TrainingStep, groups: usize, grid: Option<usize>, images: usize) -> f32 {
+    let arch = step.generator().arch();
     let scores = step.generator().initial_scores().unwrap();
-    let (z, mut targets) = (inputs(&step, groups, images), targets_on(&step, groups, grid));
+    let (z, mut targets) = (inputs(step, groups, images), targets_on(step, groups, grid));
     // Every way to choose a mask comes into play, and both to compare moments.
     let rule = [StepMask::Threshold, StepMask::Drawn(MASKS), StepMask::Dense][images % 3];
     let estimator = if images.is_multiple_of(2) { Estimator::Unbiased } else { Estimator::Plain };
@@ -77,9 +80,21 @@ fn error(arch: &Architecture, groups: usize, grid: Option<usize>, images: usize)
 /// such place among the hundreds of thousands moves a small gradient by some percent, so of a few batches some must agree to
 /// rounding, and all must to that.
 fn check(arch: Architecture, groups: usize, grid: Option<usize>, batches: [usize; 3]) {
-    let errors = batches.map(|images| error(&arch, groups, grid, images));
+    check_step(&training_step(&arch), groups, grid, batches);
+}
+
+fn check_step(step: &TrainingStep, groups: usize, grid: Option<usize>, batches: [usize; 3]) {
+    let errors = batches.map(|images| error(step, groups, grid, images));
     let (least, most) = errors.iter().fold((f32::MAX, 0f32), |(l, m), &e| (l.min(e), m.max(e)));
-    assert!(least < 5e-5 && most < 0.1, "{arch:?}: gradients differ by {errors:?}");
+    assert!(least < 5e-5 && most < 0.1, "{:?}: gradients differ by {errors:?}", step.generator().arch());
+}
+
+/// A step whose encoder has two convolutions, of channels that fill no register, and sketches over `grids`.
+fn sketching_step(arch: &Architecture, grids: &str) -> TrainingStep {
+    let (device, layout) = (Device::Cpu, "5,M,19".parse::<Layout>().unwrap());
+    let encoder = Encoder::from_weights("small", layout.clone(), &random::kaiming(&layout, 2), None, &device).unwrap();
+    let encoder = encoder.with_sketches(&grids.parse().unwrap(), &device).unwrap();
+    TrainingStep::new(Generator::new(arch, 3, &device).unwrap(), encoder).unwrap()
 }
 
 #[test]
@@ -98,16 +113,49 @@ fn so_it_is_for_pooled_features_whose_terms_count_differently() {
 }
 
 #[test]
+fn so_it_is_for_sketches() {
+    // A grid as fine as the second map, one finer than both, and one of a single cell.
+    check_step(&sketching_step(&arch(8, 1, 16, 0), "4"), 1, None, [2, 3, 9]);
+    check_step(&sketching_step(&arch(16, 3, 8, 2), "1,2,32"), 2, None, [2, 3, 4]);
+    check_step(&sketching_step(&arch(16, 1, 5, 3), "1,4"), 2, Some(8), [2, 3, 4]);
+    let encoder = Encoder::open("random:1", &Device::Cpu).unwrap();
+    let encoder = encoder.with_sketches(&"1,2,4".parse().unwrap(), &Device::Cpu).unwrap();
+    let generator = Generator::new(&arch(16, 3, 8, 2), 3, &Device::Cpu).unwrap();
+    check_step(&TrainingStep::new(generator, encoder).unwrap(), 2, None, [4, 5, 8]);
+}
+
+#[test]
+fn sketches_change_what_an_encoder_is_and_what_it_gives() {
+    let plain = Encoder::open("random:1", &Device::Cpu).unwrap();
+    let sketching = |grids: &str| plain.clone().with_sketches(&grids.parse().unwrap(), &Device::Cpu).unwrap();
+    assert_eq!(sketching("none").digest(), plain.digest());
+    assert_ne!(sketching("1").digest(), plain.digest());
+    assert_ne!(sketching("1").digest(), sketching("1,2").digest());
+    let shapes = sketching("1,8").feature_shapes(16).unwrap();
+    assert_eq!(shapes.len(), 3 * 7);
+    assert_eq!(
+        (shapes[6], shapes[7], shapes[13], shapes[14], shapes[20]),
+        ([256, 2, 2], [32, 1, 1], [256, 1, 1], [32, 8, 8], [256, 2, 2])
+    );
+    let images = numbers(&[2, 3, 16, 16], 1);
+    let dims: Vec<Vec<usize>> =
+        sketching("1,8").forward(&images).unwrap().iter().map(|f| f.dims()[1..].to_vec()).collect();
+    assert_eq!(dims, shapes);
+}
+
+#[test]
 fn memory_of_earlier_steps_leaves_no_trace() {
-    let step = training_step(&arch(16, 1, 6, 2));
-    let scores = step.generator().initial_scores().unwrap();
-    let once = run(&step, &scores, 2, 4);
-    run(&step, &scores, 2, 3);
-    run(&step, &scores, 1, 8);
-    let again = run(&step, &scores, 2, 4);
-    assert_eq!(once.read_loss().unwrap().to_bits(), again.read_loss().unwrap().to_bits());
-    for (once, again) in once.gradients.iter().zip(&again.gradients) {
-        assert_eq!(values(once), values(again));
+    let arch = arch(16, 1, 6, 2);
+    for step in [training_step(&arch), sketching_step(&arch, "1,4")] {
+        let scores = step.generator().initial_scores().unwrap();
+        let once = run(&step, &scores, 2, 4);
+        run(&step, &scores, 2, 3);
+        run(&step, &scores, 1, 8);
+        let again = run(&step, &scores, 2, 4);
+        assert_eq!(once.read_loss().unwrap().to_bits(), again.read_loss().unwrap().to_bits());
+        for (once, again) in once.gradients.iter().zip(&again.gradients) {
+            assert_eq!(values(once), values(again));
+        }
     }
 }
 
@@ -134,9 +182,11 @@ fn targets_of_an_earlier_step_are_not_taken_for_others() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    let step = training_step(&arch(16, 3, 8, 2));
-    let scores = step.generator().initial_scores().unwrap();
-    check_threads(|| run(&step, &scores, 2, 9).gradients);
+    let arch = arch(16, 3, 8, 2);
+    for step in [training_step(&arch), sketching_step(&arch, "1,4")] {
+        let scores = step.generator().initial_scores().unwrap();
+        check_threads(|| run(&step, &scores, 2, 9).gradients);
+    }
 }
 
 #[test]
@@ -147,7 +197,7 @@ fn what_does_not_fit_is_an_error() {
     let refused = |scores: &[Var], z: &Tensor, targets: &[MomentTargets]| step.run(scores, z, MASKS, targets).is_err();
     assert!(!refused(&scores, &z, &moments));
     assert!(refused(&scores[1..], &z, &moments));
-    assert!(refused(&scores, &random(&[4, 3], 0), &moments));
+    assert!(refused(&scores, &numbers(&[4, 3], 0), &moments));
     assert!(refused(&scores, &inputs(&step, 1, 1), &moments));
     assert!(refused(&scores, &z, &moments[1..]));
     assert!(refused(&scores, &inputs(&step, 1, 5), &targets(&step, 2)));

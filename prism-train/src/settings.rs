@@ -10,6 +10,7 @@ use prism_core::Architecture;
 use prism_core::artifact::MaskRule;
 use prism_core::codec::Uplink;
 use prism_core::wire::Downlink;
+use prism_nn::encoder::Grids;
 use prism_nn::generator::Styles;
 use prism_nn::{Error, Estimator, Result};
 use serde::{Deserialize, Serialize};
@@ -119,6 +120,11 @@ pub struct Settings {
     #[arg(long, value_name = "X", default_value_t = 1.0, help_heading = "Training")]
     #[serde(default = "evenly")]
     pub layer_growth: f64,
+    /// Match features also together: averaged over grids of so many cells a side and mixed across channels by random signs, such
+    /// as 1,2,4; or none
+    #[arg(long, value_name = "CELLS", default_value = "none", help_heading = "Training")]
+    #[serde(default)]
+    pub sketches: Grids,
     /// Adam's learning rate on the scores
     #[arg(long, value_name = "RATE", default_value_t = 0.4, help_heading = "Training")]
     pub lr: f64,
@@ -253,7 +259,9 @@ impl Settings {
     pub fn validate(&self) -> Result<()> {
         self.validate_counts()?;
         self.validate_numbers()?;
-        let masked = self.privacy.budget()?.is_some() && self.privacy.dp_mechanism == Mechanism::Mask;
+        let protected = self.privacy.budget()?.is_some();
+        let masked = protected && self.privacy.dp_mechanism == Mechanism::Mask;
+        self.validate_sketches(protected && !masked)?;
         self.validate_styles(masked)?;
         self.wire.validate(self.clients, self.federation)?;
         self.validate_dense(masked)?;
@@ -319,6 +327,17 @@ impl Settings {
                 "--styles is {}, and where styles part follows from images, which --dp-mechanism mask does not protect; give \
                  --styles 1, or --dp-mechanism moments",
                 self.styles
+            )));
+        }
+        Ok(())
+    }
+
+    /// Noise in features is averaged out by how many there are, and sketches are few.
+    fn validate_sketches(&self, noisy: bool) -> Result<()> {
+        if noisy && !self.sketches.is_empty() {
+            return Err(Error::usage(format!(
+                "--sketches is {}, and noisy sketches make images alike; give --sketches none with --dp-epsilon",
+                self.sketches
             )));
         }
         Ok(())
@@ -487,6 +506,9 @@ mod tests {
 
     #[test]
     fn values_outside_their_limits_are_refused() {
+        let noisy = parse(&["--dp-epsilon=1", "--sketches=1,2"]);
+        let refused = Settings::resolve(&noisy, None).and_then(|settings| settings.validate()).unwrap_err();
+        assert!(refused.to_string().contains("--sketches none") && refused.exit_code() == 2, "{refused}");
         let one_shot = parse(&["--federation=one-shot", "--uplink=mrc"]);
         let refused = Settings::resolve(&one_shot, None).and_then(|settings| settings.validate());
         assert_eq!(refused.unwrap_err().exit_code(), 2);

@@ -26,6 +26,7 @@ pub mod resample;
 pub mod scheme;
 pub mod scratch;
 pub mod share;
+pub mod sketch;
 pub mod source;
 pub mod tile;
 pub mod weight_grad;

@@ -117,6 +117,20 @@ pub fn moment_loss(
 }
 
 impl Gradient {
+    /// Turns a function of the features into its values, so that other gradients may be added to them.
+    ///
+    /// # Panics
+    /// If the lengths of the slices disagree with the shapes.
+    pub fn evaluate(&mut self, features: &[f32], groups: usize) {
+        if self.slope.is_empty() {
+            return;
+        }
+        let mut values = vec![0.0; features.len()];
+        self.write(features, groups, 1.0, &mut values);
+        (self.shift, self.per_image) = (values, true);
+        self.slope.clear();
+    }
+
     /// Writes `scale` times the gradient with respect to `features` to `out`.
     ///
     /// # Panics

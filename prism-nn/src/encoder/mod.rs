@@ -33,6 +33,7 @@ mod hub;
 pub mod layout;
 pub mod public;
 pub mod random;
+pub mod sketch;
 pub(crate) mod tensors;
 pub mod vgg19;
 pub mod weights;
@@ -43,8 +44,10 @@ use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
 use crate::ops::{self, FrozenConv};
+use sketch::Sketch;
 
 pub use layout::{Layout, Step};
+pub use sketch::Grids;
 pub use weights::ConvWeights;
 
 /// Mean and standard deviation that an encoder expects of each colour, for pixels from 0 to 1.
@@ -65,6 +68,7 @@ pub struct Encoder {
     convs: Vec<FrozenConv>,
     /// Scale and shift of each colour, `[1, 3, 1, 1]`, from pixels in [-1, 1].
     normalisation: Option<(Tensor, Tensor)>,
+    sketches: Vec<Sketch>,
 }
 
 impl Encoder {
@@ -103,7 +107,21 @@ impl Encoder {
         let digest = weights::digest(&layout, weights, normalisation.as_ref());
         let convs = weights.iter().map(|conv| conv.freeze(device)).collect::<Result<_>>()?;
         let normalisation = normalisation.map(|n| per_colour(&n, device)).transpose()?;
-        Ok(Encoder { name, digest, layout, convs, normalisation })
+        Ok(Encoder { name, digest, layout, convs, normalisation, sketches: Vec::new() })
+    }
+
+    /// The same encoder, whose outputs go on with a sketch of every convolution's over each of `grids` ([`sketch`]).
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn with_sketches(mut self, grids: &Grids, device: &Device) -> Result<Self> {
+        if grids.is_empty() {
+            return Ok(self);
+        }
+        self.digest = sketch::digest(&self.digest, grids);
+        let sketches = grids.cells().iter().map(|&cells| Sketch::new(cells, &self.layout, device));
+        self.sketches = sketches.collect::<candle_core::Result<_>>()?;
+        Ok(self)
     }
 
     /// What reports call this encoder, such as `random:7`; for weights out of a file, only the kind and not the path.
@@ -111,7 +129,7 @@ impl Encoder {
         &self.name
     }
 
-    /// Hexadecimal SHA-256 of the layout, the weights and the normalisation: equal digests compute equal features.
+    /// Hexadecimal SHA-256 of the layout, the weights, the normalisation and the sketches: equal digests compute equal features.
     pub fn digest(&self) -> &str {
         &self.digest
     }
@@ -126,25 +144,36 @@ impl Encoder {
         &self.convs
     }
 
+    /// The sketches, in order.
+    pub(crate) fn sketches(&self) -> &[Sketch] {
+        &self.sketches
+    }
+
     /// Scale and shift of each colour, if the encoder normalises its images.
     pub(crate) fn normalisation(&self) -> Option<&(Tensor, Tensor)> {
         self.normalisation.as_ref()
     }
 
-    /// Channels, height and width of each feature map of an image of `image_size` pixels a side.
+    /// Channels, height and width of each output for an image of `image_size` pixels a side: of every convolution, then of every
+    /// convolution's sketch over the first grid, and so on.
     ///
     /// # Errors
     /// [`prism_core::Error::Usage`] if the image is too small to be halved by every pool.
     pub fn feature_shapes(&self, image_size: usize) -> Result<Vec<[usize; 3]>> {
         self.check_side(image_size)?;
-        Ok(self.layout.feature_shapes(image_size))
+        let convs = self.layout.feature_shapes(image_size);
+        let of_sketch = |sketch: &Sketch| -> Vec<[usize; 3]> {
+            convs.iter().map(|&[channels, side, _]| [channels, sketch.side(side), sketch.side(side)]).collect()
+        };
+        let sketches: Vec<_> = self.sketches.iter().flat_map(of_sketch).collect();
+        Ok([convs, sketches].concat())
     }
 
-    /// The output of every convolution after its ReLU.
+    /// The output of every convolution after its ReLU, then the sketches of these, if there are any.
     ///
     /// # Shapes
     /// * `images`: `[B, 1 or 3, S, S]` in [-1, 1]; grey images are shown as three equal colours
-    /// * result: `[B, C_i, S_i, S_i]` for convolution i; see [`Encoder::feature_shapes`]
+    /// * result: `[B, C_i, S_i, S_i]` for output i; see [`Encoder::feature_shapes`]
     ///
     /// # Errors
     /// If the images are too small to be halved by every pool, or the computation fails.
@@ -166,6 +195,12 @@ impl Encoder {
                     x = ops::conv2d_relu_frozen(&x, conv)?;
                     features.push(x.clone());
                 }
+            }
+        }
+        let convs = features.len();
+        for sketch in &self.sketches {
+            for conv in 0..convs {
+                features.push(sketch.of(&features[conv], conv)?);
             }
         }
         Ok(features)

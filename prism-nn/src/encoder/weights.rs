@@ -99,6 +99,11 @@ pub(super) fn digest(layout: &Layout, weights: &[ConvWeights], normalisation: Op
         add(mean);
         add(deviation);
     }
+    hex(hash)
+}
+
+/// What was hashed, as hexadecimal digits.
+pub(super) fn hex(hash: Sha256) -> String {
     hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{byte:02x}");

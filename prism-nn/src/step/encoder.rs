@@ -9,6 +9,7 @@ use prism_core::simd::Isa;
 use rayon::prelude::*;
 
 use super::Work;
+use super::sketch::{self, Sketches};
 use crate::cpu::layer::Layer;
 use crate::cpu::map::Map;
 use crate::cpu::map_pool::{halved, max_pool, max_pool_gradient};
@@ -17,7 +18,7 @@ use crate::cpu::packed::{Packed, WeightShape};
 use crate::cpu::scheme::Winograd;
 use crate::cpu::share::Disjoint;
 use crate::cpu::source::{BiasRelu, FeatureGradient, Plain, Store};
-use crate::encoder::Step;
+use crate::encoder::{Encoder, Step};
 use crate::ops::FrozenConv;
 use crate::ops::storage::with_floats;
 
@@ -27,6 +28,7 @@ pub struct Weights {
     isa: Isa,
     convs: Arc<Vec<Conv>>,
     steps: Vec<Step>,
+    sketches: Arc<Vec<sketch::Weights>>,
 }
 
 #[derive(Debug)]
@@ -59,8 +61,10 @@ pub struct Memory {
     losses: Vec<Gradient>,
     /// Gradient of the step's output, and of its input.
     gradients: [Vec<f32>; 2],
-    /// Each convolution's targets.
+    /// The targets of each output of the encoder.
     targets: Vec<Reordered>,
+    /// What each grid of sketches needs, of one convolution after the other.
+    sketches: Vec<sketch::Memory>,
 }
 
 /// Targets with channels last, kept as long as the same tensors are asked for.
@@ -83,11 +87,11 @@ pub struct LayerTargets<'a> {
 }
 
 impl Weights {
-    /// Packs `convs`, applied as `steps` say.
+    /// Packs `encoder`.
     ///
     /// # Errors
     /// If a convolution is not 3x3, or not in main memory.
-    pub fn new(isa: Isa, steps: &[Step], convs: &[FrozenConv]) -> Result<Self> {
+    pub fn new(isa: Isa, encoder: &Encoder) -> Result<Self> {
         let pack = |conv: &FrozenConv| {
             let (outputs, inputs, height, width) = conv.weight().dims4()?;
             if (height, width) != (3, 3) {
@@ -102,8 +106,11 @@ impl Weights {
                 Conv { packed, bias, shape }
             })
         };
-        let convs = convs.iter().map(pack).collect::<Result<Vec<_>>>()?;
-        Ok(Weights { isa, convs: Arc::new(convs), steps: steps.to_vec() })
+        let convs = encoder.convs().iter().map(pack).collect::<Result<Vec<_>>>()?;
+        let sketches =
+            encoder.sketches().iter().map(|sketch| sketch::Weights::new(isa, sketch)).collect::<Result<_>>()?;
+        let steps = encoder.layout().steps().to_vec();
+        Ok(Weights { isa, convs: Arc::new(convs), steps, sketches: Arc::new(sketches) })
     }
 }
 
@@ -135,9 +142,11 @@ impl Net {
             Planned::Conv(layer, _) => vec![0.0; layer.output.len()],
             Planned::Pool(map) => vec![0.0; halved(*map).len()],
         });
-        let losses = vec![Gradient::default(); self.weights.convs.len()];
-        let targets = vec![Reordered::default(); self.weights.convs.len()];
-        Memory { outputs: outputs.collect(), losses, targets, ..Memory::default() }
+        let convs = self.weights.convs.len();
+        let losses = vec![Gradient::default(); convs];
+        let targets = vec![Reordered::default(); convs * (1 + self.weights.sketches.len())];
+        let sketches = vec![sketch::Memory::default(); self.weights.sketches.len()];
+        Memory { outputs: outputs.collect(), losses, targets, sketches, ..Memory::default() }
     }
 
     /// Computes the features of `images`, a map of the net's input shape.
@@ -157,9 +166,9 @@ impl Net {
         }
     }
 
-    /// The moment loss of the features, `images` of each group; `targets` has an entry a convolution.
+    /// The moment loss of the features, `images` of each group; `targets` has an entry for each output of the encoder.
     pub fn loss(&self, memory: &mut Memory, images: usize, targets: &[LayerTargets<'_>]) -> f64 {
-        let mut loss = 0.0;
+        let (mut loss, all) = (0.0, targets);
         for (index, layer) in self.layers.iter().enumerate() {
             let Planned::Conv(layer, number) = *layer else { continue };
             let LayerTargets { targets, grid, tensors } = targets[number];
@@ -172,8 +181,36 @@ impl Net {
                 Some(side) => pooled::moment_loss(isa, features, map, images, side, targets, gradient),
                 None => moment_loss(isa, features, images, targets, map.channels * map.pixels(), gradient),
             };
+            loss += self.sketch_loss(memory, (index, number), map, images, all);
         }
         loss
+    }
+
+    /// The moment loss of all sketches of convolution `number`, step `index`, whose output is a `map`; its gradient is added to
+    /// that of the convolution's own features.
+    fn sketch_loss(
+        &self,
+        memory: &mut Memory,
+        (index, number): (usize, usize),
+        map: Map,
+        images: usize,
+        targets: &[LayerTargets<'_>],
+    ) -> f64 {
+        let (isa, grids) = (self.weights.isa, self.weights.sketches.as_slice());
+        if grids.is_empty() {
+            return 0.0;
+        }
+        let places = memory.targets.iter_mut().enumerate().skip(number).step_by(self.weights.convs.len()).skip(1);
+        let reordered = places.zip(grids).map(|((output, place), grid)| {
+            let LayerTargets { targets, tensors, .. } = targets[output];
+            place.reorder(targets, tensors, grid.shape(map))
+        });
+        let targets: Vec<Targets<'_>> = reordered.collect();
+        let (features, gradient) = (memory.outputs[index].as_slice(), &mut memory.losses[number]);
+        gradient.evaluate(features, targets.first().map_or(1, |targets| targets.scale.len()));
+        let gradient = &mut gradient.shift;
+        let sketches = Sketches { isa, grids, conv: number, map };
+        sketches.loss(features, images, &targets, &mut memory.sketches, gradient)
     }
 
     /// The gradient of the loss with respect to `images`; `groups` is each image's group.

@@ -47,7 +47,7 @@ impl Fused {
     /// # Errors
     /// If it is not in main memory.
     pub fn new(encoder: &Encoder) -> Result<Self> {
-        let weights = encoder::Weights::new(Isa::detect(), encoder.layout().steps(), encoder.convs())?;
+        let weights = encoder::Weights::new(Isa::detect(), encoder)?;
         let (mut scale, mut shift) = ([1.0; INPUTS], [0.0; INPUTS]);
         if let Some((scales, shifts)) = encoder.normalisation() {
             with_floats([scales, shifts], |[scales, shifts]| {

@@ -15,6 +15,7 @@ mod first;
 mod fused;
 mod generator;
 mod images;
+mod sketch;
 mod work;
 
 use candle_core::{DType, Tensor, Var};

@@ -1,7 +1,7 @@
 //! How much arithmetic a step is, counted from shapes.
 //!
 //! A multiply-add counts as two operations. Each layer has up to three passes: outputs, gradient of the inputs, gradient of
-//! the weights. Only products count: transforms, norms, activations, draws and the optimiser do not.
+//! the weights. Only products count: sketches, transforms, norms, activations, draws and the optimiser do not.
 
 use prism_core::arch::Architecture;
 use prism_core::simd::Isa;

@@ -161,6 +161,14 @@ impl Turn {
 }
 
 impl LocalTraining {
+    /// `moments` as they count in this training: each convolution by so many times as much as the one before it.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn weigh(&self, moments: ClientMoments) -> Result<ClientMoments> {
+        moments.growing(self.layer_growth, self.step.encoder().layout().convs().len())
+    }
+
     /// Takes a client through its round: from the server's broadcast to its answer. `state`, and `global`, the client's copy
     /// of what everybody knows, stay with the client.
     ///

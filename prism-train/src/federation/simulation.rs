@@ -204,7 +204,7 @@ impl Simulation {
         let (arch, device) = (generator.arch(), generator.device());
         let (folder, before) = (&self.folders[client], self.client_rounds[client]);
         let mut clock = Lap::start();
-        let moments = self.moments(client, device)?.growing(self.training.layer_growth)?;
+        let moments = self.training.weigh(self.moments(client, device)?)?;
         let mut state: OptimiserState = client_files::load_state(folder, before, arch, self.training.seed, device)?;
         let mut global = client_files::load_global(folder, before, &self.training.session, self.server.mada())?;
         let loading = clock.lap();

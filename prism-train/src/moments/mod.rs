@@ -84,16 +84,16 @@ impl ClientMoments {
         self.sent
     }
 
-    /// The same moments, of which each encoder layer counts `growth` times as much as the layer before it; all together count as
-    /// much as they did.
+    /// The same moments, of which each of `convs` convolutions, with its sketches, counts `growth` times as much as the one before
+    /// it; all together count as much as they did.
     ///
     /// # Errors
     /// If the device has no room.
-    pub fn growing(mut self, growth: f64) -> Result<Self> {
+    pub fn growing(mut self, growth: f64, convs: usize) -> Result<Self> {
         if growth == 1.0 {
             return Ok(self);
         }
-        let powers: Vec<f64> = (0..self.layers.len()).map(|layer| growth.powi(layer as i32)).collect();
+        let powers: Vec<f64> = (0..self.layers.len()).map(|layer| growth.powi((layer % convs) as i32)).collect();
         let mean = powers.iter().sum::<f64>() / powers.len() as f64;
         for (layer, power) in self.layers.iter_mut().zip(powers) {
             let scaled = |weights: &Tensor| weights.affine(power / mean, 0.0);
@@ -181,10 +181,10 @@ mod tests {
         let layer = || Sums { count: 3.0, features: vec![(3.0, 5.0), (6.0, 20.0)] };
         let sums = GroupSums::from([(0, vec![layer(), layer(), layer()]), (2, vec![layer(), layer(), layer()])]);
         let plain = ClientMoments::from_sums(sums, &Device::Cpu).unwrap();
-        assert!(plain.clone().growing(1.0).unwrap().layers[0].weights.is_none());
+        assert!(plain.clone().growing(1.0, 3).unwrap().layers[0].weights.is_none());
         // Twice over: growth multiplies weights that are there already.
         for (times, ratio) in [(1, 2.0), (2, 4.0)] {
-            let grown = (0..times).fold(plain.clone(), |moments, _| moments.growing(2.0).unwrap());
+            let grown = (0..times).fold(plain.clone(), |moments, _| moments.growing(2.0, 3).unwrap());
             let of_layer = |layer: &LayerMoments| -> Vec<f32> {
                 let [of_mean, of_variance] = layer.weights.as_ref().unwrap();
                 assert_eq!(of_mean.dims(), [2, 2]);

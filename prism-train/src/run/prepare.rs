@@ -90,7 +90,7 @@ struct Ground {
 impl Ground {
     fn new(settings: &Settings, progress: &Progress) -> Result<Self> {
         let device = device::open(&settings.device)?;
-        let encoder = Encoder::open(&settings.encoder, &device)?;
+        let encoder = Encoder::open(&settings.encoder, &device)?.with_sketches(&settings.sketches, &device)?;
         let data = load_data(settings, Split::Train)?;
         let arch = settings.architecture(data.channels(), data.classes());
         arch.validate()?;
@@ -327,8 +327,8 @@ fn federation(
         return Err(Error::usage("a server that trains alone has no moments to train on"));
     };
     Ok(Federation::OneShot(Box::new(OneShot {
+        moments: training.weigh(*moments)?,
         training,
-        moments: moments.growing(settings.layer_growth)?,
         scores: checkpoint.scores.clone(),
         folder: folder.shared(),
         state_round: done,
