@@ -34,6 +34,7 @@ pub struct Generator {
     frozen: Vec<Tensor>,
     seed: u64,
     device: Device,
+    tanh_leak: f32,
 }
 
 /// Per-channel statistics of one batch norm's input.
@@ -68,7 +69,21 @@ impl Generator {
             .enumerate()
             .map(|(index, layer)| layer_tensor(frozen::frozen_weights(seed, index, layer), layer, device))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Generator { arch: arch.clone(), layers, frozen, seed, device: device.clone() })
+        Ok(Generator { arch: arch.clone(), layers, frozen, seed, device: device.clone(), tanh_leak: 0.0 })
+    }
+
+    /// The same generator, whose last tanh has a slope greater by `leak` on the way back; images stay what they are.
+    ///
+    /// A pixel that is all white or black has a slope of 0, so no gradient would ever bring it back: whole patches of images burn out
+    /// and stay so.
+    #[must_use]
+    pub fn with_tanh_leak(self, leak: f32) -> Self {
+        Generator { tanh_leak: leak, ..self }
+    }
+
+    /// What the slope of the last tanh is greater by on the way back.
+    pub fn tanh_leak(&self) -> f32 {
+        self.tanh_leak
     }
 
     /// The architecture.
@@ -223,7 +238,13 @@ impl Generator {
             x = (ops::conv2d(&h, &block[1])? + skip)?;
             norm += 2;
         }
-        Ok(ops::conv2d(&norm_relu(norm, &x)?, last)?.tanh()?)
+        let u = ops::conv2d(&norm_relu(norm, &x)?, last)?;
+        let images = u.tanh()?;
+        match self.tanh_leak {
+            0.0 => Ok(images),
+            // 0 itself, with a slope of its own.
+            leak => Ok((images + ((&u - u.detach())? * f64::from(leak))?)?),
+        }
     }
 
     fn check_count(&self, what: &str, count: usize) -> Result<()> {

@@ -89,6 +89,20 @@ fn check_step(step: &TrainingStep, groups: usize, grid: Option<usize>, batches: 
     assert!(least < 5e-5 && most < 0.1, "{:?}: gradients differ by {errors:?}", step.generator().arch());
 }
 
+#[test]
+fn so_it_is_with_a_leaking_tanh_which_changes_gradients_alone() {
+    let (arch, device) = (arch(16, 3, 8, 2), Device::Cpu);
+    let step = |leak| {
+        let generator = Generator::new(&arch, 3, &device).unwrap().with_tanh_leak(leak);
+        TrainingStep::new(generator, Encoder::open("random:1", &device).unwrap()).unwrap()
+    };
+    check_step(&step(0.1), 2, None, [2, 3, 4]);
+    let scores = step(0.0).generator().initial_scores().unwrap();
+    let [tight, leaking] = [0.0, 0.1].map(|leak| run(&step(leak), &scores, 2, 4));
+    assert_eq!(tight.read_loss().unwrap().to_bits(), leaking.read_loss().unwrap().to_bits());
+    assert!(tight.gradients.iter().zip(&leaking.gradients).all(|(a, b)| values(a) != values(b)));
+}
+
 /// A step whose encoder has two convolutions, of channels that fill no register, and sketches over `grids`.
 fn sketching_step(arch: &Architecture, grids: &str) -> TrainingStep {
     let (device, layout) = (Device::Cpu, "5,M,19".parse::<Layout>().unwrap());

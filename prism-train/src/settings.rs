@@ -125,6 +125,11 @@ pub struct Settings {
     #[arg(long, value_name = "CELLS", default_value = "none", help_heading = "Training")]
     #[serde(default)]
     pub sketches: Grids,
+    /// Slope that the last tanh has on the way back where pixels are all white or black, such as 0.1, so that burnt-out patches can
+    /// come back; 0 for none
+    #[arg(long, value_name = "X", default_value_t = 0.0, help_heading = "Training")]
+    #[serde(default)]
+    pub tanh_leak: f32,
     /// Adam's learning rate on the scores
     #[arg(long, value_name = "RATE", default_value_t = 0.4, help_heading = "Training")]
     pub lr: f64,
@@ -311,6 +316,9 @@ impl Settings {
         }
         if !(0.1..=10.0).contains(&self.layer_growth) {
             return refuse("layer-growth", self.layer_growth, "a number from 0.1 to 10, such as 1.4");
+        }
+        if !(0.0..=1.0).contains(&self.tanh_leak) {
+            return refuse("tanh-leak", self.tanh_leak, "a number from 0 to 1, such as 0.1");
         }
         if !(self.score_scale > 0.0 && self.score_scale <= 8.0) {
             return refuse("score-scale", self.score_scale, "a number above 0 and at most 8, such as 4");
@@ -534,6 +542,8 @@ mod tests {
             ["--score-scale", "0"],
             ["--styles", "5"],
             ["--layer-growth", "0"],
+            ["--tanh-leak", "-1"],
+            ["--tanh-leak", "NaN"],
             ["--average-rate", "2"],
             ["--classes-per-step", "0"],
             ["--classes-per-step", "1152921504606846976"],

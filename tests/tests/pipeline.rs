@@ -124,6 +124,8 @@ fn every_option_of_the_method_trains() {
         ("colour", ["--channels", "3"]),
         ("sampled", ["--mask", "sampled"]),
         ("styles", ["--styles", "2"]),
+        ("sketches", ["--sketches", "1,4"]),
+        ("leak", ["--tanh-leak", "0.5"]),
     ] {
         assert!(base != train(folder.path(), name, &more), "{name} changes nothing");
     }

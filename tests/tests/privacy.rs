@@ -165,7 +165,7 @@ fn one_shot_works_without_privacy_and_secagg_with_rounds() {
     succeed(
         "prism-train",
         folder.path(),
-        &tiny(&[&SHORT[..], &["--federation", "one-shot", "--out", "plain"]].concat()),
+        &tiny(&[&SHORT[..], &["--federation", "one-shot", "--sketches", "1,2", "--out", "plain"]].concat()),
     );
     succeed("prism-train", folder.path(), &["--resume", "plain", "--rounds", "2", "--quiet"]);
     copy_folder(&folder.path().join("plain"), &folder.path().join("again"));

@@ -99,7 +99,7 @@ impl Fused {
             generator_memory: generator.memory(),
             encoder_memory: encoder.memory(),
             generator,
-            images: Images { isa, input, output, scale: self.scale, shift: self.shift },
+            images: Images { isa, input, output, scale: self.scale, shift: self.shift, leak: 0.0 },
             encoder,
             tanh: Vec::new(),
             input: Vec::new(),
@@ -125,6 +125,7 @@ impl Pass {
                 masked(isa, scores, frozen, rule, weight);
             })
         })?;
+        self.images.leak = generator.tanh_leak();
         let u = self.generator.forward(&mut self.generator_memory, z);
         self.images.forward(u, &mut self.tanh, &mut self.input);
         self.encoder.forward(&mut self.encoder_memory, &self.input);

@@ -1,5 +1,5 @@
 //! Between the generator's last convolution and the encoder: `e = scale * tanh(u) + shift` per colour, grey shown as three
-//! equal colours, and the gradient on the way back.
+//! equal colours, and the gradient on the way back, where the tanh may have a slope greater by a leak.
 
 use prism_core::simd::math::{self, BLOCK};
 use prism_core::simd::{Isa, Kernel, Shape};
@@ -21,6 +21,8 @@ pub struct Images {
     pub scale: [f32; INPUTS],
     /// See `scale`.
     pub shift: [f32; INPUTS],
+    /// What the slope of the tanh is greater by.
+    pub leak: f32,
 }
 
 impl Images {
@@ -60,7 +62,7 @@ impl Images {
                     du[self.from(colour)] += self.scale[colour] * de[colour];
                 }
                 for (du, t) in du.iter_mut().zip(t).take(self.input.channels) {
-                    *du *= 1.0 - t * t;
+                    *du *= 1.0 - t * t + self.leak;
                 }
             }
         });

@@ -257,8 +257,9 @@ fn local_training(settings: &Settings, ground: &Ground) -> Result<LocalTraining>
     let session = Session::new(arch, settings.seed, score_layers)?.with_codecs(wire.uplink, wire.downlink);
     let session = session.with_score_scale(settings.score_scale);
     session.check()?;
+    let generator = Generator::new(arch, settings.seed, device)?;
     Ok(LocalTraining {
-        step: TrainingStep::new(Generator::new(arch, settings.seed, device)?, encoder.clone())?,
+        step: TrainingStep::new(generator.with_tanh_leak(settings.tanh_leak), encoder.clone())?,
         adam: Adam::new(settings.lr),
         training_mask: settings.training_mask,
         estimator: settings.estimator,
