@@ -125,8 +125,8 @@ pub struct Settings {
     #[arg(long, value_name = "CELLS", default_value = "none", help_heading = "Training")]
     #[serde(default)]
     pub sketches: Grids,
-    /// Slope that the last tanh has on the way back where pixels are all white or black, such as 0.1, so that burnt-out patches can
-    /// come back; 0 for none
+    /// Added to the slope of the last tanh on the way back, such as 0.1: pixels that are all white or black have none else, and
+    /// burnt-out patches stay; 0 for the tanh's own slope
     #[arg(long, value_name = "X", default_value_t = 0.0, help_heading = "Training")]
     #[serde(default)]
     pub tanh_leak: f32,

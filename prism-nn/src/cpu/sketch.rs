@@ -5,6 +5,7 @@ use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
 
 use super::map::Map;
+use super::scratch;
 use super::tile::multiply;
 
 /// Pixels that one task mixes, and that are mixed at once.
@@ -18,6 +19,7 @@ const MOST_LANES: usize = 16;
 /// # Panics
 /// If a length disagrees with the shape.
 pub fn average(x: &[f32], map: Map, side: usize, out: &mut Vec<f32>) {
+    assert_eq!(x.len(), map.len(), "maps of this shape");
     let (height, width, stride) = (map.height / side, map.width / side, map.stride);
     let share = 1.0 / (height * width) as f32;
     out.resize(map.batch * side * side * stride, 0.0);
@@ -41,6 +43,8 @@ pub fn average(x: &[f32], map: Map, side: usize, out: &mut Vec<f32>) {
 /// As for [`average`].
 pub fn spread(of_cells: &[f32], map: Map, side: usize, gradient: &mut [f32]) {
     let (height, width, stride) = (map.height / side, map.width / side, map.stride);
+    assert_eq!(gradient.len(), map.len(), "a gradient of maps of this shape");
+    assert_eq!(of_cells.len(), map.batch * side * side * stride, "a gradient of every cell");
     let share = 1.0 / (height * width) as f32;
     let images = gradient.par_chunks_exact_mut(map.image_len());
     images.zip(of_cells.par_chunks_exact(side * side * stride)).for_each(|(image, cells)| {
@@ -66,7 +70,7 @@ pub struct Mix {
 }
 
 impl Mix {
-    /// From a matrix `[C, C]` with an output's signs in a row; channels are stored `stride` apart.
+    /// From a matrix `[C, C]` with an output's signs in a row; pixels of C channels are stored as `stride` floats.
     pub fn new(matrix: &[f32], channels: usize, stride: usize) -> Self {
         let zeros = vec![0.0; channels * stride];
         let mut mix = Mix { channels, stride, forward: zeros.clone(), backward: zeros };
@@ -79,22 +83,33 @@ impl Mix {
     }
 
     /// Writes the signed sums of the channels of `pixels [.., stride]`.
+    ///
+    /// # Panics
+    /// If the stride is not that of whole pixels in whole registers of `isa`.
     pub fn forward(&self, isa: Isa, pixels: &[f32], out: &mut Vec<f32>) {
         self.product(isa, pixels, &self.forward, out);
     }
 
     /// Writes the gradient of the pixels, given that of their sums.
+    ///
+    /// # Panics
+    /// As for [`Mix::forward`].
     pub fn backward(&self, isa: Isa, of_sums: &[f32], out: &mut Vec<f32>) {
         self.product(isa, of_sums, &self.backward, out);
     }
 
     fn product(&self, isa: Isa, pixels: &[f32], matrix: &[f32], out: &mut Vec<f32>) {
         let (channels, stride) = (self.channels, self.stride);
+        assert!(
+            stride.is_multiple_of(isa.lanes()) && pixels.len().is_multiple_of(stride),
+            "whole pixels in whole registers"
+        );
+        let offsets: Vec<usize> = (0..channels).map(|channel| channel * stride).collect();
         out.resize(pixels.len(), 0.0);
         let tasks = out.par_chunks_mut(TASK * stride).zip(pixels.par_chunks(TASK * stride));
         tasks.for_each(|(out, pixels)| {
             // SAFETY: `isa` is one of this machine's.
-            unsafe { isa.run(Sums { pixels, matrix, channels, stride, out }) }
+            unsafe { isa.run(Sums { pixels, matrix, offsets: &offsets, stride, out }) }
         });
     }
 }
@@ -103,7 +118,8 @@ impl Mix {
 struct Sums<'a> {
     pixels: &'a [f32],
     matrix: &'a [f32],
-    channels: usize,
+    /// Where each channel's row of the matrix begins.
+    offsets: &'a [usize],
     stride: usize,
     out: &'a mut [f32],
 }
@@ -113,31 +129,31 @@ impl Kernel for Sums<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
-        let Sums { pixels, matrix, channels, stride, out } = self;
-        let offsets: Vec<usize> = (0..channels).map(|channel| channel * stride).collect();
-        let mut rows = vec![0.0; channels * ROWS];
-        for (out, pixels) in out.chunks_mut(ROWS * stride).zip(pixels.chunks(ROWS * stride)) {
-            for (m, pixel) in pixels.chunks_exact(stride).enumerate() {
-                for (row, &x) in rows.chunks_exact_mut(ROWS).zip(pixel) {
-                    row[m] = x;
-                }
-            }
-            for column in (0..stride).step_by(S::LANES) {
-                let mut tile = [[0f32; MOST_LANES]; ROWS];
-                // SAFETY: we are below `Isa::run` of `S`; `rows` holds ROWS numbers for every channel, the matrix a vector for every
-                // channel and column, a line of the tile at least a vector.
-                unsafe {
-                    let b = matrix.as_ptr().add(column);
-                    let zeros = [[S::splat(0.0); 1]; ROWS];
-                    let sums = multiply::<S, ROWS, 1>(zeros, rows.as_ptr(), ROWS, [b], &offsets);
-                    for (line, sum) in tile.iter_mut().zip(&sums) {
-                        S::store(line.as_mut_ptr(), sum[0]);
+        let Sums { pixels, matrix, offsets, stride, out } = self;
+        scratch::with(offsets.len() * ROWS, |rows| {
+            for (out, pixels) in out.chunks_mut(ROWS * stride).zip(pixels.chunks(ROWS * stride)) {
+                for (m, pixel) in pixels.chunks_exact(stride).enumerate() {
+                    for (row, &x) in rows.chunks_exact_mut(ROWS).zip(pixel) {
+                        row[m] = x;
                     }
                 }
-                for (out, line) in out.chunks_exact_mut(stride).zip(&tile) {
-                    out[column..column + S::LANES].copy_from_slice(&line[..S::LANES]);
+                for column in (0..stride).step_by(S::LANES) {
+                    let mut tile = [[0f32; MOST_LANES]; ROWS];
+                    // SAFETY: we are below `Isa::run` of `S`; `rows` holds ROWS numbers for every channel, the matrix a vector for every
+                    // channel and column, a line of the tile at least a vector.
+                    unsafe {
+                        let b = matrix.as_ptr().add(column);
+                        let zeros = [[S::splat(0.0); 1]; ROWS];
+                        let sums = multiply::<S, ROWS, 1>(zeros, rows.as_ptr(), ROWS, [b], offsets);
+                        for (line, sum) in tile.iter_mut().zip(&sums) {
+                            S::store(line.as_mut_ptr(), sum[0]);
+                        }
+                    }
+                    for (out, line) in out.chunks_exact_mut(stride).zip(&tile) {
+                        out[column..column + S::LANES].copy_from_slice(&line[..S::LANES]);
+                    }
                 }
             }
-        }
+        });
     }
 }

@@ -182,6 +182,10 @@ mod tests {
         let sums = GroupSums::from([(0, vec![layer(), layer(), layer()]), (2, vec![layer(), layer(), layer()])]);
         let plain = ClientMoments::from_sums(sums, &Device::Cpu).unwrap();
         assert!(plain.clone().growing(1.0, 3).unwrap().layers[0].weights.is_none());
+        // The third of two convolutions' outputs is a sketch of the first.
+        let first = |layer: &LayerMoments| layer.weights.as_ref().unwrap()[0].to_vec2::<f32>().unwrap()[0][0];
+        let sketched: Vec<f32> = plain.clone().growing(2.0, 2).unwrap().layers.iter().map(first).collect();
+        assert_eq!(sketched, [0.75, 1.5, 0.75]);
         // Twice over: growth multiplies weights that are there already.
         for (times, ratio) in [(1, 2.0), (2, 4.0)] {
             let grown = (0..times).fold(plain.clone(), |moments, _| moments.growing(2.0, 3).unwrap());
