@@ -48,8 +48,11 @@ def baselines(dataset):
     published = {**base, "estimator": "plain", "label-scale": 3, "score-scale": 1, "lr": 0.1}
     dense = {"training-mask": "none", "score-scale": 1, "lr": 0.02}
     averaged = {"alpha": 1, "mada": "false"}
+    flips = {**base, "uplink": "flips", "mada": "false", "training-mask": "threshold"}
     yield "masks in rounds", base
     yield "masks in rounds, shards:2", {**base, "partition": "shards:2"}
+    yield "masks in rounds, as flips", flips
+    yield "masks in rounds, as flips, shards:2", {**flips, "partition": "shards:2"}
     yield "as published: unconditional, average at rate 1e-5", {**published, "conditional": "false", "average-rate": 1e-5}
     yield "as published, but conditional", {**published, "average-rate": 1e-5}
     yield "as published, but conditional and matched directly", published

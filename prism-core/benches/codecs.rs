@@ -25,7 +25,7 @@ fn codecs(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("paper");
     group.sample_size(10).throughput(Throughput::Elements(WEIGHTS as u64));
     group.bench_function("prior", |b| b.iter(|| Prior::new(black_box(&known))));
-    for uplink in [Uplink::Raw, Uplink::Entropy, Uplink::Mrc] {
+    for uplink in [Uplink::Raw, Uplink::Entropy, Uplink::Mrc, Uplink::Flips] {
         let learned =
             Learned { scores: &own, prior: &prior, shared, private: &private, blinds: &Blinds::default(), threads: 2 };
         let code = uplink.encode(&learned);

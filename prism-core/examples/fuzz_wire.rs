@@ -69,7 +69,7 @@ fn forge(truths: &[Vec<u8>], stream: &mut Stream) -> Vec<u8> {
 fn targets() -> Vec<Target> {
     let arch = Architecture { image_size: 8, channels: 1, ngf: 1, latent: 3, classes: 0, label_scale: 3.0 };
     let mut targets = Vec::new();
-    for uplink in ["raw", "entropy", "mrc", "sums"] {
+    for uplink in ["raw", "entropy", "mrc", "flips", "sums"] {
         for downlink in ["f32", "counts", "relay", "quantised:6"] {
             for score_layers in [0, 1] {
                 let session = Session::new(&arch, 1, score_layers).expect("a valid session");

@@ -40,6 +40,8 @@ pub enum Purpose {
     UplinkMask,
     /// Candidate masks of a block of weights, shared by client and server (`round`, `client`, `index` = first weight).
     MrcCandidate,
+    /// Numbers with which client and server draw the same weights under the uplink `flips` (`round`, `client`).
+    Dither,
     /// The key that two simulated clients share under blinded sums (`round`, `client`, `index` = the two, smaller first).
     SumBlind,
     /// MADA's mask drawn from the old theta (`round`, `layer`).
@@ -82,6 +84,7 @@ impl Purpose {
             Purpose::TrainClass => "train-class",
             Purpose::UplinkMask => "uplink-mask",
             Purpose::MrcCandidate => "mrc-candidate",
+            Purpose::Dither => "dither",
             Purpose::SumBlind => "sum-blind",
             Purpose::MadaOld => "mada-old",
             Purpose::MadaNew => "mada-new",

@@ -13,7 +13,7 @@ use crate::federation::{Choice, Regime};
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CodecSettings {
-    /// How masks go up: raw (a bit a weight), entropy (range-coded under what both sides know), mrc (shared candidates) or sums (blinded, for secure aggregation)
+    /// How masks go up: raw (a bit a weight), entropy (range-coded under what both sides know), mrc (shared candidates), flips (differences from the mask that both sides expect) or sums (blinded, for secure aggregation)
     #[arg(long, value_name = "CODEC", default_value_t = Uplink::Raw, help_heading = "Wire")]
     pub uplink: Uplink,
     /// How scores go down: f32, counts (votes), relay (everyone's updates) or quantised:BITS (changes on a grid)
@@ -40,6 +40,12 @@ impl CodecSettings {
                  wire; leave these or that out",
                 self.uplink, self.downlink, self.kl_weight
             )));
+        }
+        if self.uplink == Uplink::Flips && self.choice == Choice::System {
+            return Err(Error::usage(
+                "--uplink flips draws masks with numbers that client and server share, so --choice system has nothing to choose; leave \
+                 it out, or choose another --uplink",
+            ));
         }
         let counted = self.uplink == Uplink::Sums || self.downlink.recomputes();
         if counted && clients > MOST_ANSWERS {

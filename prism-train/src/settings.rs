@@ -68,7 +68,7 @@ pub struct Settings {
     /// Probability that a client of the round never answers, at least 0 and below 1
     #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Federation")]
     pub dropout: f64,
-    /// Mask-aware moving average on the server: step by the distance of the masks
+    /// Mask-aware moving average on the server: step by the distance of the masks; false for the whole step, as flips want it
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Federation")]
     pub mada: bool,
     /// PRISM-alpha: share of the layers, counted from the output, whose scores cross as 32-bit numbers

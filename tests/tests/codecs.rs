@@ -57,13 +57,32 @@ fn counts_and_relay_lead_everybody_to_the_same_scores() {
     assert!(scores(folder.path(), "counts") == scores(folder.path(), "relay"));
 }
 
+/// The server's rate of flips is far below that of a mask, and every client that is relayed them ends where the server is, or its
+/// digest would refuse the broadcast.
+#[test]
+fn flips_cost_a_fraction_of_a_mask_and_can_be_relayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = ["--uplink", "flips", "--mada", "false", "--alpha", "0.2"];
+    for downlink in ["f32", "relay", "quantised:8"] {
+        train(folder.path(), downlink, &[&more[..], &["--downlink", downlink]].concat());
+        for line in metrics(&folder.path().join(downlink)) {
+            assert_eq!(number(&line, "clients_answered"), number(&line, "clients_asked"), "{downlink}: {line}");
+            // What crosses as scores costs 32 bits a weight with and without flips, so only the masks' own bits may fall.
+            let (rate, entropy) =
+                (number(&line, "uplink_bits_per_weight"), number(&line, "cross_entropy_bits_per_weight"));
+            assert!(rate < entropy, "{downlink}: {rate} bits beside {entropy}");
+        }
+    }
+}
+
 #[test]
 fn the_number_of_threads_changes_no_byte_under_any_codec() {
     let folder = tempfile::tempdir().unwrap();
-    for downlink in ["relay", "quantised:8"] {
-        let codecs = ["--uplink", "mrc", "--downlink", downlink, "--alpha", "0.2", "--threads"];
-        let one = train(folder.path(), &format!("{downlink}-1"), &[&codecs[..], &["1"]].concat());
-        assert!(one == train(folder.path(), &format!("{downlink}-3"), &[&codecs[..], &["3"]].concat()));
+    for (uplink, downlink) in [("mrc", "relay"), ("mrc", "quantised:8"), ("flips", "relay")] {
+        let codecs = ["--uplink", uplink, "--downlink", downlink, "--alpha", "0.2", "--threads"];
+        let name = |threads: u32| format!("{uplink}-{downlink}-{threads}");
+        let one = train(folder.path(), &name(1), &[&codecs[..], &["1"]].concat());
+        assert!(one == train(folder.path(), &name(3), &[&codecs[..], &["3"]].concat()));
     }
 }
 
@@ -71,10 +90,10 @@ fn the_number_of_threads_changes_no_byte_under_any_codec() {
 fn a_killed_run_resumes_to_the_same_bytes_with_lagging_clients() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--rounds", "6", "--clients", "4", "--fraction", "0.5", "--dropout", "0.3"];
-    for (attempt, (downlink, milliseconds)) in
-        [("relay", 150u64), ("counts", 400), ("quantised:6", 250)].into_iter().enumerate()
-    {
-        let more = [&more[..], &["--uplink", "mrc", "--downlink", downlink]].concat();
+    let codecs =
+        [("mrc", "relay", 150u64), ("mrc", "counts", 400), ("mrc", "quantised:6", 250), ("flips", "relay", 300)];
+    for (attempt, (uplink, downlink, milliseconds)) in codecs.into_iter().enumerate() {
+        let more = [&more[..], &["--uplink", uplink, "--downlink", downlink]].concat();
         let whole = train(folder.path(), &format!("whole-{attempt}"), &more);
         let name = format!("killed-{attempt}");
         let arguments = tiny(&[&["--out", name.as_str()], &more[..]].concat());
@@ -150,6 +169,15 @@ fn unknown_codecs_are_refused() {
     let sums = ["--uplink", "sums"];
     refused("prism-train", folder.path(), &tiny(&[&sums[..], &["--downlink", "relay"]].concat()), 2, &["counts"]);
     refused("prism-train", folder.path(), &tiny(&[&sums[..], &["--alpha", "0.5"]].concat()), 2, &["--alpha 0"]);
+    let flips = ["--uplink", "flips"];
+    refused("prism-train", folder.path(), &tiny(&[&flips[..], &["--downlink", "counts"]].concat()), 2, &["relay"]);
+    refused(
+        "prism-train",
+        folder.path(),
+        &tiny(&[&flips[..], &["--choice", "system"]].concat()),
+        2,
+        &["--choice system"],
+    );
     for codec in [["--uplink", "sums"], ["--downlink", "counts"], ["--downlink", "relay"]] {
         let arguments = tiny(&[&codec[..], &["--clients", "4096"]].concat());
         refused("prism-train", folder.path(), &arguments, 2, &["--clients is 4096", "4095 at most"]);

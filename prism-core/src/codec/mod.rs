@@ -7,6 +7,7 @@
 //! up     raw        one bit a weight
 //!        entropy    a mask under the prior:  sum of -log2 P(bit)                       (range coder)
 //!        mrc        the number of one of 256 shared candidates a block:  about KL(client || prior) and a log of it
+//!        flips      where a mask differs from the one that the prior draws with the same shared numbers
 //!        sums       a mask under blinds that cancel in the sum of all clients, for secure aggregation
 //! down   counts     how many clients keep each weight, under Binomial(clients, prior)
 //!        steps      how far each score moved on a public grid, and whole snapshots of it
@@ -18,6 +19,7 @@
 pub mod adaptive;
 pub mod counts;
 pub mod entropy;
+pub mod flips;
 pub mod mrc;
 pub mod prior;
 pub mod private;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Blind, Prior, PrivateSource, Sums, entropy, mrc};
+use super::{Blind, Prior, PrivateSource, Sums, entropy, flips, mrc};
 use crate::draw;
 use crate::error::Error;
 use crate::mask::{self, LayerBits};
@@ -22,6 +22,8 @@ pub enum Uplink {
     Entropy,
     /// Minimal random coding ([`mrc`]).
     Mrc,
+    /// Differences from the mask that both sides expect ([`flips`]).
+    Flips,
     /// Blinded numbers that only mean something in sum ([`super::sums`]).
     Sums,
 }
@@ -34,8 +36,9 @@ impl FromStr for Uplink {
             "raw" => Ok(Uplink::Raw),
             "entropy" => Ok(Uplink::Entropy),
             "mrc" => Ok(Uplink::Mrc),
+            "flips" => Ok(Uplink::Flips),
             "sums" => Ok(Uplink::Sums),
-            _ => Err(Error::usage(format!("the uplink codec is {text}; choose raw, entropy, mrc or sums"))),
+            _ => Err(Error::usage(format!("the uplink codec is {text}; choose raw, entropy, mrc, flips or sums"))),
         }
     }
 }
@@ -46,6 +49,7 @@ impl fmt::Display for Uplink {
             Uplink::Raw => "raw",
             Uplink::Entropy => "entropy",
             Uplink::Mrc => "mrc",
+            Uplink::Flips => "flips",
             Uplink::Sums => "sums",
         })
     }
@@ -57,7 +61,7 @@ pub struct Learned<'a> {
     pub scores: &'a [f32],
     /// What both sides knew beforehand.
     pub prior: &'a Prior,
-    /// The shared candidates of this client and round.
+    /// The numbers that this client and the server share in this round.
     pub shared: StreamId,
     /// The client's own randomness, used for this message only.
     pub private: &'a PrivateSource,
@@ -89,6 +93,7 @@ impl Uplink {
                 let Learned { scores, prior, shared, private, threads, .. } = *learned;
                 mrc::encode(prior, scores, shared, private, threads)
             }
+            Uplink::Flips => flips::encode(learned.scores, learned.prior, learned.shared),
             Uplink::Sums => {
                 let mut sums = Sums::new(learned.scores.len(), learned.blinds.clients);
                 sums.add_mask(&learned.draw());
@@ -110,6 +115,7 @@ impl Uplink {
             }),
             Uplink::Entropy => entropy::decode(code, prior),
             Uplink::Mrc => mrc::decode(code, prior, shared),
+            Uplink::Flips => flips::decode(code, prior, shared),
             Uplink::Sums => Err("it is blinded: only the sum of all clients of the round can be read".into()),
         }
     }
@@ -119,7 +125,7 @@ impl Uplink {
         match self {
             Uplink::Raw => weights.div_ceil(8),
             // A bit has a probability of at least 2^-16, and the coder at least that precision.
-            Uplink::Entropy => 2 * weights + weights / 128 + 16,
+            Uplink::Entropy | Uplink::Flips => 2 * weights + weights / 128 + 16,
             // At worst an index a weight, of 16 binary decisions that an adaptive model may hold for unlikely.
             Uplink::Mrc => 24 * weights + 1024,
             Uplink::Sums => 2 * weights,
@@ -142,7 +148,7 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for uplink in [Uplink::Raw, Uplink::Entropy, Uplink::Mrc, Uplink::Sums] {
+        for uplink in [Uplink::Raw, Uplink::Entropy, Uplink::Mrc, Uplink::Flips, Uplink::Sums] {
             assert_eq!(uplink.to_string().parse::<Uplink>().unwrap(), uplink);
         }
         assert!("zip".parse::<Uplink>().unwrap_err().to_string().contains("choose raw"));
@@ -163,12 +169,13 @@ mod tests {
             blinds: &Blinds::default(),
             threads: 1,
         };
-        let [raw, entropy, mrc] = [Uplink::Raw, Uplink::Entropy, Uplink::Mrc].map(|uplink| {
+        let [raw, entropy, mrc, flips] = [Uplink::Raw, Uplink::Entropy, Uplink::Mrc, Uplink::Flips].map(|uplink| {
             let code = uplink.encode(&learned);
             assert!(code.len() <= uplink.most_bytes(scores.len()));
             (code.len(), uplink.decode(&code, &prior, shared).unwrap())
         });
         assert_eq!(raw.1, entropy.1);
-        assert!(raw.0 > entropy.0 && entropy.0 > mrc.0, "{} {} {}", raw.0, entropy.0, mrc.0);
+        let sizes = [raw.0, entropy.0, flips.0, mrc.0];
+        assert!(sizes.is_sorted_by(|a, b| a > b), "{sizes:?}");
     }
 }

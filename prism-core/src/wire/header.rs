@@ -74,6 +74,8 @@ pub enum Codec {
     Mrc,
     /// Mask under blinds that cancel in the sum.
     Sums,
+    /// Differences from the mask that both sides expect.
+    Flips,
     /// Records of the rounds since the receiver's state.
     Replay,
     /// The whole state on a grid.
@@ -83,7 +85,7 @@ pub enum Codec {
 impl Codec {
     fn from_byte(kind: Kind, byte: u8) -> Result<Self> {
         let known = match kind {
-            Kind::Update => &[Codec::Raw, Codec::Entropy, Codec::Mrc, Codec::Sums][..],
+            Kind::Update => &[Codec::Raw, Codec::Entropy, Codec::Mrc, Codec::Sums, Codec::Flips][..],
             Kind::Broadcast => &[Codec::Raw, Codec::Replay, Codec::Snapshot],
             Kind::Reveal => &[Codec::Raw],
         };
@@ -99,6 +101,7 @@ impl Codec {
             Codec::Entropy | Codec::Replay => 1,
             Codec::Mrc | Codec::Snapshot => 2,
             Codec::Sums => 3,
+            Codec::Flips => 4,
         }
     }
 }
@@ -110,6 +113,7 @@ impl From<Uplink> for Codec {
             Uplink::Entropy => Codec::Entropy,
             Uplink::Mrc => Codec::Mrc,
             Uplink::Sums => Codec::Sums,
+            Uplink::Flips => Codec::Flips,
         }
     }
 }

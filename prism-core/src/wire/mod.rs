@@ -108,6 +108,12 @@ impl Session {
                 "--uplink sums hides each client's mask and --downlink relay passes it on; choose --downlink counts",
             ));
         }
+        if self.uplink == Uplink::Flips && self.downlink == Downlink::Counts {
+            return Err(Error::usage(
+                "--uplink flips counts each client's differences from a mask of its own, which --downlink counts does not pass on; \
+                 choose --downlink relay, quantised:8 or f32",
+            ));
+        }
         if self.uplink == Uplink::Sums && self.score_layers > 0 {
             return Err(Error::usage(format!(
                 "--uplink sums adds up bits, and alpha sends the scores of {} layers; choose --alpha 0, or another --uplink",
@@ -157,9 +163,10 @@ impl Session {
         Prior::of_layers(scores[..self.mask_layers().len()].iter().map(Vec::as_slice))
     }
 
-    /// The stream of the candidates that `client` and server share in `round`.
-    pub fn candidates(&self, round: u32, client: u32) -> StreamId {
-        StreamId::new(self.seed, Purpose::MrcCandidate).round(round.into()).client(client.into())
+    /// The stream that `client` and server share in `round`: numbers under the uplink `flips`, candidates under `mrc`.
+    pub fn shared(&self, round: u32, client: u32) -> StreamId {
+        let purpose = if self.uplink == Uplink::Flips { Purpose::Dither } else { Purpose::MrcCandidate };
+        StreamId::new(self.seed, purpose).round(round.into()).client(client.into())
     }
 
     /// The masked layers, in the order of the architecture.

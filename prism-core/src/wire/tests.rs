@@ -7,7 +7,7 @@ use crate::mask::LayerBits;
 use crate::stream::{Purpose, StreamId};
 
 const SEED: u64 = 5;
-const UPLINKS: [Uplink; 3] = [Uplink::Raw, Uplink::Entropy, Uplink::Mrc];
+const UPLINKS: [Uplink; 4] = [Uplink::Raw, Uplink::Entropy, Uplink::Mrc, Uplink::Flips];
 
 fn arch() -> Architecture {
     Architecture { image_size: 8, channels: 1, ngf: 1, latent: 3, classes: 2, label_scale: 3.0 }

@@ -7,7 +7,7 @@
 use super::header::{Header, refuse};
 use super::payload::{put_scores, take_scores};
 use super::{Session, open};
-use crate::codec::{Blinds, Learned, Prior, PrivateSource, Sums};
+use crate::codec::{Blinds, Learned, Prior, PrivateSource, Sums, Uplink, flips};
 use crate::error::Result;
 use crate::mask::LayerBits;
 
@@ -20,6 +20,8 @@ pub struct Update {
     pub client: u32,
     /// One bit per weight of the layers that cross as masks, layer after layer.
     pub mask: LayerBits,
+    /// Under the uplink `flips`, the mask that the scores before the round would have drawn with the same numbers.
+    pub expected: Option<LayerBits>,
     /// One vector for each layer that crosses as scores.
     pub scores: Vec<Vec<f32>>,
 }
@@ -42,7 +44,7 @@ impl Update {
     ) -> Vec<u8> {
         assert_eq!(session.layers().len(), learned.len(), "one vector of scores per layer");
         let (masks, scores) = learned.split_at(session.mask_layers().len());
-        let (flat, shared) = (masks.concat(), session.candidates(round, client));
+        let (flat, shared) = (masks.concat(), session.shared(round, client));
         let mut payload = session.uplink().encode(&Learned { scores: &flat, prior, shared, private, blinds, threads });
         for (layer, scores) in session.score_layers_of(session.layers()).iter().zip(scores) {
             put_scores(&mut payload, layer, scores);
@@ -80,10 +82,11 @@ impl Update {
                     most + tail
                 ))
             })?;
-        let shared = session.candidates(round, client);
+        let shared = session.shared(round, client);
         let mask = session.uplink().decode(code, prior, shared).map_err(refuse)?;
+        let expected = (session.uplink() == Uplink::Flips).then(|| flips::expected(prior, shared));
         let scores = score_layers.iter().map(|layer| take_scores(&mut rest, layer)).collect::<Result<_>>()?;
-        Ok(Update { round, client, mask, scores })
+        Ok(Update { round, client, mask, expected, scores })
     }
 
     /// Reads the blinded numbers of `client` in `round` of a sum over `clients` clients, under the uplink `sums`.

@@ -3,6 +3,7 @@
 //! ```text
 //! theta_hat = mean over clients of M_k, clipped to [0.01, 0.99]
 //! lambda    = hamming(M ~ theta, M' ~ theta_hat) / weights           (MADA; 1 without)
+//!             (uplink `flips`: theta + mean over clients of M_k - what theta draws with client k's numbers, clipped likewise)
 //! s         <- lambda * logit(theta_hat) + (1 - lambda) * s          (then to the public grid, where the downlink has one)
 //! ```
 //!
@@ -154,7 +155,7 @@ pub fn advance(session: &Session, mada: bool, round: u32, scores: &mut [Vec<f32>
     if tally.answers() == 0 {
         return None;
     }
-    let targets = tally.targets(session);
+    let targets = tally.targets(session, scores);
     let lambda = if mada { mask_distance(session.seed(), round, scores, &targets) } else { 1.0 };
     for (scores, targets) in scores.iter_mut().zip(&targets) {
         for (score, &target) in scores.iter_mut().zip(targets) {

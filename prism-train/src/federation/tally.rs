@@ -1,7 +1,7 @@
 //! The answers of one round, summed: votes for each weight, and score sums in the layers that cross as scores.
 
-use prism_core::mask;
-use prism_core::score::logit;
+use prism_core::mask::{self, LayerBits};
+use prism_core::score::{logit, sigmoid};
 use prism_core::wire::{Session, Update};
 
 /// Vote shares are clipped to this distance from 0 and 1, where their logits would be infinite.
@@ -13,6 +13,8 @@ pub struct Tally {
     answers: u32,
     /// How many clients keep each weight of the layers that cross as masks, layer after layer.
     votes: Vec<u32>,
+    /// How many were expected to, where answers are differences from what was expected; empty otherwise.
+    expected: Vec<u32>,
     /// For each layer that crosses as scores, their sums.
     sums: Vec<Vec<f64>>,
 }
@@ -24,6 +26,7 @@ impl Tally {
         Tally {
             answers: 0,
             votes: vec![0; session.mask_weights()],
+            expected: Vec::new(),
             sums: session.score_layers_of(session.layers()).iter().map(zeros).collect(),
         }
     }
@@ -31,14 +34,15 @@ impl Tally {
     /// A tally of `answers` clients from their votes and mean scores.
     pub fn from_counts(answers: u32, votes: Vec<u32>, scores: &[Vec<f32>]) -> Self {
         let sum = |layer: &Vec<f32>| layer.iter().map(|&s| f64::from(s) * f64::from(answers)).collect();
-        Tally { answers, votes, sums: scores.iter().map(sum).collect() }
+        Tally { answers, votes, expected: Vec::new(), sums: scores.iter().map(sum).collect() }
     }
 
     /// Adds one client's answer, which is of the session that this tally was made for.
     pub fn add(&mut self, update: &Update) {
-        // Eight bits at a time, without branches: about half of them are 1.
-        for (votes, bits) in self.votes.chunks_mut(8).zip(mask::to_bytes(&update.mask)) {
-            votes.iter_mut().enumerate().for_each(|(bit, votes)| *votes += u32::from(bits >> bit & 1));
+        count(&mut self.votes, &update.mask);
+        if let Some(expected) = &update.expected {
+            self.expected.resize(self.votes.len(), 0);
+            count(&mut self.expected, expected);
         }
         for (sums, scores) in self.sums.iter_mut().zip(&update.scores) {
             sums.iter_mut().zip(scores).for_each(|(sum, &score)| *sum += f64::from(score));
@@ -63,20 +67,46 @@ impl Tally {
     }
 
     /// The scores that the answers stand for, layer by layer: `logit(votes / answers)`, and the mean where scores crossed.
-    pub fn targets(&self, session: &Session) -> Vec<Vec<f32>> {
+    ///
+    /// Where answers are differences from what was expected, the clients' mean probability is that of `scores`, those before the
+    /// round, plus the mean difference: a weight that nobody moved stays as it was, to the bit.
+    pub fn targets(&self, session: &Session, scores: &[Vec<f32>]) -> Vec<Vec<f32>> {
         let answers = self.answers.max(1);
         let logit_of = |kept| logit((kept as f32 / answers as f32).clamp(CLIP, 1.0 - CLIP));
         let logits: Vec<f32> = (0..=answers).map(logit_of).collect();
-        let mut rest = self.votes.as_slice();
-        let masks = session.mask_layers().iter().map(|layer| {
-            let (own, others) = rest.split_at(layer.weights());
-            rest = others;
-            own.iter().map(|&kept| logits[kept as usize]).collect()
+        let (mut at, differences) = (0, !self.expected.is_empty());
+        let masks = session.mask_layers().iter().zip(scores).map(|(layer, scores)| {
+            let here = at..at + layer.weights();
+            at = here.end;
+            let votes = self.votes[here.clone()].iter();
+            match differences {
+                false => votes.map(|&kept| logits[kept as usize]).collect(),
+                true => {
+                    let pairs = votes.zip(&self.expected[here]).zip(scores);
+                    pairs.map(|((&kept, &expected), &score)| moved(score, kept, expected, answers)).collect()
+                }
+            }
         });
         let mut targets: Vec<Vec<f32>> = masks.collect();
         targets.extend(self.mean_scores());
         targets
     }
+}
+
+/// Adds each bit to its count: eight bits at a time, without branches, since about half of them are 1.
+fn count(counts: &mut [u32], mask: &LayerBits) {
+    for (counts, bits) in counts.chunks_mut(8).zip(mask::to_bytes(mask)) {
+        counts.iter_mut().enumerate().for_each(|(bit, count)| *count += u32::from(bits >> bit & 1));
+    }
+}
+
+/// `score` after `kept` of `answers` clients kept its weight where `expected` of them were expected to.
+fn moved(score: f32, kept: u32, expected: u32, answers: u32) -> f32 {
+    if kept == expected {
+        return score;
+    }
+    let difference = (f64::from(kept) - f64::from(expected)) / f64::from(answers);
+    logit(((f64::from(sigmoid(score)) + difference) as f32).clamp(CLIP, 1.0 - CLIP))
 }
 
 #[cfg(test)]
@@ -92,11 +122,33 @@ mod tests {
         let mut tally = Tally::new(&session);
         for step in [2, 3] {
             let scores = vec![vec![step as f32; 9]];
-            tally.add(&Update { round: 1, client: step as u32, mask: mask::pack(bits(step)), scores });
+            tally.add(&Update { round: 1, client: step as u32, mask: mask::pack(bits(step)), expected: None, scores });
         }
         let expected: Vec<u32> = bits(2).zip(bits(3)).map(|(a, b)| u32::from(a) + u32::from(b)).collect();
         // 125 of the weights cross as masks, so the last byte is not whole.
         assert_eq!((tally.votes(), expected.len()), (expected.as_slice(), 125));
         assert_eq!((tally.answers(), tally.mean_scores()), (2, vec![vec![2.5; 9]]));
+    }
+
+    /// Three clients keep what none or one of them was expected to; a fourth weight is as expected.
+    #[test]
+    fn differences_move_the_probability_and_nothing_else() {
+        let arch = Architecture { image_size: 8, channels: 1, ngf: 1, latent: 3, classes: 0, label_scale: 3.0 };
+        let session = Session::new(&arch, 0, 0).unwrap();
+        let scores: Vec<Vec<f32>> = session.layers().iter().map(|layer| vec![-1.5; layer.weights()]).collect();
+        let mut tally = Tally::new(&session);
+        for client in 0..3 {
+            let mask = mask::pack((0..session.mask_weights()).map(|i| i < 2));
+            let expected =
+                mask::pack((0..session.mask_weights()).map(|i| i == 1 && client == 0 || i == 2 && client < 2));
+            tally.add(&Update { round: 1, client, mask, expected: Some(expected), scores: vec![] });
+        }
+        let targets = tally.targets(&session, &scores).concat();
+        let theta = 1.0 / (1.0 + 1.5f64.exp());
+        for (target, probability) in targets.iter().zip([theta + 1.0, theta + 2.0 / 3.0, theta - 2.0 / 3.0]) {
+            let probability = probability.clamp(0.01, 0.99);
+            assert!((f64::from(*target) - (probability / (1.0 - probability)).ln()).abs() < 1e-4, "{target}");
+        }
+        assert!(targets[3..].iter().all(|&target| target == -1.5));
     }
 }

@@ -1,0 +1,182 @@
+//! `flips`: where a client's mask differs from the one that the shared scores would have drawn with the same numbers.
+//!
+//! ```text
+//! u_i      shared numbers of this client and round, uniform in [0, 1)
+//! mask     m_i = [u_i < sigmoid(s_client,i)]       what the client learned
+//! expected e_i = [u_i < prior_i]                   known to the server as well
+//! code     m_i != e_i, bit by bit, in contexts of how near u_i is to the prior, on which side, and how sure the prior is
+//! ```
+//!
+//! A weight flips only where its number lies between the two probabilities, so few do, and near ones: that is what makes the code
+//! short. And `m_i - e_i` has the mean `theta_client - prior` with a variance of at most `|theta_client - prior|`, where the vote
+//! `m_i` by itself has `theta (1 - theta)`: the server adds the mean of the differences to what it had, and the noise of the draws
+//! goes away with what did not change. (Control variates from common random numbers; see Glasserman 2003, chapter 4.)
+//!
+//! There is no private randomness in it: who knows the seed learns of each weight on which side of `u_i` the client's probability is.
+
+use super::Prior;
+use super::adaptive::BitModel;
+use crate::draw;
+use crate::mask::{self, LayerBits};
+use crate::rangecoder::{Decoder, Encoder};
+use crate::score::BYTES_PER_DRAW;
+use crate::stream::StreamId;
+
+/// Classes of how near a number is to the prior: the bits in its distance plus one, in 65536ths.
+const DISTANCES: usize = 17;
+/// Classes of how sure the prior is: the bits in the lesser of both probabilities, in 65536ths.
+const CERTAINTIES: usize = 16;
+
+/// The models of a message's flips, alike on both sides.
+struct Models(Vec<BitModel>);
+
+impl Models {
+    fn new() -> Self {
+        Models(vec![BitModel::default(); 2 * CERTAINTIES * DISTANCES])
+    }
+
+    /// The model of a weight of prior `threshold` whose number has the upper half `upper`, and whether it is expected to be kept.
+    fn of(&mut self, threshold: u16, upper: u16) -> (&mut BitModel, bool) {
+        let expected = upper < threshold;
+        let distance = if expected { threshold - 1 - upper } else { upper - threshold };
+        let certainty = threshold.min(threshold.wrapping_neg()).max(1).ilog2() as usize;
+        let distance = (u32::from(distance) + 1).ilog2() as usize;
+        let context = (usize::from(expected) * CERTAINTIES + certainty) * DISTANCES + distance;
+        (&mut self.0[context], expected)
+    }
+}
+
+/// The upper half of each weight's shared number.
+fn uppers(prior: &Prior, shared: StreamId) -> Vec<u16> {
+    let mut draws = vec![0; BYTES_PER_DRAW * prior.len()];
+    shared.open().fill(&mut draws);
+    draws.as_chunks::<BYTES_PER_DRAW>().0.iter().map(|draw| (u32::from_le_bytes(*draw) >> 16) as u16).collect()
+}
+
+/// The mask that `prior` draws with the shared numbers.
+pub fn expected(prior: &Prior, shared: StreamId) -> LayerBits {
+    mask::pack(uppers(prior, shared).into_iter().zip(prior.thresholds()).map(|(upper, &threshold)| upper < threshold))
+}
+
+/// Codes the mask that `sigmoid(scores)` draws with the shared numbers.
+///
+/// # Panics
+/// If scores and prior differ in length.
+pub fn encode(scores: &[f32], prior: &Prior, shared: StreamId) -> Vec<u8> {
+    assert_eq!(scores.len(), prior.len(), "one score per weight of the prior");
+    let mut stream = shared.open();
+    code_of(&draw::mask(scores, |bytes| stream.fill(bytes)), prior, shared)
+}
+
+fn code_of(mask: &LayerBits, prior: &Prior, shared: StreamId) -> Vec<u8> {
+    let (mut encoder, mut models) = (Encoder::default(), Models::new());
+    for ((bit, upper), &threshold) in mask.iter().by_vals().zip(uppers(prior, shared)).zip(prior.thresholds()) {
+        let (model, expected) = models.of(threshold, upper);
+        model.put(&mut encoder, bit != expected);
+    }
+    encoder.finish()
+}
+
+/// Reads a mask of the prior's length.
+///
+/// # Errors
+/// A clause that says what is wrong, if `code` is not exactly what [`encode`] makes of some mask.
+pub fn decode(code: &[u8], prior: &Prior, shared: StreamId) -> Result<LayerBits, String> {
+    let (mut decoder, mut models) = (Decoder::new(code)?, Models::new());
+    let mut bits = Vec::with_capacity(prior.len());
+    for (upper, &threshold) in uppers(prior, shared).into_iter().zip(prior.thresholds()) {
+        let (model, expected) = models.of(threshold, upper);
+        let flipped = model.take(&mut decoder).ok_or_else(|| format!("its code ends before weight {}", bits.len()))?;
+        bits.push(flipped != expected);
+    }
+    decoder.finish()?;
+    Ok(mask::pack(bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::score::sigmoid;
+    use crate::stream::Purpose;
+
+    const SHARED: StreamId = StreamId::new(4, Purpose::Dither);
+
+    fn normals(len: usize, scale: f32, index: u64) -> Vec<f32> {
+        let mut values = vec![0.0; len];
+        StreamId::new(3, Purpose::Test).index(index).open().fill_normal(&mut values);
+        values.iter().map(|x| x * scale).collect()
+    }
+
+    #[test]
+    fn the_servers_own_scores_flip_hardly_anything() {
+        let known = normals(50_000, 2.0, 0);
+        let prior = Prior::new(&known);
+        let code = encode(&known, &prior, SHARED);
+        let mask = decode(&code, &prior, SHARED).unwrap();
+        let flips = (mask ^ expected(&prior, SHARED)).count_ones();
+        // The prior is rounded to 65536ths: a flip in about 200,000 weights.
+        assert!(flips <= 5 && code.len() < 500, "{flips} flips in {} bytes", code.len());
+    }
+
+    /// Over many rounds the differences average to how far the client moved, with a variance of at most that.
+    #[test]
+    fn differences_are_unbiased_and_vary_by_no_more_than_they_are() {
+        const ROUNDS: u64 = 400;
+        let known = normals(1000, 2.0, 0);
+        let learned: Vec<f32> = known.iter().zip(normals(1000, 0.5, 1)).map(|(s, d)| s + d).collect();
+        let prior = Prior::new(&known);
+        let mut sums = vec![0i32; known.len()];
+        let mut squares = vec![0i32; known.len()];
+        for round in 0..ROUNDS {
+            let shared = SHARED.round(round);
+            let mask = decode(&encode(&learned, &prior, shared), &prior, shared).unwrap();
+            for (i, (kept, expected)) in mask.iter().by_vals().zip(expected(&prior, shared)).enumerate() {
+                let difference = i32::from(kept) - i32::from(expected);
+                sums[i] += difference;
+                squares[i] += difference * difference;
+            }
+        }
+        let n = ROUNDS as f64;
+        let (mut error, mut chance) = (0.0, 0.0);
+        for i in 0..known.len() {
+            let moved = f64::from(sigmoid(learned[i])) - f64::from(sigmoid(known[i]));
+            error += (f64::from(sums[i]) / n - moved).powi(2);
+            chance += moved.abs() * (1.0 - moved.abs()) / n;
+            let tolerance = 5.0 * (moved.abs() / n).sqrt() + 5.0 / n;
+            assert!((f64::from(squares[i]) / n - moved.abs()).abs() < tolerance, "weight {i} moved by {moved}");
+        }
+        assert!((error / chance - 1.0).abs() < 0.2, "squared error {error}, by chance {chance}");
+    }
+
+    #[test]
+    fn it_takes_a_fraction_of_the_bits_of_the_mask() {
+        let known = normals(100_000, 2.0, 0);
+        let learned: Vec<f32> = known.iter().zip(normals(100_000, 0.25, 1)).map(|(s, d)| s + d).collect();
+        let prior = Prior::new(&known);
+        let rate = 8.0 * encode(&learned, &prior, SHARED).len() as f64 / known.len() as f64;
+        let cross_entropy = prior.cross_entropy(&learned) / known.len() as f64;
+        assert!(rate < cross_entropy / 4.0, "{rate} bits beside {cross_entropy}");
+    }
+
+    proptest! {
+        #[test]
+        fn masks_come_back(pairs in proptest::collection::vec((any::<bool>(), any::<u16>()), 0..300)) {
+            let prior = Prior::from_thresholds(pairs.iter().map(|(_, t)| *t).collect());
+            let mask = mask::pack(pairs.iter().map(|(bit, _)| *bit));
+            prop_assert_eq!(decode(&code_of(&mask, &prior, SHARED), &prior, SHARED).unwrap(), mask);
+        }
+
+        #[test]
+        fn foreign_codes_have_one_form_or_are_refused(
+            code in proptest::collection::vec(any::<u8>(), 0..80),
+            thresholds in proptest::collection::vec(any::<u16>(), 0..400),
+        ) {
+            let prior = Prior::from_thresholds(thresholds);
+            if let Ok(mask) = decode(&code, &prior, SHARED) {
+                prop_assert_eq!(code_of(&mask, &prior, SHARED), code);
+            }
+        }
+    }
+}
