@@ -97,7 +97,10 @@ pub fn decode(code: &[u8], prior: &Prior, shared: StreamId) -> Result<LayerBits,
 mod tests {
     use proptest::prelude::*;
 
+    use sha2::{Digest, Sha256};
+
     use super::*;
+    use crate::codec::ScoreGrid;
     use crate::score::sigmoid;
     use crate::stream::Purpose;
 
@@ -148,6 +151,19 @@ mod tests {
             assert!((f64::from(squares[i]) / n - moved.abs()).abs() < tolerance, "weight {i} moved by {moved}");
         }
         assert!((error / chance - 1.0).abs() < 0.2, "squared error {error}, by chance {chance}");
+    }
+
+    /// The check value of section 5.3 of `FORMAT.md`.
+    #[test]
+    fn the_code_is_that_of_the_format_page() {
+        let known: Vec<f32> = (-2048..2048).map(|index| ScoreGrid::FINE.score(index)).collect();
+        let learned: Vec<f32> = known.iter().map(|score| score * 1.25).collect();
+        let code = encode(&learned, &Prior::new(&known), SHARED.round(2).client(3));
+        let hash: String = Sha256::digest(&code).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            (code.len(), hash.as_str()),
+            (72, "9d745c9c400db1d3a0584fe0a7e0a617d666d191e5180f681d88d42916188063")
+        );
     }
 
     #[test]
