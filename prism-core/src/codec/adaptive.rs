@@ -20,7 +20,8 @@ pub struct BitModel {
 
 impl BitModel {
     fn probability(self) -> u16 {
-        let p = (u64::from(2 * self.ones + 1) << 16) / u64::from(2 * (self.zeros + self.ones) + 2);
+        // Counts are below 1024, so all of it fits 32 bits, whose division is the quicker one.
+        let p = ((2 * self.ones + 1) << 16) / (2 * (self.zeros + self.ones) + 2);
         p.clamp(1, 65_535) as u16
     }
 
