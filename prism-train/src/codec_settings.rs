@@ -13,8 +13,8 @@ use crate::federation::{Choice, Regime};
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CodecSettings {
-    /// How masks go up: raw (a bit a weight), entropy (range-coded under what both sides know), mrc (shared candidates), flips (differences from the mask that both sides expect) or sums (blinded, for secure aggregation)
-    #[arg(long, value_name = "CODEC", default_value_t = Uplink::Raw, help_heading = "Wire")]
+    /// How masks go up: flips (differences from the mask that both sides expect), raw (a bit a weight), entropy (range-coded under what both sides know), mrc (shared candidates) or sums (blinded, for secure aggregation)
+    #[arg(long, value_name = "CODEC", default_value_t = Uplink::Flips, help_heading = "Wire")]
     pub uplink: Uplink,
     /// How scores go down: f32, counts (votes), relay (everyone's updates) or quantised:BITS (changes on a grid)
     #[arg(long, value_name = "CODEC", default_value_t = Downlink::Scores, help_heading = "Wire")]
@@ -33,7 +33,10 @@ impl CodecSettings {
     /// # Errors
     /// [`prism_core::Error::Usage`] naming the flag, its value and its limit.
     pub fn validate(&self, clients: u32, regime: Regime) -> Result<()> {
-        let coded = self.uplink != Uplink::Raw || self.downlink != Downlink::Scores || self.kl_weight > 0.0;
+        // The default is no wish.
+        let coded = !matches!(self.uplink, Uplink::Raw | Uplink::Flips)
+            || self.downlink != Downlink::Scores
+            || self.kl_weight > 0.0;
         if coded && regime == Regime::OneShot {
             return Err(Error::usage(format!(
                 "--uplink {}, --downlink {} and --kl-weight {} are for rounds, and --federation one-shot has none that cross a \

@@ -68,8 +68,8 @@ pub struct Settings {
     /// Probability that a client of the round never answers, at least 0 and below 1
     #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Federation")]
     pub dropout: f64,
-    /// Mask-aware moving average on the server: step by the distance of the masks; false for the whole step, as flips want it
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Federation")]
+    /// Mask-aware moving average on the server, the published way: step by the distance of the masks; averages the noise of votes, which --uplink flips does not have
+    #[arg(long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set, help_heading = "Federation")]
     pub mada: bool,
     /// PRISM-alpha: share of the layers, counted from the output, whose scores cross as 32-bit numbers
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, help_heading = "Federation")]
@@ -148,7 +148,7 @@ pub struct Settings {
     pub lr_decay_rounds: u32,
     /// Which weights a local step keeps: drawn (each with its probability), threshold (those above one half, as shipped), or none:
     /// no mask but dense weights, a baseline that is averaged as numbers and has no artifact
-    #[arg(long, value_name = "RULE", default_value_t = TrainingMask::Drawn, help_heading = "Training")]
+    #[arg(long, value_name = "RULE", default_value_t = TrainingMask::Threshold, help_heading = "Training")]
     #[serde(default)]
     pub training_mask: TrainingMask,
     /// Root of every random draw: same settings and seed, same model, byte for byte
@@ -375,11 +375,12 @@ impl Settings {
     fn validate_dense(&self, masked: bool) -> Result<()> {
         let in_rounds = self.federation == Regime::Rounds;
         let wire = &self.wire;
-        let coded = wire.uplink != Uplink::Raw || wire.downlink != Downlink::Scores || wire.kl_weight > 0.0 || masked;
+        let chosen = !matches!(wire.uplink, Uplink::Raw | Uplink::Flips);
+        let coded = chosen || wire.downlink != Downlink::Scores || wire.kl_weight > 0.0 || masked;
         let about_masks = in_rounds && (self.alpha < 1.0 || self.mada || coded);
         if self.training_mask == TrainingMask::None && about_masks {
             return Err(Error::usage(
-                "--training-mask none has no masks to send, code or protect: give --alpha 1 --mada false --uplink raw --downlink f32 \
+                "--training-mask none has no masks to send, code or protect: give --alpha 1 --mada false --uplink flips --downlink f32 \
                  --kl-weight 0 without --dp-mechanism mask, which is FedAvg of dense weights, or --federation one-shot",
             ));
         }

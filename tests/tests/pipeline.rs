@@ -33,12 +33,11 @@ fn a_run_leaves_everything_that_the_readme_promises() {
     for (i, line) in lines.iter().enumerate() {
         assert_eq!(line["round"], i as u64 + 1);
         assert!(line["loss"].as_f64().unwrap() > 0.0);
-        let lambda = line["lambda"].as_f64().unwrap();
-        assert!(lambda > 0.0 && lambda < 1.0, "lambda {lambda}");
-        assert!(line["kl_bits_per_weight"].as_f64().unwrap() > 0.0);
-        // A bit a weight, each layer rounded up to a byte, and a header.
-        let bits = line["uplink_bits_per_weight"].as_f64().unwrap();
-        assert!(bits > 1.0 && bits < 1.1, "uplink {bits}");
+        // The whole step, for messages of less than a bit a weight.
+        assert_eq!(line["lambda"], 1.0);
+        let (bits, bound) = (&line["uplink_bits_per_weight"], &line["kl_bits_per_weight"]);
+        let (bits, bound) = (bits.as_f64().unwrap(), bound.as_f64().unwrap());
+        assert!(0.0 < bound && bound < bits && bits < 0.9, "uplink {bits}, bound {bound}");
     }
     // The saved settings are a recipe: they give the same model again.
     let again = run.join("settings.toml");
@@ -110,12 +109,26 @@ fn a_longer_run_continues_a_shorter_one() {
 }
 
 #[test]
+fn the_published_way_sends_a_bit_a_weight_and_steps_by_the_distance_of_masks() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &["--uplink", "raw", "--mada", "true", "--training-mask", "drawn"]);
+    let metrics = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+    for line in metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
+        let lambda = line["lambda"].as_f64().unwrap();
+        assert!(lambda > 0.0 && lambda < 1.0, "lambda {lambda}");
+        // A bit a weight, each layer rounded up to a byte, and a header.
+        let bits = line["uplink_bits_per_weight"].as_f64().unwrap();
+        assert!(bits > 1.0 && bits < 1.1, "uplink {bits}");
+    }
+}
+
+#[test]
 fn every_option_of_the_method_trains() {
     let folder = tempfile::tempdir().unwrap();
     let base = train(folder.path(), "base", &[]);
     for (name, more) in [
         ("unconditional", ["--conditional", "false"]),
-        ("plain-average", ["--mada", "false"]),
+        ("moving-average", ["--mada", "true"]),
         ("alpha", ["--alpha", "0.5"]),
         ("half", ["--fraction", "0.5"]),
         ("shards", ["--partition", "shards:2"]),

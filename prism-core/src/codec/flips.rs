@@ -39,11 +39,15 @@ impl Models {
     fn of(&mut self, threshold: u16, upper: u16) -> (&mut BitModel, bool) {
         let expected = upper < threshold;
         let distance = if expected { threshold - 1 - upper } else { upper - threshold };
-        let certainty = threshold.min(threshold.wrapping_neg()).max(1).ilog2() as usize;
         let distance = (u32::from(distance) + 1).ilog2() as usize;
-        let context = (usize::from(expected) * CERTAINTIES + certainty) * DISTANCES + distance;
+        let context = (usize::from(expected) * CERTAINTIES + certainty(threshold)) * DISTANCES + distance;
         (&mut self.0[context], expected)
     }
+}
+
+/// The class of how sure a prior is, below [`CERTAINTIES`].
+pub(super) fn certainty(threshold: u16) -> usize {
+    threshold.min(threshold.wrapping_neg()).max(1).ilog2() as usize
 }
 
 /// The upper half of each weight's shared number.

@@ -108,12 +108,6 @@ impl Session {
                 "--uplink sums hides each client's mask and --downlink relay passes it on; choose --downlink counts",
             ));
         }
-        if self.uplink == Uplink::Flips && self.downlink == Downlink::Counts {
-            return Err(Error::usage(
-                "--uplink flips counts each client's differences from a mask of its own, which --downlink counts does not pass on; \
-                 choose --downlink relay, quantised:8 or f32",
-            ));
-        }
         if self.uplink == Uplink::Sums && self.score_layers > 0 {
             return Err(Error::usage(format!(
                 "--uplink sums adds up bits, and alpha sends the scores of {} layers; choose --alpha 0, or another --uplink",

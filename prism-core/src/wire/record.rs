@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! nobody answered   no bytes
-//! counts            answers (4), length (4), code of the votes; mean scores of the layers that cross as scores, f32
+//! counts            answers (4), length (4), code of the votes, or of the differences where flips go up;
+//!                   mean scores of the layers that cross as scores, f32
 //! relay             answers, at most 4095 (4), then for each: client (4), length (4), the payload of its update
 //! quantised:B       code of how far each index moved
 //! ```
@@ -13,7 +14,7 @@ use super::header::refuse;
 use super::payload::{end, put_block, put_scores, take_block, take_scores, take_u32};
 use super::{Downlink, Session};
 use crate::codec::counts::{self, MOST_ANSWERS};
-use crate::codec::{Prior, steps};
+use crate::codec::{Prior, Uplink, differences, steps};
 use crate::error::Result;
 
 /// The record of one round.
@@ -30,6 +31,15 @@ pub enum Record<'a> {
         /// The mean of the scores that clients sent, for each layer that crosses as scores.
         scores: Vec<Vec<f32>>,
     },
+    /// The same where masks go up as differences from expected ones.
+    Differences {
+        /// How many clients answered.
+        answers: u32,
+        /// How many more of them keep a weight than were expected to, for each weight of the layers that cross as masks.
+        differences: Vec<i32>,
+        /// As in [`Record::Counts`].
+        scores: Vec<Vec<f32>>,
+    },
     /// The clients that answered and the payloads of their updates, in the order in which the server counted them, for
     /// [`Update::from_payload`](super::Update::from_payload). A payload of some bytes may stand for a mask of every weight, so
     /// the masks are left to be read one after another.
@@ -40,8 +50,24 @@ pub enum Record<'a> {
 
 /// A `counts` record. Arguments as in [`Record::Counts`]; `prior` is that of the round's beginning.
 pub fn counts(session: &Session, prior: &Prior, answers: u32, votes: &[u32], scores: &[Vec<f32>]) -> Vec<u8> {
+    sums(session, answers, &counts::encode(votes, answers, prior), scores)
+}
+
+/// A `counts` record where masks go up as differences. Arguments as in [`Record::Differences`]; `prior` is that of the round's
+/// beginning.
+pub fn differences(
+    session: &Session,
+    prior: &Prior,
+    answers: u32,
+    differences: &[i32],
+    scores: &[Vec<f32>],
+) -> Vec<u8> {
+    sums(session, answers, &differences::encode(differences, answers, prior), scores)
+}
+
+fn sums(session: &Session, answers: u32, code: &[u8], scores: &[Vec<f32>]) -> Vec<u8> {
     let mut record = answers.to_le_bytes().to_vec();
-    put_block(&mut record, &counts::encode(votes, answers, prior));
+    put_block(&mut record, code);
     let layers = session.score_layers_of(session.layers());
     layers.iter().zip(scores).for_each(|(layer, scores)| put_scores(&mut record, layer, scores));
     record
@@ -94,11 +120,19 @@ fn take_counts<'a>(mut bytes: &[u8], session: &Session, prior: &Prior) -> Result
     if answers == 0 {
         return Err(refuse("it counts the votes of no clients"));
     }
-    let votes = counts::decode(take_block(&mut bytes)?, answers, prior).map_err(refuse)?;
+    let code = take_block(&mut bytes)?;
     let layers = session.score_layers_of(session.layers());
     let scores = layers.iter().map(|layer| take_scores(&mut bytes, layer)).collect::<Result<_>>()?;
     end(bytes)?;
-    Ok(Record::Counts { answers, votes, scores })
+    if session.uplink() != Uplink::Flips {
+        let votes = counts::decode(code, answers, prior).map_err(refuse)?;
+        return Ok(Record::Counts { answers, votes, scores });
+    }
+    if answers > MOST_ANSWERS {
+        return Err(refuse(format!("it sums the differences of {answers} clients and the limit is {MOST_ANSWERS}")));
+    }
+    let differences = differences::decode(code, answers, prior).map_err(refuse)?;
+    Ok(Record::Differences { answers, differences, scores })
 }
 
 fn take_relay(mut bytes: &[u8]) -> Result<Record<'_>> {

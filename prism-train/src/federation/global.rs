@@ -19,7 +19,7 @@ use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::{Broadcast, Downlink, Record, Session, Update, state_digest};
 use prism_core::{Error, Result};
 
-use super::tally::Tally;
+use super::tally::{MaskSum, Tally};
 
 /// The scores after some rounds, and how they move.
 #[derive(Clone, Debug)]
@@ -127,7 +127,12 @@ impl Global {
         let mut tally = Tally::new(&self.session);
         match record {
             Record::Silent => {}
-            Record::Counts { answers, votes, scores } => tally = Tally::from_counts(answers, votes, &scores),
+            Record::Counts { answers, votes, scores } => {
+                tally = Tally::from_sums(answers, MaskSum::Votes(votes), &scores);
+            }
+            Record::Differences { answers, differences, scores } => {
+                tally = Tally::from_sums(answers, MaskSum::Differences(differences), &scores);
+            }
             // One mask at a time: together they could take far more memory than the record.
             Record::Relay(updates) => {
                 for (client, payload) in updates {

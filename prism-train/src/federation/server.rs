@@ -3,19 +3,19 @@
 //! ```text
 //! broadcast   what this client has not seen yet
 //! absorb      one client's update, if it is one: wrong rounds, runs, clients and repetitions are refused by name
-//! end_round   s <- MADA's step towards the mean of the masks (see [`super::global`])
+//! end_round   s <- the step towards what the masks say together (see [`super::global`])
 //! ```
 //!
 //! Source: PRISM, section 3.3 and algorithm 1. The server sees bytes and nothing else of a client, and its state is a function
 //! of these bytes and the seed.
 
-use prism_core::codec::{Prior, Sums, Uplink, counts, steps};
+use prism_core::codec::{Prior, Sums, Uplink, counts, differences, steps};
 use prism_core::wire::{Broadcast, Downlink, HEADER_BYTES, Reveal, Session, Update, record};
 use prism_core::{Error, Result};
 
 use super::global::{Global, advance, keeps_fine_scores};
 use super::history::{Entry, History};
-use super::tally::Tally;
+use super::tally::{MaskSum, Tally};
 
 /// The server: the global scores, and what it must know to move them.
 pub struct Server {
@@ -185,10 +185,7 @@ impl Server {
         let (record, bound_bits) = match self.session.downlink() {
             Downlink::Scores => return lambda,
             _ if silent => (Vec::new(), 0.0),
-            Downlink::Counts => (
-                record::counts(&self.session, &prior, tally.answers(), tally.votes(), &tally.mean_scores()),
-                counts::bound_bits(tally.votes(), tally.answers(), &prior) + self.score_bits(1),
-            ),
+            Downlink::Counts => self.record_of_sums(&prior, &tally),
             Downlink::Relay => (record::relay(&updates), relay_bound + self.score_bits(updates.len())),
             Downlink::Quantised(grid) => {
                 let after = self.known.indices();
@@ -198,6 +195,22 @@ impl Server {
         };
         self.history.push(Entry { record, bound_bits });
         lambda
+    }
+
+    /// The record of a round under the downlink `counts`, and its bound in bits.
+    fn record_of_sums(&self, prior: &Prior, tally: &Tally) -> (Vec<u8>, f64) {
+        let (answers, scores) = (tally.answers(), tally.mean_scores());
+        let (record, bound_bits) = match tally.masks() {
+            MaskSum::Votes(votes) => (
+                record::counts(&self.session, prior, answers, votes, &scores),
+                counts::bound_bits(votes, answers, prior),
+            ),
+            MaskSum::Differences(sums) => (
+                record::differences(&self.session, prior, answers, sums, &scores),
+                differences::bound_bits(sums, prior),
+            ),
+        };
+        (record, bound_bits + self.score_bits(1))
     }
 
     /// Bits of the layers that cross as floats, `copies` times.
@@ -211,7 +224,7 @@ impl Server {
 fn unblinded(session: &Session, sums: &Sums, answers: u32) -> Tally {
     let votes = sums.votes();
     match answers > 0 && votes.iter().all(|&vote| vote <= answers) {
-        true => Tally::from_counts(answers, votes, &[]),
+        true => Tally::from_sums(answers, MaskSum::Votes(votes), &[]),
         false => Tally::new(session),
     }
 }

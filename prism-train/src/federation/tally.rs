@@ -1,5 +1,6 @@
 //! The answers of one round, summed: votes for each weight, and score sums in the layers that cross as scores.
 
+use prism_core::codec::Uplink;
 use prism_core::mask::{self, LayerBits};
 use prism_core::score::{logit, sigmoid};
 use prism_core::wire::{Session, Update};
@@ -11,38 +12,47 @@ const CLIP: f32 = 0.01;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tally {
     answers: u32,
-    /// How many clients keep each weight of the layers that cross as masks, layer after layer.
-    votes: Vec<u32>,
-    /// How many were expected to, where answers are differences from what was expected; empty otherwise.
-    expected: Vec<u32>,
+    /// The masks' sum, over the weights of the layers that cross as masks, layer after layer.
+    masks: MaskSum,
     /// For each layer that crosses as scores, their sums.
     sums: Vec<Vec<f64>>,
+}
+
+/// What the masks of the answers add up to, weight by weight.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MaskSum {
+    /// How many clients keep the weight.
+    Votes(Vec<u32>),
+    /// How many more clients keep it than were expected to, where masks go up as differences from expected ones.
+    Differences(Vec<i32>),
 }
 
 impl Tally {
     /// A tally of no answers.
     pub fn new(session: &Session) -> Self {
         let zeros = |layer: &prism_core::arch::Layer| vec![0.0; layer.weights()];
-        Tally {
-            answers: 0,
-            votes: vec![0; session.mask_weights()],
-            expected: Vec::new(),
-            sums: session.score_layers_of(session.layers()).iter().map(zeros).collect(),
-        }
+        let weights = session.mask_weights();
+        let masks = match session.uplink() {
+            Uplink::Flips => MaskSum::Differences(vec![0; weights]),
+            _ => MaskSum::Votes(vec![0; weights]),
+        };
+        Tally { answers: 0, masks, sums: session.score_layers_of(session.layers()).iter().map(zeros).collect() }
     }
 
-    /// A tally of `answers` clients from their votes and mean scores.
-    pub fn from_counts(answers: u32, votes: Vec<u32>, scores: &[Vec<f32>]) -> Self {
+    /// A tally of `answers` clients from the sum of their masks and their mean scores.
+    pub fn from_sums(answers: u32, masks: MaskSum, scores: &[Vec<f32>]) -> Self {
         let sum = |layer: &Vec<f32>| layer.iter().map(|&s| f64::from(s) * f64::from(answers)).collect();
-        Tally { answers, votes, expected: Vec::new(), sums: scores.iter().map(sum).collect() }
+        Tally { answers, masks, sums: scores.iter().map(sum).collect() }
     }
 
     /// Adds one client's answer, which is of the session that this tally was made for.
     pub fn add(&mut self, update: &Update) {
-        count(&mut self.votes, &update.mask);
-        if let Some(expected) = &update.expected {
-            self.expected.resize(self.votes.len(), 0);
-            count(&mut self.expected, expected);
+        match (&mut self.masks, &update.expected) {
+            (MaskSum::Votes(votes), _) => count(votes, &update.mask, |vote, bit| *vote += u32::from(bit)),
+            (MaskSum::Differences(sum), expected) => {
+                count(sum, &update.mask, |sum, bit| *sum += i32::from(bit));
+                expected.iter().for_each(|mask| count(sum, mask, |sum, bit| *sum -= i32::from(bit)));
+            }
         }
         for (sums, scores) in self.sums.iter_mut().zip(&update.scores) {
             sums.iter_mut().zip(scores).for_each(|(sum, &score)| *sum += f64::from(score));
@@ -55,9 +65,9 @@ impl Tally {
         self.answers
     }
 
-    /// How many clients keep each weight of the layers that cross as masks.
-    pub fn votes(&self) -> &[u32] {
-        &self.votes
+    /// The masks' sum, over the weights of the layers that cross as masks.
+    pub fn masks(&self) -> &MaskSum {
+        &self.masks
     }
 
     /// The mean scores of the layers that cross as scores.
@@ -74,16 +84,14 @@ impl Tally {
         let answers = self.answers.max(1);
         let logit_of = |kept| logit((kept as f32 / answers as f32).clamp(CLIP, 1.0 - CLIP));
         let logits: Vec<f32> = (0..=answers).map(logit_of).collect();
-        let (mut at, differences) = (0, !self.expected.is_empty());
+        let mut at = 0;
         let masks = session.mask_layers().iter().zip(scores).map(|(layer, scores)| {
             let here = at..at + layer.weights();
             at = here.end;
-            let votes = self.votes[here.clone()].iter();
-            match differences {
-                false => votes.map(|&kept| logits[kept as usize]).collect(),
-                true => {
-                    let pairs = votes.zip(&self.expected[here]).zip(scores);
-                    pairs.map(|((&kept, &expected), &score)| moved(score, kept, expected, answers)).collect()
+            match &self.masks {
+                MaskSum::Votes(votes) => votes[here].iter().map(|&kept| logits[kept as usize]).collect(),
+                MaskSum::Differences(sums) => {
+                    sums[here].iter().zip(scores).map(|(&sum, &score)| moved(score, sum, answers)).collect()
                 }
             }
         });
@@ -93,26 +101,27 @@ impl Tally {
     }
 }
 
-/// Adds each bit to its count: eight bits at a time, without branches, since about half of them are 1.
-fn count(counts: &mut [u32], mask: &LayerBits) {
+/// Adds each bit of `mask` to its count: eight bits at a time, without branches, since about half of them are 1.
+fn count<T>(counts: &mut [T], mask: &LayerBits, add: impl Fn(&mut T, u8)) {
     for (counts, bits) in counts.chunks_mut(8).zip(mask::to_bytes(mask)) {
-        counts.iter_mut().enumerate().for_each(|(bit, count)| *count += u32::from(bits >> bit & 1));
+        counts.iter_mut().enumerate().for_each(|(bit, count)| add(count, bits >> bit & 1));
     }
 }
 
-/// `score` after `kept` of `answers` clients kept its weight where `expected` of them were expected to.
-fn moved(score: f32, kept: u32, expected: u32, answers: u32) -> f32 {
-    if kept == expected {
+/// `score` after so many more of `answers` clients kept its weight than were expected to.
+fn moved(score: f32, more: i32, answers: u32) -> f32 {
+    if more == 0 {
         return score;
     }
-    let difference = (f64::from(kept) - f64::from(expected)) / f64::from(answers);
-    logit(((f64::from(sigmoid(score)) + difference) as f32).clamp(CLIP, 1.0 - CLIP))
+    let theta = f64::from(sigmoid(score)) + f64::from(more) / f64::from(answers);
+    logit((theta as f32).clamp(CLIP, 1.0 - CLIP))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use prism_core::Architecture;
+    use prism_core::wire::Downlink;
 
     #[test]
     fn every_kept_weight_gets_a_vote() {
@@ -126,7 +135,7 @@ mod tests {
         }
         let expected: Vec<u32> = bits(2).zip(bits(3)).map(|(a, b)| u32::from(a) + u32::from(b)).collect();
         // 125 of the weights cross as masks, so the last byte is not whole.
-        assert_eq!((tally.votes(), expected.len()), (expected.as_slice(), 125));
+        assert_eq!((tally.masks(), expected.len()), (&MaskSum::Votes(expected.clone()), 125));
         assert_eq!((tally.answers(), tally.mean_scores()), (2, vec![vec![2.5; 9]]));
     }
 
@@ -134,7 +143,7 @@ mod tests {
     #[test]
     fn differences_move_the_probability_and_nothing_else() {
         let arch = Architecture { image_size: 8, channels: 1, ngf: 1, latent: 3, classes: 0, label_scale: 3.0 };
-        let session = Session::new(&arch, 0, 0).unwrap();
+        let session = Session::new(&arch, 0, 0).unwrap().with_codecs(Uplink::Flips, Downlink::Scores);
         let scores: Vec<Vec<f32>> = session.layers().iter().map(|layer| vec![-1.5; layer.weights()]).collect();
         let mut tally = Tally::new(&session);
         for client in 0..3 {
