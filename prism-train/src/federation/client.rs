@@ -4,6 +4,7 @@
 //! repeat E times:   M ~ Bernoulli(sigmoid(s)) or M = [s > 0];  loss = distance of moments(encoder(generator(z; w * M)));  Adam on s
 //!                   (with a penalty toward the broadcast scores, if `--kl-weight` asks for one)
 //! answer:           M_k ~ Bernoulli(sigmoid(s)),   or s itself for PRISM-alpha's last layers
+//!                   (under the uplink `flips` drawn with numbers that the server knows too)
 //! ```
 //!
 //! Source: PRISM, section 3.2 and algorithm 1. A client's images enter through its feature moments only.
