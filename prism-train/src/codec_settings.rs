@@ -22,7 +22,7 @@ pub struct CodecSettings {
     /// Price of a nat of divergence from the broadcast scores, in units of the loss: trades images for bytes under mrc
     #[arg(long, value_name = "X", default_value_t = 0.0, help_heading = "Wire")]
     pub kl_weight: f64,
-    /// Where a client's choice of its mask comes from: seed (repeatable) or system (private, as a real client's must be)
+    /// Where a client's choice of its mask comes from: seed (repeatable) or system (private, as a real client's must be under every uplink but flips)
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t = Choice::Seed, help_heading = "Wire")]
     pub choice: Choice,
 }
