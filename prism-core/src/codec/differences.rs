@@ -6,6 +6,7 @@
 //! ```
 
 use super::adaptive::SignedModel;
+use super::counts::MOST_ANSWERS;
 use super::flips::certainty;
 use super::{Prior, steps};
 use crate::rangecoder::{Decoder, Encoder};
@@ -30,9 +31,12 @@ fn context(threshold: u16) -> usize {
 /// Codes the differences of `answers` clients under `prior`.
 ///
 /// # Panics
-/// If the lengths differ, or a difference is beyond `answers`.
+/// If the lengths differ, a difference is beyond `answers`, or `answers` is above [`MOST_ANSWERS`].
 pub fn encode(differences: &[i32], answers: u32, prior: &Prior) -> Vec<u8> {
-    assert_eq!(differences.len(), prior.len(), "one difference per weight");
+    assert!(
+        differences.len() == prior.len() && answers <= MOST_ANSWERS,
+        "one difference per weight, of few enough clients"
+    );
     assert!(differences.iter().all(|d| d.unsigned_abs() <= answers), "no more differences than clients");
     let (mut encoder, mut models) = (Encoder::default(), Models::new(answers));
     let pairs = differences.iter().zip(prior.thresholds());
@@ -58,6 +62,9 @@ pub fn bound_bits(differences: &[i32], prior: &Prior) -> f64 {
 /// # Errors
 /// A clause that says what is wrong, if `code` is not exactly what [`encode`] makes of some differences.
 pub fn decode(code: &[u8], answers: u32, prior: &Prior) -> Result<Vec<i32>, String> {
+    if answers > MOST_ANSWERS {
+        return Err(format!("it sums the differences of {answers} clients and the limit is {MOST_ANSWERS}"));
+    }
     let (mut decoder, mut models) = (Decoder::new(code)?, Models::new(answers));
     let mut differences = Vec::with_capacity(prior.len());
     for (weight, &threshold) in prior.thresholds().iter().enumerate() {
@@ -88,6 +95,16 @@ mod tests {
         let bits = 8.0 * encode(&differences, 10, &prior).len() as f64;
         let bound = bound_bits(&differences, &prior);
         assert!(bits > bound && bits < 1.1 * bound, "{bits} bits beside {bound}");
+    }
+
+    #[test]
+    fn a_forged_number_of_clients_is_refused() {
+        let prior = Prior::from_thresholds(vec![32_768; 8]);
+        let code = encode(&[0; 8], 1, &prior);
+        for answers in [MOST_ANSWERS + 1, u32::MAX] {
+            let reason = decode(&code, answers, &prior).unwrap_err();
+            assert!(reason.contains(&answers.to_string()) && reason.contains("4095"), "{reason}");
+        }
     }
 
     proptest! {

@@ -128,9 +128,6 @@ fn take_counts<'a>(mut bytes: &[u8], session: &Session, prior: &Prior) -> Result
         let votes = counts::decode(code, answers, prior).map_err(refuse)?;
         return Ok(Record::Counts { answers, votes, scores });
     }
-    if answers > MOST_ANSWERS {
-        return Err(refuse(format!("it sums the differences of {answers} clients and the limit is {MOST_ANSWERS}")));
-    }
     let differences = differences::decode(code, answers, prior).map_err(refuse)?;
     Ok(Record::Differences { answers, differences, scores })
 }
