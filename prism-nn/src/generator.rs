@@ -72,7 +72,8 @@ impl Generator {
         Ok(Generator { arch: arch.clone(), layers, frozen, seed, device: device.clone(), tanh_leak: 0.0 })
     }
 
-    /// The same generator, whose last tanh has a slope greater by `leak` on the way back; images stay what they are.
+    /// The same generator, whose last tanh lets gradients that lead back to grey through at a slope of `leak` at least
+    /// ([`ops::tanh`]); images stay what they are.
     ///
     /// A pixel that is all white or black has a slope of 0, so no gradient would ever bring it back: whole patches of images burn out
     /// and stay so.
@@ -81,7 +82,7 @@ impl Generator {
         Generator { tanh_leak: leak, ..self }
     }
 
-    /// What the slope of the last tanh is greater by on the way back.
+    /// The least slope of the last tanh for gradients that lead back to grey.
     pub fn tanh_leak(&self) -> f32 {
         self.tanh_leak
     }
@@ -239,12 +240,7 @@ impl Generator {
             norm += 2;
         }
         let u = ops::conv2d(&norm_relu(norm, &x)?, last)?;
-        let images = u.tanh()?;
-        match self.tanh_leak {
-            0.0 => Ok(images),
-            // 0 itself, with a slope of its own.
-            leak => Ok((images + ((&u - u.detach())? * f64::from(leak))?)?),
-        }
+        Ok(ops::tanh(&u, self.tanh_leak)?)
     }
 
     fn check_count(&self, what: &str, count: usize) -> Result<()> {

@@ -198,6 +198,27 @@ fn the_first_of_equal_maxima_receives_the_gradient() {
     assert_eq!(values(gradients.get(&x).unwrap()), [0., 1., 1., 0., 0., 0., 0., 0.]);
 }
 
+/// The gradient of `sum(direction * tanh(u))` for a leak of 0.1.
+fn through_tanh(u: [f32; 3], direction: f32) -> Vec<f32> {
+    let u = Var::from_tensor(&Tensor::new(&u, &Device::Cpu).unwrap()).unwrap();
+    let images = ops::tanh(&u, 0.1).unwrap();
+    assert_eq!(values(&images), values(&u.tanh().unwrap()));
+    let gradients = (images.sum_all().unwrap() * f64::from(direction)).unwrap().backward().unwrap();
+    let gradient = values(gradients.get(&u).unwrap());
+    let slopes =
+        values(&images).into_iter().map(|t| direction * ops::tanh_slope(t, direction, 0.1)).collect::<Vec<_>>();
+    assert_eq!(gradient, slopes);
+    gradient
+}
+
+#[test]
+fn a_white_pixel_comes_back_but_is_pushed_no_further() {
+    let darker = through_tanh([20.0, 0.0, -20.0], 2.0);
+    assert_eq!(darker, [0.2, 2.0, 0.0]);
+    let lighter = through_tanh([20.0, 0.0, -20.0], -2.0);
+    assert_eq!(lighter, [0.0, -2.0, -0.2]);
+}
+
 #[test]
 fn a_constant_channel_is_normalised_to_zero() {
     let x = Tensor::full(1e4f32, (3, 1, 4, 4), &Device::Cpu).unwrap();

@@ -22,7 +22,7 @@ pub struct CodecSettings {
     /// Price of a nat of divergence from the broadcast scores, in units of the loss: trades images for bytes under mrc
     #[arg(long, value_name = "X", default_value_t = 0.0, help_heading = "Wire")]
     pub kl_weight: f64,
-    /// Where a client's choice of its mask comes from: seed (repeatable) or system (private, as a real client's must be under every uplink but flips)
+    /// Where a client's choice of its mask comes from: seed (repeatable) or system (private, as a real client's must be; flips and sums have none)
     #[arg(long, value_name = "SOURCE", value_enum, default_value_t = Choice::Seed, help_heading = "Wire")]
     pub choice: Choice,
 }
@@ -44,11 +44,12 @@ impl CodecSettings {
                 self.uplink, self.downlink, self.kl_weight
             )));
         }
-        if self.uplink == Uplink::Flips && self.choice == Choice::System {
-            return Err(Error::usage(
-                "--uplink flips draws masks with numbers that client and server share, so --choice system has nothing to choose; leave \
-                 it out, or choose another --uplink",
-            ));
+        if self.uplink.expects() && self.choice == Choice::System {
+            return Err(Error::usage(format!(
+                "--uplink {} draws masks with numbers that client and server share, so --choice system has nothing to choose; leave \
+                 it out, or choose --uplink raw, entropy or mrc",
+                self.uplink
+            )));
         }
         let counted = self.uplink == Uplink::Sums || self.downlink.recomputes();
         if counted && clients > MOST_ANSWERS {

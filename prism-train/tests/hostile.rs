@@ -235,7 +235,7 @@ fn the_systems_randomness_gives_other_masks_that_are_as_good() {
 }
 
 #[test]
-fn blinded_sums_lead_to_the_scores_of_plain_masks_whoever_is_lost() {
+fn blinded_sums_lead_to_the_scores_of_open_differences_whoever_is_lost() {
     let run = |uplink| {
         let folder = tempfile::tempdir().unwrap();
         let lost = |turn: Turn, bytes: Vec<u8>| match (turn.client, turn.round) {
@@ -247,10 +247,10 @@ fn blinded_sums_lead_to_the_scores_of_plain_masks_whoever_is_lost() {
         let sizes: Vec<u64> = (1..=5).map(|round| federation.round(round, &|| {}).unwrap().uplink_bytes).collect();
         (federation.server.known().digest(), sizes)
     };
-    let ((raw, raw_sizes), (sums, sizes)) = (run("raw"), run("sums"));
-    assert_eq!(raw, sums);
-    // Three clients' votes take two bits; in round 2 the two that answered each reveal a key.
-    assert!(sizes[0] > raw_sizes[0] && sizes[1] > raw_sizes[1] + 2 * 86, "{sizes:?} against {raw_sizes:?}");
+    let ((open, open_sizes), (sums, sizes)) = (run("flips"), run("sums"));
+    assert_eq!(open, sums);
+    // Three clients' sums take two bits; in round 2 the two that answered each reveal a key.
+    assert!(sizes[0] > open_sizes[0] && sizes[1] > open_sizes[1] + 2 * 86, "{sizes:?} against {open_sizes:?}");
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn a_client_with_other_scores_notices() {
     let prior = server.known().prior();
     let private = PrivateSource::new([7; 32]);
     let update = Update::encode(&session, (1, 0), server.known().scores(), &prior, &private, &Blinds::default(), 1);
-    server.absorb(&mut ballot, 0, &update).unwrap();
+    ballot.count(ballot.read(0, &update).unwrap()).unwrap();
     server.end_round(ballot, 0.0);
     let opening = server.broadcast(0).bytes;
     let mut good = Global::initial(session.clone(), true);

@@ -35,12 +35,12 @@ fn entropy_coding_changes_the_size_and_not_the_model() {
 }
 
 #[test]
-fn blinded_sums_lead_to_the_very_scores_of_raw_masks() {
+fn blinded_sums_lead_to_the_very_scores_of_differences() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--clients", "4", "--dropout", "0.3", "--downlink", "counts"];
-    train(folder.path(), "raw", &[&more[..], &["--uplink", "raw"]].concat());
+    train(folder.path(), "flips", &[&more[..], &["--uplink", "flips"]].concat());
     train(folder.path(), "sums", &[&more[..], &["--uplink", "sums"]].concat());
-    assert!(scores(folder.path(), "raw") == scores(folder.path(), "sums"));
+    assert!(scores(folder.path(), "flips") == scores(folder.path(), "sums"));
 }
 
 fn scores(folder: &Path, run: &str) -> Vec<u8> {
@@ -170,8 +170,10 @@ fn unknown_codecs_are_refused() {
     let sums = ["--uplink", "sums"];
     refused("prism-train", folder.path(), &tiny(&[&sums[..], &["--downlink", "relay"]].concat()), 2, &["counts"]);
     refused("prism-train", folder.path(), &tiny(&[&sums[..], &["--alpha", "0.5"]].concat()), 2, &["--alpha 0"]);
-    let flips = ["--uplink", "flips", "--choice", "system"];
-    refused("prism-train", folder.path(), &tiny(&flips), 2, &["--choice system"]);
+    for uplink in ["flips", "sums"] {
+        let chosen = ["--uplink", uplink, "--choice", "system"];
+        refused("prism-train", folder.path(), &tiny(&chosen), 2, &[uplink, "--choice system"]);
+    }
     for codec in [["--uplink", "sums"], ["--downlink", "counts"], ["--downlink", "relay"]] {
         let arguments = tiny(&[&codec[..], &["--clients", "4096"]].concat());
         refused("prism-train", folder.path(), &arguments, 2, &["--clients is 4096", "4095 at most"]);

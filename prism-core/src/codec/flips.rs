@@ -50,16 +50,35 @@ pub(super) fn certainty(threshold: u16) -> usize {
     threshold.min(threshold.wrapping_neg()).max(1).ilog2() as usize
 }
 
-/// The upper half of each weight's shared number.
-fn uppers(prior: &Prior, shared: StreamId) -> Vec<u16> {
-    let mut draws = vec![0; BYTES_PER_DRAW * prior.len()];
-    shared.open().fill(&mut draws);
-    draws.as_chunks::<BYTES_PER_DRAW>().0.iter().map(|draw| (u32::from_le_bytes(*draw) >> 16) as u16).collect()
+/// The shared numbers of `weights` weights.
+fn numbers(weights: usize, shared: StreamId) -> Vec<u8> {
+    let mut numbers = vec![0; BYTES_PER_DRAW * weights];
+    shared.open().fill(&mut numbers);
+    numbers
+}
+
+/// The upper half of each weight's number.
+fn uppers(numbers: &[u8]) -> impl Iterator<Item = u16> {
+    numbers.as_chunks::<BYTES_PER_DRAW>().0.iter().map(|number| (u32::from_le_bytes(*number) >> 16) as u16)
 }
 
 /// The mask that `prior` draws with the shared numbers.
 pub fn expected(prior: &Prior, shared: StreamId) -> LayerBits {
-    mask::pack(uppers(prior, shared).into_iter().zip(prior.thresholds()).map(|(upper, &threshold)| upper < threshold))
+    let numbers = numbers(prior.len(), shared);
+    mask::pack(uppers(&numbers).zip(prior.thresholds()).map(|(upper, &threshold)| upper < threshold))
+}
+
+/// The mask that `sigmoid(scores)` draws with the shared numbers.
+pub fn drawn(scores: &[f32], shared: StreamId) -> LayerBits {
+    drawn_with(scores, &numbers(scores.len(), shared))
+}
+
+fn drawn_with(scores: &[f32], mut numbers: &[u8]) -> LayerBits {
+    draw::mask(scores, |bytes| {
+        let (these, later) = numbers.split_at(bytes.len());
+        bytes.copy_from_slice(these);
+        numbers = later;
+    })
 }
 
 /// Codes the mask that `sigmoid(scores)` draws with the shared numbers.
@@ -68,33 +87,35 @@ pub fn expected(prior: &Prior, shared: StreamId) -> LayerBits {
 /// If scores and prior differ in length.
 pub fn encode(scores: &[f32], prior: &Prior, shared: StreamId) -> Vec<u8> {
     assert_eq!(scores.len(), prior.len(), "one score per weight of the prior");
-    let mut stream = shared.open();
-    code_of(&draw::mask(scores, |bytes| stream.fill(bytes)), prior, shared)
+    let numbers = numbers(prior.len(), shared);
+    code_of(&drawn_with(scores, &numbers), prior, &numbers)
 }
 
-fn code_of(mask: &LayerBits, prior: &Prior, shared: StreamId) -> Vec<u8> {
+fn code_of(mask: &LayerBits, prior: &Prior, numbers: &[u8]) -> Vec<u8> {
     let (mut encoder, mut models) = (Encoder::default(), Models::new());
-    for ((bit, upper), &threshold) in mask.iter().by_vals().zip(uppers(prior, shared)).zip(prior.thresholds()) {
+    for ((bit, upper), &threshold) in mask.iter().by_vals().zip(uppers(numbers)).zip(prior.thresholds()) {
         let (model, expected) = models.of(threshold, upper);
         model.put(&mut encoder, bit != expected);
     }
     encoder.finish()
 }
 
-/// Reads a mask of the prior's length.
+/// Reads a mask of the prior's length, and gives the [`expected`] one with it.
 ///
 /// # Errors
 /// A clause that says what is wrong, if `code` is not exactly what [`encode`] makes of some mask.
-pub fn decode(code: &[u8], prior: &Prior, shared: StreamId) -> Result<LayerBits, String> {
+pub fn decode(code: &[u8], prior: &Prior, shared: StreamId) -> Result<(LayerBits, LayerBits), String> {
     let (mut decoder, mut models) = (Decoder::new(code)?, Models::new());
-    let mut bits = Vec::with_capacity(prior.len());
-    for (upper, &threshold) in uppers(prior, shared).into_iter().zip(prior.thresholds()) {
+    let numbers = numbers(prior.len(), shared);
+    let (mut flips, mut all_expected) = (Vec::with_capacity(prior.len()), Vec::with_capacity(prior.len()));
+    for (upper, &threshold) in uppers(&numbers).zip(prior.thresholds()) {
         let (model, expected) = models.of(threshold, upper);
-        let flipped = model.take(&mut decoder).ok_or_else(|| format!("its code ends before weight {}", bits.len()))?;
-        bits.push(flipped != expected);
+        flips.push(model.take(&mut decoder).ok_or_else(|| format!("its code ends before weight {}", flips.len()))?);
+        all_expected.push(expected);
     }
     decoder.finish()?;
-    Ok(mask::pack(bits))
+    let expected = mask::pack(all_expected);
+    Ok((mask::pack(flips) ^ &expected, expected))
 }
 
 #[cfg(test)]
@@ -121,8 +142,9 @@ mod tests {
         let known = normals(50_000, 2.0, 0);
         let prior = Prior::new(&known);
         let code = encode(&known, &prior, SHARED);
-        let mask = decode(&code, &prior, SHARED).unwrap();
-        let flips = (mask ^ expected(&prior, SHARED)).count_ones();
+        let (mask, by_code) = decode(&code, &prior, SHARED).unwrap();
+        assert_eq!(by_code, expected(&prior, SHARED));
+        let flips = (mask ^ by_code).count_ones();
         // The prior is rounded to 65536ths: a flip in about 200,000 weights.
         assert!(flips <= 5 && code.len() < 500, "{flips} flips in {} bytes", code.len());
     }
@@ -138,8 +160,8 @@ mod tests {
         let mut squares = vec![0i32; known.len()];
         for round in 0..ROUNDS {
             let shared = SHARED.round(round);
-            let mask = decode(&encode(&learned, &prior, shared), &prior, shared).unwrap();
-            for (i, (kept, expected)) in mask.iter().by_vals().zip(expected(&prior, shared)).enumerate() {
+            let (mask, expected) = decode(&encode(&learned, &prior, shared), &prior, shared).unwrap();
+            for (i, (kept, expected)) in mask.into_iter().zip(expected).enumerate() {
                 let difference = i32::from(kept) - i32::from(expected);
                 sums[i] += difference;
                 squares[i] += difference * difference;
@@ -185,7 +207,8 @@ mod tests {
         fn masks_come_back(pairs in proptest::collection::vec((any::<bool>(), any::<u16>()), 0..300)) {
             let prior = Prior::from_thresholds(pairs.iter().map(|(_, t)| *t).collect());
             let mask = mask::pack(pairs.iter().map(|(bit, _)| *bit));
-            prop_assert_eq!(decode(&code_of(&mask, &prior, SHARED), &prior, SHARED).unwrap(), mask);
+            let numbers = numbers(prior.len(), SHARED);
+            prop_assert_eq!(decode(&code_of(&mask, &prior, &numbers), &prior, SHARED).unwrap().0, mask);
         }
 
         #[test]
@@ -194,8 +217,8 @@ mod tests {
             thresholds in proptest::collection::vec(any::<u16>(), 0..400),
         ) {
             let prior = Prior::from_thresholds(thresholds);
-            if let Ok(mask) = decode(&code, &prior, SHARED) {
-                prop_assert_eq!(code_of(&mask, &prior, SHARED), code);
+            if let Ok((mask, _)) = decode(&code, &prior, SHARED) {
+                prop_assert_eq!(code_of(&mask, &prior, &numbers(prior.len(), SHARED)), code);
             }
         }
     }

@@ -24,7 +24,7 @@ pub enum Uplink {
     Mrc,
     /// Differences from the mask that both sides expect ([`flips`]).
     Flips,
-    /// Blinded numbers that only mean something in sum ([`super::sums`]).
+    /// Blinded numbers that only mean something in sum ([`super::sums`]), of masks drawn as under [`Uplink::Flips`].
     Sums,
 }
 
@@ -81,6 +81,11 @@ pub struct Blinds {
 }
 
 impl Uplink {
+    /// Whether client and server draw with the same numbers, so that a mask counts as a difference from the expected one.
+    pub fn expects(self) -> bool {
+        matches!(self, Uplink::Flips | Uplink::Sums)
+    }
+
     /// Codes a mask that follows `sigmoid(scores)`, each weight on its own.
     ///
     /// # Panics
@@ -96,28 +101,34 @@ impl Uplink {
             Uplink::Flips => flips::encode(learned.scores, learned.prior, learned.shared),
             Uplink::Sums => {
                 let mut sums = Sums::new(learned.scores.len(), learned.blinds.clients);
-                sums.add_mask(&learned.draw());
+                sums.add_mask(&flips::drawn(learned.scores, learned.shared));
                 learned.blinds.peers.iter().for_each(|blind| sums.blind(blind));
                 sums.to_bytes()
             }
         }
     }
 
-    /// Reads a mask of the prior's length.
+    /// Reads a mask of the prior's length, and under [`Uplink::Flips`] gives the expected one with it.
     ///
     /// # Errors
     /// A clause that says what is wrong with `code`.
-    pub fn decode(self, code: &[u8], prior: &Prior, shared: StreamId) -> Result<LayerBits, String> {
-        match self {
+    pub fn decode(
+        self,
+        code: &[u8],
+        prior: &Prior,
+        shared: StreamId,
+    ) -> Result<(LayerBits, Option<LayerBits>), String> {
+        let mask = match self {
             Uplink::Raw => mask::from_bytes(code, prior.len()).ok_or_else(|| {
                 let bytes = prior.len().div_ceil(8);
                 format!("its mask has {} bytes and {bytes} are due, with every bit behind the last one 0", code.len())
             }),
             Uplink::Entropy => entropy::decode(code, prior),
             Uplink::Mrc => mrc::decode(code, prior, shared),
-            Uplink::Flips => flips::decode(code, prior, shared),
+            Uplink::Flips => return flips::decode(code, prior, shared).map(|(mask, expected)| (mask, Some(expected))),
             Uplink::Sums => Err("it is blinded: only the sum of all clients of the round can be read".into()),
-        }
+        };
+        mask.map(|mask| (mask, None))
     }
 
     /// Bytes that no code of `weights` mask bits exceeds.
@@ -172,7 +183,7 @@ mod tests {
         let [raw, entropy, mrc, flips] = [Uplink::Raw, Uplink::Entropy, Uplink::Mrc, Uplink::Flips].map(|uplink| {
             let code = uplink.encode(&learned);
             assert!(code.len() <= uplink.most_bytes(scores.len()));
-            (code.len(), uplink.decode(&code, &prior, shared).unwrap())
+            (code.len(), uplink.decode(&code, &prior, shared).unwrap().0)
         });
         assert_eq!(raw.1, entropy.1);
         let sizes = [raw.0, entropy.0, flips.0, mrc.0];

@@ -157,9 +157,9 @@ impl Session {
         Prior::of_layers(scores[..self.mask_layers().len()].iter().map(Vec::as_slice))
     }
 
-    /// The stream that `client` and server share in `round`: numbers under the uplink `flips`, candidates under `mrc`.
+    /// The stream that `client` and server share in `round`: numbers under the uplinks `flips` and `sums`, candidates under `mrc`.
     pub fn shared(&self, round: u32, client: u32) -> StreamId {
-        let purpose = if self.uplink == Uplink::Flips { Purpose::Dither } else { Purpose::MrcCandidate };
+        let purpose = if self.uplink.expects() { Purpose::Dither } else { Purpose::MrcCandidate };
         StreamId::new(self.seed, purpose).round(round.into()).client(client.into())
     }
 

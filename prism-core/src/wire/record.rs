@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! nobody answered   no bytes
-//! counts            answers (4), length (4), code of the votes, or of the differences where flips go up;
+//! counts            answers (4), length (4), code of the votes, or of the differences under the uplinks flips and sums;
 //!                   mean scores of the layers that cross as scores, f32
 //! relay             answers, at most 4095 (4), then for each: client (4), length (4), the payload of its update
 //! quantised:B       code of how far each index moved
@@ -14,7 +14,7 @@ use super::header::refuse;
 use super::payload::{end, put_block, put_scores, take_block, take_scores, take_u32};
 use super::{Downlink, Session};
 use crate::codec::counts::{self, MOST_ANSWERS};
-use crate::codec::{Prior, Uplink, differences, steps};
+use crate::codec::{Prior, differences, steps};
 use crate::error::Result;
 
 /// The record of one round.
@@ -31,7 +31,7 @@ pub enum Record<'a> {
         /// The mean of the scores that clients sent, for each layer that crosses as scores.
         scores: Vec<Vec<f32>>,
     },
-    /// The same where masks go up as differences from expected ones.
+    /// The same where masks count as differences from expected ones.
     Differences {
         /// How many clients answered.
         answers: u32,
@@ -53,7 +53,7 @@ pub fn counts(session: &Session, prior: &Prior, answers: u32, votes: &[u32], sco
     sums(session, answers, &counts::encode(votes, answers, prior), scores)
 }
 
-/// A `counts` record where masks go up as differences. Arguments as in [`Record::Differences`]; `prior` is that of the round's
+/// A `counts` record where masks count as differences. Arguments as in [`Record::Differences`]; `prior` is that of the round's
 /// beginning.
 pub fn differences(
     session: &Session,
@@ -124,7 +124,7 @@ fn take_counts<'a>(mut bytes: &[u8], session: &Session, prior: &Prior) -> Result
     let layers = session.score_layers_of(session.layers());
     let scores = layers.iter().map(|layer| take_scores(&mut bytes, layer)).collect::<Result<_>>()?;
     end(bytes)?;
-    if session.uplink() != Uplink::Flips {
+    if !session.uplink().expects() {
         let votes = counts::decode(code, answers, prior).map_err(refuse)?;
         return Ok(Record::Counts { answers, votes, scores });
     }

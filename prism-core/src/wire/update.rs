@@ -7,7 +7,7 @@
 use super::header::{Header, refuse};
 use super::payload::{put_scores, take_scores};
 use super::{Session, open};
-use crate::codec::{Blinds, Learned, Prior, PrivateSource, Sums, Uplink, flips};
+use crate::codec::{Blinds, Learned, Prior, PrivateSource, Sums};
 use crate::error::Result;
 use crate::mask::LayerBits;
 
@@ -83,8 +83,7 @@ impl Update {
                 ))
             })?;
         let shared = session.shared(round, client);
-        let mask = session.uplink().decode(code, prior, shared).map_err(refuse)?;
-        let expected = (session.uplink() == Uplink::Flips).then(|| flips::expected(prior, shared));
+        let (mask, expected) = session.uplink().decode(code, prior, shared).map_err(refuse)?;
         let scores = score_layers.iter().map(|layer| take_scores(&mut rest, layer)).collect::<Result<_>>()?;
         Ok(Update { round, client, mask, expected, scores })
     }

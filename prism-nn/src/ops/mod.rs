@@ -12,6 +12,7 @@ mod moments;
 mod norm;
 mod resample;
 pub(crate) mod storage;
+mod tanh;
 
 pub use composed::MomentTargets;
 pub use conv::{FrozenConv, conv2d, conv2d_relu_frozen};
@@ -20,3 +21,4 @@ pub use masking::masked_weight;
 pub use moments::moment_loss;
 pub use norm::batch_norm_relu;
 pub use resample::{max_pool2x2, upsample2x};
+pub use tanh::{slope as tanh_slope, tanh};

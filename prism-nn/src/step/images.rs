@@ -1,5 +1,5 @@
 //! Between the generator's last convolution and the encoder: `e = scale * tanh(u) + shift` per colour, grey shown as three
-//! equal colours, and the gradient on the way back, where the tanh may have a slope greater by a leak.
+//! equal colours, and the gradient on the way back, where the tanh may have a leak.
 
 use prism_core::simd::math::{self, BLOCK};
 use prism_core::simd::{Isa, Kernel, Shape};
@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::cpu::map::Map;
 use crate::encoder::layout::INPUTS;
+use crate::ops::tanh_slope;
 
 /// From `u` to the encoder's input and back.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +22,7 @@ pub struct Images {
     pub scale: [f32; INPUTS],
     /// See `scale`.
     pub shift: [f32; INPUTS],
-    /// What the slope of the tanh is greater by.
+    /// The least slope of the tanh for gradients that lead back to grey ([`ops::tanh`](crate::ops::tanh)).
     pub leak: f32,
 }
 
@@ -62,7 +63,7 @@ impl Images {
                     du[self.from(colour)] += self.scale[colour] * de[colour];
                 }
                 for (du, t) in du.iter_mut().zip(t).take(self.input.channels) {
-                    *du *= 1.0 - t * t + self.leak;
+                    *du *= tanh_slope(*t, *du, self.leak);
                 }
             }
         });

@@ -1,5 +1,6 @@
 //! The federation: two short hooks that are the algorithm, and a simulator that carries bytes between them.
 
+pub mod ballot;
 pub mod client;
 pub mod divergence;
 pub mod global;

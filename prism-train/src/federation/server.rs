@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! broadcast   what this client has not seen yet
-//! absorb      one client's update, if it is one: wrong rounds, runs, clients and repetitions are refused by name
+//! ballot      every client's update, if it is one: wrong rounds, runs, clients and repetitions are refused by name
 //! end_round   s <- the step towards what the masks say together (see [`super::global`])
 //! ```
 //!
 //! Source: PRISM, section 3.3 and algorithm 1. The server sees bytes and nothing else of a client, and its state is a function
 //! of these bytes and the seed.
 
-use prism_core::codec::{Prior, Sums, Uplink, counts, differences, steps};
-use prism_core::wire::{Broadcast, Downlink, HEADER_BYTES, Reveal, Session, Update, record};
-use prism_core::{Error, Result};
+use prism_core::codec::{Prior, counts, differences, steps};
+use prism_core::wire::{Broadcast, Downlink, Session, record};
 
+use super::ballot::{Ballot, Count};
 use super::global::{Global, advance, keeps_fine_scores};
 use super::history::{Entry, History};
 use super::tally::{MaskSum, Tally};
@@ -26,17 +26,6 @@ pub struct Server {
     /// What clients are told of them.
     known: Global,
     history: History,
-}
-
-/// The answers to one round.
-pub struct Ballot {
-    round: u32,
-    prior: Prior,
-    tally: Tally,
-    /// Under blinded sums, the clients asked and the sum so far.
-    sums: Option<(Vec<u32>, Sums)>,
-    /// Who answered, with the payload where it will be relayed.
-    updates: Vec<(u32, Vec<u8>)>,
 }
 
 /// A broadcast for one client.
@@ -106,60 +95,7 @@ impl Server {
 
     /// An empty ballot for the next round, in which `asked` may answer.
     pub fn open_ballot(&self, asked: &[u32]) -> Ballot {
-        let (tally, prior) = (Tally::new(&self.session), self.known.prior());
-        let blinded = self.session.uplink() == Uplink::Sums;
-        let sums = blinded.then(|| (asked.to_vec(), Sums::new(self.session.mask_weights(), asked.len())));
-        Ballot { round: self.known.round() + 1, prior, tally, sums, updates: Vec::new() }
-    }
-
-    /// Decodes one client's answer and counts it.
-    ///
-    /// # Errors
-    /// If the bytes are not an update of this round, this client and this session, or the client has answered already; the
-    /// ballot is then unchanged.
-    pub fn absorb(&self, ballot: &mut Ballot, client: u32, bytes: &[u8]) -> Result<()> {
-        if ballot.updates.iter().any(|(who, _)| *who == client) {
-            return Err(Error::corrupt(
-                "a message",
-                format!("client {client} has already answered in round {}: only the first answer counts", ballot.round),
-            ));
-        }
-        if let Some((asked, sums)) = &mut ballot.sums {
-            sums.add(&Update::decode_sums(bytes, &self.session, asked.len(), ballot.round, client)?);
-        } else {
-            let update = Update::decode(bytes, &self.session, &ballot.prior, ballot.round, client)?;
-            ballot.tally.add(&update);
-        }
-        let relayed = self.session.downlink() == Downlink::Relay;
-        ballot.updates.push((client, if relayed { bytes[HEADER_BYTES..].to_vec() } else { Vec::new() }));
-        Ok(())
-    }
-
-    /// Under blinded sums, the clients that answered and for each of them those whose blinds it must reveal: none otherwise,
-    /// or if all answered, or if nobody did.
-    pub fn missing<'a>(&self, ballot: &'a Ballot) -> impl Iterator<Item = (u32, u32)> + 'a {
-        let asked = ballot.sums.iter().flat_map(|(asked, _)| asked.iter().copied());
-        let answered = move |client: u32| ballot.updates.iter().any(|(who, _)| *who == client);
-        let lost = asked.filter(move |&client| !answered(client));
-        lost.flat_map(move |lost| ballot.updates.iter().map(move |(client, _)| (*client, lost)))
-    }
-
-    /// Takes a lost client's blind out of the sum, as far as `client` shared it.
-    ///
-    /// # Errors
-    /// If the bytes are not what `client` reveals in this round about a client that did not answer.
-    pub fn reveal(&self, ballot: &mut Ballot, client: u32, bytes: &[u8]) -> Result<()> {
-        let reveal = Reveal::decode(bytes, &self.session, ballot.round, client)?;
-        if !self.missing(ballot).any(|pair| pair == (client, reveal.lost)) {
-            return Err(Error::corrupt(
-                "a message",
-                format!("client {client} reveals the key of client {}, which nobody asked for", reveal.lost),
-            ));
-        }
-        if let Some((_, sums)) = &mut ballot.sums {
-            sums.blind(&reveal.correction());
-        }
-        Ok(())
+        Ballot::new(&self.session, self.known.round() + 1, self.known.prior(), asked)
     }
 
     /// Ends the round: moves the scores towards the answers and returns MADA's lambda, or `None` if nobody answered.
@@ -167,10 +103,7 @@ impl Server {
     /// `relay_bound` is the sum over answers of KL(client || prior) in bits, the bound of a relay; the server itself cannot
     /// know it and uses it for its report only.
     pub fn end_round(&mut self, ballot: Ballot, relay_bound: f64) -> Option<f64> {
-        let Ballot { round, prior, mut tally, sums, updates } = ballot;
-        if let Some((_, sums)) = sums {
-            tally = unblinded(&self.session, &sums, updates.len() as u32);
-        }
+        let Count { round, prior, tally, updates } = ballot.close();
         let silent = tally.answers() == 0;
         let before = self.known.indices();
         let lambda = if keeps_fine_scores(self.session.downlink()) {
@@ -216,15 +149,5 @@ impl Server {
     /// Bits of the layers that cross as floats, `copies` times.
     fn score_bits(&self, copies: usize) -> f64 {
         32.0 * (copies * (self.session.weights() - self.session.mask_weights())) as f64
-    }
-}
-
-/// The votes of a blinded sum. Where one is above the number of clients, somebody's blinds were wrong; nobody can say whose, so
-/// the round counts as one that nobody answered.
-fn unblinded(session: &Session, sums: &Sums, answers: u32) -> Tally {
-    let votes = sums.votes();
-    match answers > 0 && votes.iter().all(|&vote| vote <= answers) {
-        true => Tally::from_sums(answers, MaskSum::Votes(votes), &[]),
-        false => Tally::new(session),
     }
 }

@@ -130,7 +130,7 @@ impl Simulation {
         };
         let mut phases = Phases { broadcasting, clients: clock.lap(), ..Phases::default() };
         answers.iter().for_each(|answer| phases.client.add(&answer.seconds));
-        self.count(round, &answering, answers, &mut report);
+        self.count(round, &answering, answers, &mut report)?;
         // The disk was busy while clients trained and the server counted; only now does anything depend on it.
         saved.into_iter().try_for_each(Pending::finish)?;
         report.phases = Phases { aggregating: clock.lap(), ..phases };
@@ -138,28 +138,34 @@ impl Simulation {
     }
 
     /// Counts the answers and ends the round.
-    fn count(&mut self, round: u32, answering: &[u32], answers: Vec<Answer>, report: &mut Round) {
+    fn count(&mut self, round: u32, answering: &[u32], mut answers: Vec<Answer>, report: &mut Round) -> Result<()> {
         let mut ballot = self.server.open_ballot(&report.asked);
-        let mut counted = Vec::new();
-        for (&client, mut answer) in answering.iter().zip(answers) {
-            for bytes in self.arrivals(Turn { round, client }, std::mem::take(&mut answer.bytes)) {
-                report.uplink_bytes += bytes.len() as u64;
-                match self.server.absorb(&mut ballot, client, &bytes) {
-                    Ok(()) => report.answered.push(client),
-                    Err(error) => report.rejected.push(Rejected { client, reason: error.to_string() }),
+        let mut messages = Vec::new();
+        for (&client, answer) in answering.iter().zip(&mut answers) {
+            let bytes = std::mem::take(&mut answer.bytes);
+            messages.extend(self.arrivals(Turn { round, client }, bytes).into_iter().map(|bytes| (client, bytes)));
+        }
+        // As many at a time as can be read at once: decoded, they are larger than as messages.
+        for batch in messages.chunks(self.workers.count()) {
+            report.uplink_bytes += batch.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+            let read = self.workers.map(batch, |(client, bytes)| Ok(ballot.read(*client, bytes)))?;
+            for ((client, _), read) in batch.iter().zip(read) {
+                match read.and_then(|reading| ballot.count(reading)) {
+                    Ok(()) => report.answered.push(*client),
+                    Err(error) => report.rejected.push(Rejected { client: *client, reason: error.to_string() }),
                 }
             }
-            if report.answered.last() == Some(&client) {
-                self.client_rounds[client as usize] = round;
-                counted.push(answer);
-            }
         }
-        let missing: Vec<(u32, u32)> = self.server.missing(&ballot).collect();
+        let counted = |client: &u32| report.answered.contains(client);
+        let counted: Vec<&Answer> =
+            answering.iter().zip(&answers).filter(|(client, _)| counted(client)).map(|(_, answer)| answer).collect();
+        report.answered.iter().for_each(|&client| self.client_rounds[client as usize] = round);
+        let missing: Vec<(u32, u32)> = ballot.missing().collect();
         for (client, lost) in missing {
             let key = Turn { round, client }.shared_key(lost, self.training.seed);
             let bytes = Reveal { round, client, lost, key }.encode(&self.training.session);
             report.uplink_bytes += bytes.len() as u64;
-            if let Err(error) = self.server.reveal(&mut ballot, client, &bytes) {
+            if let Err(error) = ballot.reveal(client, &bytes) {
                 report.rejected.push(Rejected { client, reason: error.to_string() });
             }
         }
@@ -167,6 +173,7 @@ impl Simulation {
         report.kl_bits_per_weight = self.rate(counted.iter().map(|a| a.kl_bits));
         report.cross_entropy_bits_per_weight = self.rate(counted.iter().map(|a| a.cross_entropy_bits));
         report.lambda = self.server.end_round(ballot, counted.iter().map(|a| a.kl_bits).sum());
+        Ok(())
     }
 
     /// The mean of clients' `bits` for their masks, and 32 for each of their scores, per weight: over the same weights as the

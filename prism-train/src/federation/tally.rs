@@ -1,6 +1,5 @@
 //! The answers of one round, summed: votes for each weight, and score sums in the layers that cross as scores.
 
-use prism_core::codec::Uplink;
 use prism_core::mask::{self, LayerBits};
 use prism_core::score::{logit, sigmoid};
 use prism_core::wire::{Session, Update};
@@ -23,7 +22,7 @@ pub struct Tally {
 pub enum MaskSum {
     /// How many clients keep the weight.
     Votes(Vec<u32>),
-    /// How many more clients keep it than were expected to, where masks go up as differences from expected ones.
+    /// How many more clients keep it than were expected to, where masks count as differences from expected ones.
     Differences(Vec<i32>),
 }
 
@@ -32,9 +31,9 @@ impl Tally {
     pub fn new(session: &Session) -> Self {
         let zeros = |layer: &prism_core::arch::Layer| vec![0.0; layer.weights()];
         let weights = session.mask_weights();
-        let masks = match session.uplink() {
-            Uplink::Flips => MaskSum::Differences(vec![0; weights]),
-            _ => MaskSum::Votes(vec![0; weights]),
+        let masks = match session.uplink().expects() {
+            true => MaskSum::Differences(vec![0; weights]),
+            false => MaskSum::Votes(vec![0; weights]),
         };
         Tally { answers: 0, masks, sums: session.score_layers_of(session.layers()).iter().map(zeros).collect() }
     }
@@ -58,6 +57,27 @@ impl Tally {
             sums.iter_mut().zip(scores).for_each(|(sum, &score)| *sum += f64::from(score));
         }
         self.answers += 1;
+    }
+
+    /// Counts an answer of which only the sum over all clients will be known: what it was expected to be comes off now.
+    ///
+    /// [`Tally::add_votes`] completes it.
+    pub fn expect(&mut self, expected: &LayerBits) {
+        if let MaskSum::Differences(sum) = &mut self.masks {
+            count(sum, expected, |sum, bit| *sum -= i32::from(bit));
+        }
+        self.answers += 1;
+    }
+
+    /// Adds the masks of all answers together: how many of them keep each weight. Adds nothing and gives `false` where that is more
+    /// than there are answers.
+    #[must_use]
+    pub fn add_votes(&mut self, votes: &[u32]) -> bool {
+        let possible = votes.iter().all(|&kept| kept <= self.answers);
+        if let (true, MaskSum::Differences(sum)) = (possible, &mut self.masks) {
+            sum.iter_mut().zip(votes).for_each(|(sum, &kept)| *sum += kept as i32);
+        }
+        possible
     }
 
     /// Number of answers.
@@ -121,6 +141,7 @@ fn moved(score: f32, more: i32, answers: u32) -> f32 {
 mod tests {
     use super::*;
     use prism_core::Architecture;
+    use prism_core::codec::Uplink;
     use prism_core::wire::Downlink;
 
     #[test]

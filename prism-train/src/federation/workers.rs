@@ -35,6 +35,11 @@ impl Workers {
         Ok(Workers { pools: (0..workers).map(pool).collect::<Result<_>>()? })
     }
 
+    /// How many items are worked on at once.
+    pub fn count(&self) -> usize {
+        self.pools.len()
+    }
+
     /// Calls `work` for each item and returns the results in the order of the items.
     ///
     /// # Errors

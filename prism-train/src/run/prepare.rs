@@ -2,7 +2,6 @@
 
 use candle_core::Device;
 use prism_core::artifact::{self, Training};
-use prism_core::codec::Uplink;
 use prism_core::wire::Session;
 use prism_core::{Architecture, file, score};
 use prism_export::Checkpoint;
@@ -50,8 +49,10 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
     let privacy = PrivacyPlan::new(settings, &ground.holders())?;
     let protected = privacy.protects();
     progress.say(format!("privacy: {}", privacy.statement()));
-    if settings.mada && settings.wire.uplink == Uplink::Flips {
-        progress.say("--uplink flips leaves MADA no noise of votes to average out: --mada false learns faster");
+    let uplink = settings.wire.uplink;
+    if settings.mada && uplink.expects() {
+        progress
+            .say(format!("--uplink {uplink} leaves MADA no noise of votes to average out: --mada false learns faster"));
     }
     let training = local_training(settings, &ground)?;
     check_average(settings, &ground, protected)?;
