@@ -28,7 +28,7 @@ use super::scheme::{SIDE, Scheme};
 use super::sink::Sink;
 use super::team::Member;
 use super::weights::Packed;
-use crate::simd::{Isa, Kernel, Shape, Simd};
+use crate::simd::{Aligned, Isa, Kernel, Shape, Simd};
 
 /// Bytes of a group's transformed inputs, or a little more.
 const INPUTS: usize = 1_200_000;
@@ -40,11 +40,11 @@ const LEAST_TILES: usize = 16;
 /// Memory of one thread.
 pub(super) struct Scratch<E: Number> {
     /// Transformed inputs of a group.
-    pub(super) inputs: Vec<E>,
+    pub(super) inputs: Aligned<E>,
     /// A widened block of weights.
-    pub(super) widened: Vec<E>,
+    pub(super) widened: Aligned<E>,
     /// A group's sums in one panel.
-    pub(super) sums: Vec<E::Sum>,
+    pub(super) sums: Aligned<E::Sum>,
 }
 
 /// A layer and what it reads.
@@ -120,16 +120,15 @@ fn sums_plane(tiles: usize, columns: usize) -> usize {
 }
 
 /// What a panel of weights costs a thread that uses it, before the first tile, in tiles: it comes from afar and is widened.
-const PANEL_COST: usize = 4;
-/// How many panels' products take as long as transforming a tile.
-const PANELS_OF_TRANSFORM: usize = 4;
+const PANEL_COST: usize = 2;
+/// How often a tile could be fetched, perhaps from another core, and transformed while it is multiplied with one panel.
+const FETCHES_OF_PRODUCT: usize = 2;
 
 /// The tiles and panels of one member of a team: the whole is cut into columns and rows so that the last to finish is early.
-fn part_of(member: Member<'_>, tiles: usize, panels: usize, transformed: bool) -> (Range<usize>, Range<usize>) {
+fn part_of(member: Member<'_>, tiles: usize, panels: usize) -> (Range<usize>, Range<usize>) {
     let cost = |across: usize| {
         let (tiles, panels) = (tiles.div_ceil(member.size / across), panels.div_ceil(across));
-        let transform = if transformed { tiles } else { 0 };
-        PANELS_OF_TRANSFORM * panels * (tiles + PANEL_COST) + transform
+        FETCHES_OF_PRODUCT * panels * (tiles + PANEL_COST) + tiles
     };
     // Few tiles to a thread are better than few panels at the same cost: less is transformed twice.
     let across = (1..=member.size.min(panels)).min_by_key(|across| cost(*across)).unwrap_or(1);
@@ -160,7 +159,7 @@ impl<'a, C: Scheme<E>, E: Number> Convolution<'a, C, E> {
     /// `isa` must be one of this machine's; `scratch` must have the room that [`Layout`] asks for; all members of the team, and
     /// nobody else, must call this with the same layer; the sink must take all of the layer's outputs.
     pub(super) unsafe fn run(&self, member: Member<'_>, scratch: &mut Scratch<E>, sink: impl Sink<E>) {
-        let (tiles, panels) = part_of(member, self.tiles.len(), self.weights.panels(), C::IN > 1);
+        let (tiles, panels) = part_of(member, self.tiles.len(), self.weights.panels());
         let stride = self.input.shape.stride;
         let layout = Layout::new::<E>(Self::PRODUCTS, tiles.len(), stride, self.isa.lanes());
         for group in layout.groups(tiles) {

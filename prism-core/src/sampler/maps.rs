@@ -1,11 +1,12 @@
 //! Feature maps: `[images][rows][columns][channels]`, channels last and padded to whole registers.
 
 use super::number::Number;
+use crate::simd::Aligned;
 
 /// Maps of some images, with a border that is always 0, so that a convolution reads past an edge without asking.
 pub(super) struct Maps<E> {
     shape: MapShape,
-    values: Vec<E>,
+    values: Aligned<E>,
 }
 
 /// Sizes of a map.
@@ -30,7 +31,7 @@ impl MapShape {
 impl<E: Number> Maps<E> {
     /// Maps of zeros.
     pub(super) fn new(images: usize, shape: MapShape) -> Self {
-        Maps { shape, values: vec![E::default(); images * shape.image_len()] }
+        Maps { shape, values: Aligned::zeros(images * shape.image_len()) }
     }
 
     /// Where the maps are, to be shared by a team.

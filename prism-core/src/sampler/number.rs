@@ -5,7 +5,7 @@
 //! and adds both products to the lane's sum.
 
 use super::scheme::{Doubled, Doubled4, Scheme, Winograd2, Winograd4};
-use crate::simd::Simd;
+use crate::simd::{Plain, Simd};
 
 /// Reals times `factor` are a map's numbers, none beyond `limit` either way.
 #[derive(Clone, Copy, Debug)]
@@ -52,9 +52,9 @@ const LARGEST_FACTOR: f32 = 1e30;
 /// # Safety
 /// Every method must be called below [`Isa::run`](crate::simd::Isa::run) of `S`; pointers must be valid for the register that
 /// is read or written there.
-pub(super) trait Number: Copy + Default + Send + Sync + 'static {
+pub(super) trait Number: Plain + Send + Sync + 'static {
     /// A sum of products.
-    type Sum: Copy + Default + Send + Sync + 'static;
+    type Sum: Plain + Send + Sync + 'static;
     /// A register of `PACK * LANES` numbers.
     type Reg<S: Simd>: Copy;
     /// A register of `LANES` sums.

@@ -6,6 +6,7 @@ use super::maps::{MapShape, MapView, Maps};
 use super::network::{Network, stride};
 use super::number::Number;
 use super::scheme::{Doubled, Pointwise, Scheme};
+use crate::simd::Aligned;
 
 /// Bytes that the maps of a team may take, where one image does not take more.
 const MAPS: usize = 12 << 20;
@@ -104,11 +105,8 @@ impl<E: Number> Space<E> {
     pub(super) fn new(network: &Network<E>, images: usize, threads: usize) -> Self {
         let shapes = Shapes::new(network);
         let (inputs, sums, widened) = sizes(network, &shapes, images);
-        let scratch = || Scratch {
-            inputs: vec![E::default(); inputs],
-            widened: vec![E::default(); widened],
-            sums: vec![E::Sum::default(); sums],
-        };
+        let scratch =
+            || Scratch { inputs: Aligned::zeros(inputs), widened: Aligned::zeros(widened), sums: Aligned::zeros(sums) };
         let block = |shapes: &[MapShape; 4]| BlockMaps {
             plain: Maps::new(images, shapes[0]),
             skip: Maps::new(images, shapes[1]),

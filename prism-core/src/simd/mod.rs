@@ -15,6 +15,7 @@
 //! Every method does the same arithmetic on every instruction set, lane by lane, but for [`Simd::mul_add`], which rounds once
 //! where the multiply-add is fused and twice where it is not.
 
+mod aligned;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 pub mod math;
@@ -26,6 +27,7 @@ mod x86;
 
 use std::sync::OnceLock;
 
+pub use aligned::{Aligned, Plain};
 pub use portable::Portable;
 
 /// Vector registers of [`Simd::LANES`] 32-bit lanes, read as `f32` (`V`), or as `i32` or pairs of `i16` (`I`).

@@ -1,0 +1,56 @@
+//! Memory for registers: numbers from the beginning of a cache line on.
+//!
+//! A register that lies across two lines is read and written in two steps.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+/// Bytes of a cache line, which the registers of every instruction set divide.
+const LINE: usize = 64;
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[expect(dead_code, reason = "read and written as numbers")] [u8; LINE]);
+
+/// A number that any bytes stand for.
+///
+/// # Safety
+/// Every pattern of bits must be a value, and the size must divide a cache line.
+pub unsafe trait Plain: Copy {}
+
+// SAFETY: so it is.
+unsafe impl Plain for f32 {}
+// SAFETY: so it is.
+unsafe impl Plain for i32 {}
+// SAFETY: so it is.
+unsafe impl Plain for i16 {}
+
+/// Numbers that begin on a cache line.
+pub struct Aligned<T> {
+    lines: Vec<Line>,
+    len: usize,
+    numbers: PhantomData<T>,
+}
+
+impl<T: Plain> Aligned<T> {
+    /// `len` zeros.
+    pub fn zeros(len: usize) -> Self {
+        Aligned { lines: vec![Line([0; LINE]); len.div_ceil(LINE / size_of::<T>())], len, numbers: PhantomData }
+    }
+}
+
+impl<T: Plain> Deref for Aligned<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: the lines hold at least `len` numbers, whose bytes may be any.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: Plain> DerefMut for Aligned<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
