@@ -21,7 +21,7 @@ GOOD = {
     "sample-every": 0,
 }
 ROUNDS = {**GOOD, "federation": "rounds", "rounds": 20, "lr-decay-rounds": 0, "local-steps": 10, "batch-size": 64,
-          "training-mask": "drawn", "uplink": "raw", "mada": "true", "score-scale": 4, "lr": 0.4}
+          "training-mask": "drawn", "uplink": "raw", "downlink": "f32", "mada": "true", "score-scale": 4, "lr": 0.4}
 PRIVATE = {**GOOD, "dp-trust": "secagg"}
 
 

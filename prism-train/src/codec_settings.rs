@@ -16,8 +16,8 @@ pub struct CodecSettings {
     /// How masks go up: flips (differences from the mask that both sides expect), raw (a bit a weight), entropy (range-coded under what both sides know), mrc (shared candidates) or sums (blinded, for secure aggregation)
     #[arg(long, value_name = "CODEC", default_value_t = Uplink::Flips, help_heading = "Wire")]
     pub uplink: Uplink,
-    /// How scores go down: f32, counts (votes), relay (everyone's updates) or quantised:BITS (changes on a grid)
-    #[arg(long, value_name = "CODEC", default_value_t = Downlink::Scores, help_heading = "Wire")]
+    /// How scores go down: counts (what clients' masks add up to), f32, relay (everyone's updates) or quantised:BITS (changes on a grid)
+    #[arg(long, value_name = "CODEC", default_value_t = Downlink::Counts, help_heading = "Wire")]
     pub downlink: Downlink,
     /// Price of a nat of divergence from the broadcast scores, in units of the loss: trades images for bytes under mrc
     #[arg(long, value_name = "X", default_value_t = 0.0, help_heading = "Wire")]
@@ -28,16 +28,19 @@ pub struct CodecSettings {
 }
 
 impl CodecSettings {
-    /// Refuses values outside their limits, in a federation of `clients` clients that works in `regime`.
+    /// Whether codecs are asked for that only masks in rounds have; a default is no wish.
+    pub fn is_coded(&self) -> bool {
+        !matches!(self.uplink, Uplink::Raw | Uplink::Flips)
+            || !matches!(self.downlink, Downlink::Scores | Downlink::Counts)
+            || self.kl_weight > 0.0
+    }
+
+    /// Refuses values outside their limits, in a federation of `regime` that asks `asked` clients in a round.
     ///
     /// # Errors
     /// [`prism_core::Error::Usage`] naming the flag, its value and its limit.
-    pub fn validate(&self, clients: u32, regime: Regime) -> Result<()> {
-        // The default is no wish.
-        let coded = !matches!(self.uplink, Uplink::Raw | Uplink::Flips)
-            || self.downlink != Downlink::Scores
-            || self.kl_weight > 0.0;
-        if coded && regime == Regime::OneShot {
+    pub fn validate(&self, asked: u32, regime: Regime) -> Result<()> {
+        if self.is_coded() && regime == Regime::OneShot {
             return Err(Error::usage(format!(
                 "--uplink {}, --downlink {} and --kl-weight {} are for rounds, and --federation one-shot has none that cross a \
                  wire; leave these or that out",
@@ -52,9 +55,11 @@ impl CodecSettings {
             )));
         }
         let counted = self.uplink == Uplink::Sums || self.downlink.recomputes();
-        if counted && clients > MOST_ANSWERS {
+        if counted && regime == Regime::Rounds && asked > MOST_ANSWERS {
             return Err(Error::usage(format!(
-                "--clients is {clients}, and one record holds the answers of {MOST_ANSWERS} at most; choose fewer, or --uplink mrc --downlink quantised:8"
+                "{asked} clients are asked in a round, and --uplink {} with --downlink {} holds the answers of {MOST_ANSWERS} at most; choose \
+                 fewer --clients, a smaller --fraction, or --uplink flips --downlink quantised:8",
+                self.uplink, self.downlink
             )));
         }
         if !(0.0..=1e6).contains(&self.kl_weight) {

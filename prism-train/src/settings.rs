@@ -8,7 +8,6 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
 use prism_core::Architecture;
 use prism_core::artifact::MaskRule;
-use prism_core::codec::Uplink;
 use prism_core::wire::Downlink;
 use prism_nn::encoder::Grids;
 use prism_nn::generator::Styles;
@@ -268,7 +267,7 @@ impl Settings {
         let masked = protected && self.privacy.dp_mechanism == Mechanism::Mask;
         self.validate_sketches(protected && !masked)?;
         self.validate_styles(masked)?;
-        self.wire.validate(self.clients, self.federation)?;
+        self.wire.validate(self.asked(), self.federation)?;
         self.validate_dense(masked)?;
         self.validate_judging(masked)?;
         // The data set may still change channels and classes; the rest of the shape is settled here, before it loads.
@@ -374,17 +373,21 @@ impl Settings {
     /// Dense weights cross as numbers and are averaged; everything that is about masks has no meaning for them.
     fn validate_dense(&self, masked: bool) -> Result<()> {
         let in_rounds = self.federation == Regime::Rounds;
-        let wire = &self.wire;
-        let chosen = !matches!(wire.uplink, Uplink::Raw | Uplink::Flips);
-        let coded = chosen || wire.downlink != Downlink::Scores || wire.kl_weight > 0.0 || masked;
+        // The default downlink is of a grid, which weights are not on.
+        let coded = self.wire.is_coded() || self.wire.downlink != Downlink::Scores || masked;
         let about_masks = in_rounds && (self.alpha < 1.0 || self.mada || coded);
         if self.training_mask == TrainingMask::None && about_masks {
             return Err(Error::usage(
-                "--training-mask none has no masks to send, code or protect: give --alpha 1 --mada false --uplink flips --downlink f32 \
+                "--training-mask none has no masks to send, code or protect: give --alpha 1 --downlink f32 --mada false --uplink flips \
                  --kl-weight 0 without --dp-mechanism mask, which is FedAvg of dense weights, or --federation one-shot",
             ));
         }
         Ok(())
+    }
+
+    /// Clients asked in a round: a share of all, at least one.
+    pub fn asked(&self) -> u32 {
+        ((f64::from(self.clients) * self.fraction).round() as u32).clamp(1, self.clients.max(1))
     }
 
     /// The generator that these settings describe, for a data set with so many channels and classes.

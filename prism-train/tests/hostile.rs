@@ -74,7 +74,7 @@ fn federation(folder: &Path, session: Session, transit: Option<Transit>) -> Simu
         groups: Groups::new(&data, false, Styles::default()),
         privacy: MomentPrivacy::None,
         moment_bytes: 0,
-        fraction: 1.0,
+        asked: CLIENTS as u32,
         dropout: 0.0,
         workers: Workers::new(2, CLIENTS).unwrap(),
         data,

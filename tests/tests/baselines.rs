@@ -5,7 +5,7 @@ use std::fs;
 use prism_tests::tiny::{artifact, tiny, train};
 use prism_tests::{refused, succeed};
 
-const FEDAVG: [&str; 6] = ["--training-mask", "none", "--alpha", "1", "--mada", "false"];
+const FEDAVG: [&str; 6] = ["--training-mask", "none", "--alpha", "1", "--downlink", "f32"];
 
 #[test]
 fn dense_weights_are_averaged_and_judged_but_never_shipped() {

@@ -176,6 +176,6 @@ fn unknown_codecs_are_refused() {
     }
     for codec in [["--uplink", "sums"], ["--downlink", "counts"], ["--downlink", "relay"]] {
         let arguments = tiny(&[&codec[..], &["--clients", "4096"]].concat());
-        refused("prism-train", folder.path(), &arguments, 2, &["--clients is 4096", "4095 at most"]);
+        refused("prism-train", folder.path(), &arguments, 2, &["4096 clients are asked", "4095 at most", "--fraction"]);
     }
 }

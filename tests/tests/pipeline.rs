@@ -111,14 +111,19 @@ fn a_longer_run_continues_a_shorter_one() {
 #[test]
 fn the_published_way_sends_a_bit_a_weight_and_steps_by_the_distance_of_masks() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "run", &["--uplink", "raw", "--mada", "true", "--training-mask", "drawn"]);
+    train(
+        folder.path(),
+        "run",
+        &["--uplink", "raw", "--downlink", "f32", "--mada", "true", "--training-mask", "drawn"],
+    );
     let metrics = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
     for line in metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
         let lambda = line["lambda"].as_f64().unwrap();
         assert!(lambda > 0.0 && lambda < 1.0, "lambda {lambda}");
         // A bit a weight, each layer rounded up to a byte, and a header.
-        let bits = line["uplink_bits_per_weight"].as_f64().unwrap();
-        assert!(bits > 1.0 && bits < 1.1, "uplink {bits}");
+        let [up, down] =
+            ["uplink_bits_per_weight", "downlink_bits_per_weight"].map(|rate| line[rate].as_f64().unwrap());
+        assert!(up > 1.0 && up < 1.1 && down > 32.0 && down < 32.1, "uplink {up}, downlink {down}");
     }
 }
 

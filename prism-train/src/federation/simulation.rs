@@ -39,8 +39,8 @@ pub struct Simulation {
     pub privacy: MomentPrivacy,
     /// Bytes of the clients' messages of moments that are not yet in any round's report.
     pub moment_bytes: u64,
-    /// Share of the clients asked in a round.
-    pub fraction: f64,
+    /// Clients asked in a round, at most all.
+    pub asked: u32,
     /// Probability that a client asked never answers.
     pub dropout: f64,
     /// The threads that clients run on.
@@ -259,13 +259,12 @@ impl Simulation {
         Ok(moments)
     }
 
-    /// The clients asked in `round`: a share of all, at least one, without replacement.
+    /// The clients asked in `round`, without replacement.
     fn sample_clients(&self, round: u32) -> Vec<u32> {
         let all = self.folders.len();
-        let count = ((all as f64 * self.fraction).round() as usize).clamp(1, all);
         let mut clients: Vec<u32> = (0..all as u32).collect();
         StreamId::new(self.training.seed, Purpose::ClientSample).round(round.into()).open().shuffle(&mut clients);
-        clients.truncate(count);
+        clients.truncate(self.asked as usize);
         clients.sort_unstable();
         clients
     }

@@ -363,7 +363,7 @@ fn simulation(
         conditional: ground.arch.classes > 0,
         privacy: protected.moments,
         moment_bytes: 0,
-        fraction: settings.fraction,
+        asked: settings.asked(),
         dropout: settings.dropout,
         workers: desk.workers,
         members: ground.members,

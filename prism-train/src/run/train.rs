@@ -110,8 +110,7 @@ impl<'a> Run<'a> {
         if self.settings.federation == Regime::OneShot {
             return self.settings.local_steps;
         }
-        let asked = (f64::from(self.settings.clients) * self.settings.fraction).round().max(1.0);
-        asked as u64 * self.settings.local_steps
+        u64::from(self.settings.asked()) * self.settings.local_steps
     }
 
     fn next_round(&mut self, progress: &Progress) -> Result<RoundMetrics> {
