@@ -54,3 +54,24 @@ impl<T: Plain> DerefMut for Aligned<T> {
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: Plain + PartialEq + std::fmt::Debug>(zero: T, one: T) {
+        for len in [0, 1, 15, 16, 17, 1000] {
+            let mut numbers = Aligned::<T>::zeros(len);
+            assert_eq!((numbers.as_ptr() as usize % LINE, &numbers[..]), (0, &vec![zero; len][..]));
+            numbers.fill(one);
+            assert!(numbers.iter().all(|&number| number == one));
+        }
+    }
+
+    #[test]
+    fn numbers_begin_on_a_cache_line() {
+        check(0f32, 1.0);
+        check(0i32, 1);
+        check(0i16, 1);
+    }
+}

@@ -1,15 +1,11 @@
-//! Working memory that a thread keeps between calls, aligned to cache lines.
+//! Working memory that a thread keeps between calls.
 
 use std::cell::Cell;
 
-const LINE: usize = 16;
-
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct CacheLine(#[expect(dead_code, reason = "read and written as plain floats")] [f32; LINE]);
+use prism_core::simd::Aligned;
 
 thread_local! {
-    static SPARE: Cell<Vec<Vec<CacheLine>>> = const { Cell::new(Vec::new()) };
+    static SPARE: Cell<Vec<Aligned<f32>>> = const { Cell::new(Vec::new()) };
 }
 
 /// Calls `work` with `len` floats of this thread's memory, whose contents are arbitrary. Calls may nest.
@@ -19,17 +15,12 @@ thread_local! {
 #[inline(always)]
 pub fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut spare = SPARE.take();
-    let mut lines = spare.pop().unwrap_or_default();
+    let kept = spare.pop();
     SPARE.set(spare);
-    let needed = len.div_ceil(LINE);
-    if lines.len() < needed {
-        lines.resize(needed, CacheLine([0.0; LINE]));
-    }
-    // SAFETY: `CacheLine` is LINE floats without padding, and the vector holds at least `needed` of them.
-    let floats = unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast::<f32>(), len) };
-    let result = work(floats);
+    let mut memory = kept.filter(|memory| memory.len() >= len).unwrap_or_else(|| Aligned::zeros(len));
+    let result = work(&mut memory[..len]);
     let mut spare = SPARE.take();
-    spare.push(lines);
+    spare.push(memory);
     SPARE.set(spare);
     result
 }
