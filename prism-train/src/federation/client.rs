@@ -4,7 +4,7 @@
 //! repeat E times:   M ~ Bernoulli(sigmoid(s)) or M = [s > 0];  loss = distance of moments(encoder(generator(z; w * M)));  Adam on s
 //!                   (with a penalty toward the broadcast scores, if `--kl-weight` asks for one)
 //! answer:           M_k ~ Bernoulli(sigmoid(s)),   or s itself for PRISM-alpha's last layers
-//!                   (under the uplink `flips` drawn with numbers that the server knows too)
+//!                   (under the uplinks `flips` and `sums` drawn with numbers that the server knows too)
 //! ```
 //!
 //! Source: PRISM, section 3.2 and algorithm 1. A client's images enter through its feature moments only.
@@ -20,10 +20,10 @@ use prism_nn::ops::MomentTargets;
 use prism_nn::step::{LossAndGradients, TrainingStep};
 use prism_nn::{Error, Estimator, Result, StepMask};
 
-use super::global::Global;
 use super::moving_average::{MovingAverage, Objective};
 use super::optimiser::OptimiserState;
 use super::penalty;
+use super::received::Known;
 use super::schedule::Schedule;
 use crate::moments::ClientMoments;
 use crate::privacy::gaussian::NoiseSource;
@@ -132,8 +132,8 @@ pub struct Answer {
 /// How a round begins for a client.
 #[derive(Clone, Copy)]
 pub struct Opening<'a> {
-    /// The server's message.
-    pub broadcast: &'a [u8],
+    /// What it knows once it has the server's message ([`Global::receive`](super::Global::receive)).
+    pub known: &'a Known,
     /// All clients of the round.
     pub asked: &'a [u32],
 }
@@ -170,23 +170,20 @@ impl LocalTraining {
         moments.growing(self.layer_growth, self.step.encoder().layout().convs().len())
     }
 
-    /// Takes a client through its round: from the server's broadcast to its answer. `state`, and `global`, the client's copy
-    /// of what everybody knows, stay with the client.
+    /// Takes a client through its round: from what the server told it to its answer. `state` stays with the client.
     ///
     /// # Errors
-    /// If the broadcast is not one of this round and architecture, if the computation fails, or if the loss is not finite.
+    /// If the computation fails, or if the loss is not finite.
     pub fn local_round(
         &self,
         turn: Turn,
         moments: &ClientMoments,
         state: &mut OptimiserState,
-        global: &mut Global,
         opening: Opening<'_>,
         on_step: &(dyn Fn() + Sync),
     ) -> Result<Answer> {
         let mut clock = Lap::start();
-        global.receive(opening.broadcast, turn.round)?;
-        let receiving = clock.lap();
+        let Known { global, prior, .. } = opening.known;
         let (mut learned, loss) = self.learn(turn, moments, state, global.scores(), on_step)?;
         let steps = clock.lap();
         let mut loss = Some(loss);
@@ -194,8 +191,8 @@ impl LocalTraining {
             learned = noise.protect(&learned, global.scores(), NoiseSource::OperatingSystem)?;
             loss = None;
         }
-        let answer = self.answer(turn, &learned, &global.prior(), &self.blinds(turn, opening.asked), loss)?;
-        let seconds = ClientSeconds { receiving, steps, answering: clock.lap(), ..ClientSeconds::default() };
+        let answer = self.answer(turn, &learned, prior, &self.blinds(turn, opening.asked), loss)?;
+        let seconds = ClientSeconds { steps, answering: clock.lap(), ..ClientSeconds::default() };
         Ok(Answer { seconds, ..answer })
     }
 

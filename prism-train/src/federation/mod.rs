@@ -9,6 +9,7 @@ pub mod moving_average;
 mod one_shot;
 mod optimiser;
 pub mod penalty;
+pub mod received;
 mod regime;
 mod schedule;
 pub mod server;

@@ -9,13 +9,14 @@ use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::Reveal;
 use prism_nn::{Error, Result};
 
+use super::received::Received;
 use super::server::Outgoing;
 use super::{Answer, LocalTraining, Opening, OptimiserState, Server, Turn, Workers};
 use crate::data::Dataset;
 use crate::groups::Groups;
 use crate::moments::{ClientMoments, sums};
 use crate::run::client_files::{self, MomentsKey};
-use crate::run::phases::{Lap, Phases};
+use crate::run::phases::{ClientSeconds, Lap, Phases};
 
 /// A federation whose clients live in folders beside each other.
 pub struct Simulation {
@@ -47,6 +48,12 @@ pub struct Simulation {
     pub workers: Workers,
     /// What happens to an update on its way to the server; nothing, by default. A test's hostile client stands here.
     pub transit: Option<Transit>,
+}
+
+/// A server's message, and what clients make of it.
+struct Message {
+    message: Outgoing,
+    received: Received,
 }
 
 /// Takes a client's update and says what arrives: the same bytes, others, nothing, or several messages.
@@ -117,13 +124,13 @@ impl Simulation {
         let openings = self.openings(&asked);
         let broadcasting = clock.lap();
         let opening = |client: u32| &openings[&self.base(client)];
-        let visits = self.workers.map(&answering, |&client| {
-            self.visit(Turn { round, client }, Opening { broadcast: &opening(client).bytes, asked: &asked }, on_step)
-        })?;
+        let visits = self
+            .workers
+            .map(&answering, |&client| self.visit(Turn { round, client }, (opening(client), &asked), on_step))?;
         let (answers, saved): (Vec<Answer>, Vec<Pending>) = visits.into_iter().unzip();
         let mut report = Round {
-            downlink_bytes: asked.iter().map(|&client| opening(client).bytes.len() as u64).sum(),
-            downlink_bound_bits: asked.iter().map(|&client| opening(client).bound_bits).sum(),
+            downlink_bytes: asked.iter().map(|&client| opening(client).message.bytes.len() as u64).sum(),
+            downlink_bound_bits: asked.iter().map(|&client| opening(client).message.bound_bits).sum(),
             moment_bytes: std::mem::take(&mut self.moment_bytes),
             asked,
             ..Round::default()
@@ -196,16 +203,22 @@ impl Simulation {
     }
 
     /// One message for each state that clients may have.
-    fn openings(&self, clients: &[u32]) -> BTreeMap<u32, Outgoing> {
+    fn openings(&self, clients: &[u32]) -> BTreeMap<u32, Message> {
         let mut openings = BTreeMap::new();
         for &client in clients {
-            openings.entry(self.base(client)).or_insert_with_key(|&base| self.server.broadcast(base));
+            let message = |&base: &u32| Message { message: self.server.broadcast(base), received: Received::default() };
+            openings.entry(self.base(client)).or_insert_with_key(message);
         }
         openings
     }
 
     /// One client's turn, in its own folder.
-    fn visit(&self, turn: Turn, opening: Opening<'_>, on_step: &(dyn Fn() + Sync)) -> Result<(Answer, Pending)> {
+    fn visit(
+        &self,
+        turn: Turn,
+        (Message { message, received }, asked): (&Message, &[u32]),
+        on_step: &(dyn Fn() + Sync),
+    ) -> Result<(Answer, Pending)> {
         let client = turn.client as usize;
         let generator = self.training.step.generator();
         let (arch, device) = (generator.arch(), generator.device());
@@ -213,13 +226,20 @@ impl Simulation {
         let mut clock = Lap::start();
         let moments = self.training.weigh(self.moments(client, device)?)?;
         let mut state: OptimiserState = client_files::load_state(folder, before, arch, self.training.seed, device)?;
-        let mut global = client_files::load_global(folder, before, &self.training.session, self.server.mada())?;
         let loading = clock.lap();
-        let mut answer = self.training.local_round(turn, &moments, &mut state, &mut global, opening, on_step)?;
+        let session = &self.training.session;
+        let known = received.known(|| {
+            let mut global = client_files::load_global(folder, before, session, self.server.mada())?;
+            global.receive(&message.bytes, turn.round)?;
+            Ok(global)
+        })?;
+        let receiving = clock.lap();
+        let opening = Opening { known: &known, asked };
+        let mut answer = self.training.local_round(turn, &moments, &mut state, opening, on_step)?;
         clock.lap();
         let saved = client_files::save_state(folder, turn.round, arch, self.training.seed, &state)?;
-        client_files::save_global(folder, turn.round, &self.training.session, &global)?;
-        (answer.seconds.loading, answer.seconds.saving) = (loading, clock.lap());
+        known.save(folder, turn.round, session)?;
+        answer.seconds = ClientSeconds { loading, receiving, saving: clock.lap(), ..answer.seconds };
         Ok((answer, saved))
     }
 

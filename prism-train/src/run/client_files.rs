@@ -164,14 +164,14 @@ struct GlobalDescription {
     round: u32,
 }
 
-/// Writes what a client knew in `round` of the global scores into its `folder`; nothing under a downlink that sends them
-/// whole each time.
+/// Writes what a client knew in `round` of the global scores into its `folder`, and says where; nothing under a downlink that
+/// sends them whole each time.
 ///
 /// # Errors
 /// If the folder cannot be written.
-pub fn save_global(folder: &Path, round: u32, session: &Session, global: &Global) -> Result<()> {
+pub fn save_global(folder: &Path, round: u32, session: &Session, global: &Global) -> Result<Option<PathBuf>> {
     if session.downlink().grid().is_none() {
-        return Ok(());
+        return Ok(None);
     }
     make(folder)?;
     let tensors = session.layers().iter().zip(global.scores()).map(|(layer, scores)| NamedTensor {
@@ -182,7 +182,15 @@ pub fn save_global(folder: &Path, round: u32, session: &Session, global: &Global
     let tensors: Vec<_> = tensors.collect();
     let description =
         GlobalDescription { seed: session.seed(), downlink: session.downlink().to_string(), round: global.round() };
-    Ok(tensor_file::write(&global_path(folder, round), GLOBAL, &description, &tensors)?)
+    let path = global_path(folder, round);
+    tensor_file::write(&path, GLOBAL, &description, &tensors)?;
+    Ok(Some(path))
+}
+
+/// Makes `file`, which another client has written in the same `round`, the one in this client's `folder` as well; `false` where
+/// the file system cannot, or there is one already.
+pub fn share_global(file: &Path, folder: &Path, round: u32) -> bool {
+    make(folder).is_ok() && fs::hard_link(file, global_path(folder, round)).is_ok()
 }
 
 /// Reads what a client knew in `round` of the global scores; a client that never trained (`round` 0) knows the initial ones.
