@@ -50,12 +50,14 @@ pub fn apply(code: &[u8], indices: &mut [i32], grid: ScoreGrid) -> Result<(), St
     decoder.finish()
 }
 
-/// The entropy of the numbers' own distribution, in bits for all of them: what a code needs that knows it beforehand.
+/// The entropy of the numbers' own distribution, in bits for all of them: what a code needs that knows it beforehand. Memory is
+/// taken for every number between the least and the greatest.
 pub fn entropy_bits(numbers: &[i32]) -> f64 {
-    let mut counts = std::collections::BTreeMap::new();
-    numbers.iter().for_each(|n| *counts.entry(n).or_insert(0u64) += 1);
+    let (Some(&least), Some(&most)) = (numbers.iter().min(), numbers.iter().max()) else { return 0.0 };
+    let mut counts = vec![0u64; most.abs_diff(least) as usize + 1];
+    numbers.iter().for_each(|n| counts[n.abs_diff(least) as usize] += 1);
     let total = numbers.len() as f64;
-    counts.values().map(|&c| c as f64 * (libm::log2(total) - libm::log2(c as f64))).sum()
+    counts.iter().filter(|&&c| c > 0).map(|&c| c as f64 * (libm::log2(total) - libm::log2(c as f64))).sum()
 }
 
 /// Codes whole states: every index of `indices`, all on `grid`.
@@ -76,6 +78,11 @@ pub fn encode_snapshot(indices: &[i32], grid: ScoreGrid) -> Vec<u8> {
         }
     }
     encoder.finish()
+}
+
+/// Bytes that every code of [`encode_snapshot`] of so many weights has at least: those of the bits that no tree models.
+pub fn least_snapshot_bytes(weights: usize, grid: ScoreGrid) -> usize {
+    weights * usize::from(grid.bits().saturating_sub(TREE)) / 8
 }
 
 /// Reads the indices of `weights` weights from a code of [`encode_snapshot`].
@@ -150,6 +157,7 @@ mod tests {
             apply(&encode(&before, &after, grid), &mut indices, grid).unwrap();
             prop_assert_eq!(&indices, &after);
             let snapshot = encode_snapshot(&after, grid);
+            prop_assert!(snapshot.len() >= least_snapshot_bytes(after.len(), grid));
             prop_assert_eq!(decode_snapshot(&snapshot, after.len(), grid).unwrap(), after);
         }
 

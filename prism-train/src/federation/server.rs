@@ -85,9 +85,11 @@ impl Server {
             let bytes = Broadcast::Snapshot { indices, digest }.encode(&self.session, round);
             Outgoing { bytes, bound_bits }
         };
+        let least =
+            self.session.downlink().grid().map_or(0, |grid| steps::least_snapshot_bytes(self.session.weights(), grid));
         match replay {
-            // Nobody's first round needs more than the seed, so it is not worth the snapshot's computation.
-            Some(replay) if base + 1 == round => replay,
+            // A snapshot takes its time, and would be no shorter.
+            Some(replay) if base + 1 == round || replay.bytes.len() <= least => replay,
             Some(replay) => Some(snapshot()).filter(|s| s.bytes.len() < replay.bytes.len()).unwrap_or(replay),
             None => snapshot(),
         }
