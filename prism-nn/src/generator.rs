@@ -72,8 +72,7 @@ impl Generator {
         Ok(Generator { arch: arch.clone(), layers, frozen, seed, device: device.clone(), tanh_leak: 0.0 })
     }
 
-    /// The same generator, whose last tanh lets gradients that lead back to grey through at a slope of `leak` at least
-    /// ([`ops::tanh`]); images stay what they are.
+    /// The same generator, whose last tanh has a slope greater by `leak` on the way back ([`ops::tanh`]); images stay what they are.
     ///
     /// A pixel that is all white or black has a slope of 0, so no gradient would ever bring it back: whole patches of images burn out
     /// and stay so.
@@ -82,7 +81,7 @@ impl Generator {
         Generator { tanh_leak: leak, ..self }
     }
 
-    /// The least slope of the last tanh for gradients that lead back to grey.
+    /// What the slope of the last tanh is greater by on the way back.
     pub fn tanh_leak(&self) -> f32 {
         self.tanh_leak
     }

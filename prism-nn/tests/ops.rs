@@ -214,9 +214,9 @@ fn through_tanh(u: [f32; 3], direction: f32) -> Vec<f32> {
 #[test]
 fn a_white_pixel_comes_back_but_is_pushed_no_further() {
     let darker = through_tanh([20.0, 0.0, -20.0], 2.0);
-    assert_eq!(darker, [0.2, 2.0, 0.0]);
+    assert_eq!(darker, [0.2, 2.2, 0.0]);
     let lighter = through_tanh([20.0, 0.0, -20.0], -2.0);
-    assert_eq!(lighter, [0.0, -2.0, -0.2]);
+    assert_eq!(lighter, [0.0, -2.2, -0.2]);
 }
 
 #[test]

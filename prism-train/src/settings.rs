@@ -124,8 +124,8 @@ pub struct Settings {
     #[arg(long, value_name = "CELLS", default_value = "none", help_heading = "Training")]
     #[serde(default)]
     pub sketches: Grids,
-    /// The least slope of the last tanh for gradients that lead back to grey, such as 0.1: pixels that are all white or black have
-    /// none else, and burnt-out patches stay; 0 for the tanh's own slope
+    /// Added to the slope of the last tanh on the way back, such as 0.1, but to push out what is all white or black: such pixels
+    /// have none else, and burnt-out patches stay; 0 for the tanh's own slope
     #[arg(long, value_name = "X", default_value_t = 0.0, help_heading = "Training")]
     #[serde(default)]
     pub tanh_leak: f32,

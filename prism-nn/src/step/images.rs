@@ -22,7 +22,7 @@ pub struct Images {
     pub scale: [f32; INPUTS],
     /// See `scale`.
     pub shift: [f32; INPUTS],
-    /// The least slope of the tanh for gradients that lead back to grey ([`ops::tanh`](crate::ops::tanh)).
+    /// What the slope of the tanh is greater by ([`ops::tanh`](crate::ops::tanh)).
     pub leak: f32,
 }
 
