@@ -7,8 +7,9 @@ use candle_core::{CudaStorage, backend::BackendStorage};
 
 use super::storage::floats;
 
-/// Beyond this a pixel is white or black in a byte: half of the last of 255 steps is left.
-const FULL: f32 = 1.0 - 1.0 / 255.0;
+/// Beyond this a pixel counts as all white or black. It lies far beyond the last of 255 steps: chance drives pixels back from here, and
+/// must not drive them off black.
+const FULL: f32 = 0.9999;
 
 /// `tanh(u)`, whose slope is greater by `leak` on the way back, but for gradients that would push a pixel out which is all white or
 /// black already.
