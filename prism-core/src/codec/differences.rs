@@ -1,5 +1,5 @@
-//! Differences under the uplink [`flips`](super::flips), summed over K clients: how many more of them keep a weight than were
-//! expected to, -K to K.
+//! Differences under the uplinks [`flips`](super::flips) and [`sums`](super::sums), summed over K clients: how many more of them
+//! keep a weight than were expected to, -K to K.
 //!
 //! ```text
 //! code     a signed number a weight, in one of 32 contexts: the side of 1/2 on which its prior lies, and how sure that is

@@ -10,7 +10,7 @@
 //!        flips      where a mask differs from the one that the prior draws with the same shared numbers
 //!        sums       a mask under blinds that cancel in the sum of all clients, for secure aggregation
 //! down   counts     how many clients keep each weight, under Binomial(clients, prior)
-//!        differences  how many more clients keep each weight than were expected to, where flips go up
+//!        differences  how many more clients keep each weight than were expected to, under flips and sums
 //!        steps      how far each score moved on a public grid, and whole snapshots of it
 //! ```
 //!
