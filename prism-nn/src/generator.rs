@@ -34,7 +34,6 @@ pub struct Generator {
     frozen: Vec<Tensor>,
     seed: u64,
     device: Device,
-    tanh_leak: f32,
 }
 
 /// Per-channel statistics of one batch norm's input.
@@ -69,21 +68,7 @@ impl Generator {
             .enumerate()
             .map(|(index, layer)| layer_tensor(frozen::frozen_weights(seed, index, layer), layer, device))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Generator { arch: arch.clone(), layers, frozen, seed, device: device.clone(), tanh_leak: 0.0 })
-    }
-
-    /// The same generator, whose last tanh has a slope greater by `leak` on the way back ([`ops::tanh`]); images stay what they are.
-    ///
-    /// A pixel that is all white or black has a slope of 0, so no gradient would ever bring it back: whole patches of images burn out
-    /// and stay so.
-    #[must_use]
-    pub fn with_tanh_leak(self, leak: f32) -> Self {
-        Generator { tanh_leak: leak, ..self }
-    }
-
-    /// What the slope of the last tanh is greater by on the way back.
-    pub fn tanh_leak(&self) -> f32 {
-        self.tanh_leak
+        Ok(Generator { arch: arch.clone(), layers, frozen, seed, device: device.clone() })
     }
 
     /// The architecture.
@@ -172,7 +157,16 @@ impl Generator {
     /// # Errors
     /// If a shape does not fit, or the computation fails.
     pub fn forward(&self, z: &Tensor, weights: &[Tensor]) -> Result<Tensor> {
-        self.forward_with(z, weights, |_, x| Ok(ops::batch_norm_relu(x)?))
+        self.forward_leaking(z, weights, 0.0)
+    }
+
+    /// The images of [`Generator::forward`], whose tanh has a slope greater by `leak` on the way back ([`ops::tanh`]).
+    ///
+    /// # Errors
+    /// As for [`Generator::forward`].
+    pub fn forward_leaking(&self, z: &Tensor, weights: &[Tensor], leak: f32) -> Result<Tensor> {
+        let u = self.before_tanh(z, weights, |_, x| Ok(ops::batch_norm_relu(x)?))?;
+        Ok(ops::tanh(&u, leak)?)
     }
 
     /// Images of the inputs `z` by the finished generator: its batch norms are folded to `scale * x + shift`, one entry a
@@ -190,7 +184,7 @@ impl Generator {
                 norms.len()
             )));
         }
-        self.forward_with(z, weights, |index, x| apply_folded(x, &norms[index]))
+        Ok(self.before_tanh(z, weights, |index, x| apply_folded(x, &norms[index]))?.tanh()?)
     }
 
     /// Mean and biased variance of each batch norm's input, averaged over batches of inputs, from noise alone.
@@ -207,7 +201,7 @@ impl Generator {
         let norms = self.arch.norms();
         let mut sums: Vec<_> = norms.iter().map(|norm| vec![(0f64, 0f64); norm.channels]).collect();
         for z in batches {
-            self.forward_with(z, weights, |index, x| {
+            self.before_tanh(z, weights, |index, x| {
                 add_statistics(&mut sums[index], x)?;
                 Ok(ops::batch_norm_relu(x)?)
             })?;
@@ -220,8 +214,8 @@ impl Generator {
         Ok(sums.into_iter().map(average).collect())
     }
 
-    /// The forward pass, with `norm_relu(i, x)` in place of the i-th batch norm and the ReLU after it.
-    fn forward_with(
+    /// The forward pass up to the tanh, with `norm_relu(i, x)` in place of the i-th batch norm and the ReLU after it.
+    fn before_tanh(
         &self,
         z: &Tensor,
         weights: &[Tensor],
@@ -238,8 +232,7 @@ impl Generator {
             x = (ops::conv2d(&h, &block[1])? + skip)?;
             norm += 2;
         }
-        let u = ops::conv2d(&norm_relu(norm, &x)?, last)?;
-        Ok(ops::tanh(&u, self.tanh_leak)?)
+        Ok(ops::conv2d(&norm_relu(norm, &x)?, last)?)
     }
 
     fn check_count(&self, what: &str, count: usize) -> Result<()> {

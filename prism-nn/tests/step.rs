@@ -9,7 +9,7 @@ use prism_core::stream::{Purpose, StreamId};
 use prism_nn::encoder::{Encoder, Layout, random};
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::{MomentTargets, composed};
-use prism_nn::step::{LossAndGradients, TrainingStep};
+use prism_nn::step::{LossAndGradients, StepRule, TrainingStep};
 use prism_nn::{Estimator, StepMask};
 use support::{check_threads, distance, random as numbers, values};
 
@@ -60,12 +60,13 @@ fn run(step: &TrainingStep, scores: &[Var], groups: usize, images: usize) -> Los
 }
 
 /// The largest difference of any layer's gradient, in units of its largest element.
-fn error(step: &TrainingStep, groups: usize, grid: Option<usize>, images: usize) -> f32 {
+fn error(step: &TrainingStep, groups: usize, grid: Option<usize>, images: usize, tanh_leak: f32) -> f32 {
     let arch = step.generator().arch();
     let scores = step.generator().initial_scores().unwrap();
     let (z, mut targets) = (inputs(step, groups, images), targets_on(step, groups, grid));
     // Every way to choose a mask comes into play, and both to compare moments.
-    let rule = [StepMask::Threshold, StepMask::Drawn(MASKS), StepMask::Dense][images % 3];
+    let mask = [StepMask::Threshold, StepMask::Drawn(MASKS), StepMask::Dense][images % 3];
+    let rule = StepRule { mask, tanh_leak };
     let estimator = if images.is_multiple_of(2) { Estimator::Unbiased } else { Estimator::Plain };
     targets.iter_mut().for_each(|t| t.estimator = estimator);
     let found = step.run(&scores, &z, rule, &targets).unwrap();
@@ -80,25 +81,26 @@ fn error(step: &TrainingStep, groups: usize, grid: Option<usize>, images: usize)
 /// such place among the hundreds of thousands moves a small gradient by some percent, so of a few batches some must agree to
 /// rounding, and all must to that.
 fn check(arch: Architecture, groups: usize, grid: Option<usize>, batches: [usize; 3]) {
-    check_step(&training_step(&arch), groups, grid, batches);
+    check_step(&training_step(&arch), groups, grid, batches, 0.0);
 }
 
-fn check_step(step: &TrainingStep, groups: usize, grid: Option<usize>, batches: [usize; 3]) {
-    let errors = batches.map(|images| error(step, groups, grid, images));
+fn check_step(step: &TrainingStep, groups: usize, grid: Option<usize>, batches: [usize; 3], leak: f32) {
+    let errors = batches.map(|images| error(step, groups, grid, images, leak));
     let (least, most) = errors.iter().fold((f32::MAX, 0f32), |(l, m), &e| (l.min(e), m.max(e)));
     assert!(least < 5e-5 && most < 0.1, "{:?}: gradients differ by {errors:?}", step.generator().arch());
 }
 
 #[test]
 fn so_it_is_with_a_leaking_tanh_which_changes_gradients_alone() {
-    let (arch, device) = (arch(16, 3, 8, 2), Device::Cpu);
-    let step = |leak| {
-        let generator = Generator::new(&arch, 3, &device).unwrap().with_tanh_leak(leak);
-        TrainingStep::new(generator, Encoder::open("random:1", &device).unwrap()).unwrap()
+    let step = training_step(&arch(16, 3, 8, 2));
+    check_step(&step, 2, None, [2, 3, 4], 0.1);
+    let scores = step.generator().initial_scores().unwrap();
+    let (z, targets) = (inputs(&step, 2, 4), targets(&step, 2));
+    let leaking = |tanh_leak| {
+        let rule = StepRule { mask: StepMask::Drawn(MASKS), tanh_leak };
+        step.run(&scores, &z, rule, &targets).unwrap()
     };
-    check_step(&step(0.1), 2, None, [2, 3, 4]);
-    let scores = step(0.0).generator().initial_scores().unwrap();
-    let [tight, leaking] = [0.0, 0.1].map(|leak| run(&step(leak), &scores, 2, 4));
+    let [tight, leaking] = [0.0, 0.1].map(leaking);
     assert_eq!(tight.read_loss().unwrap().to_bits(), leaking.read_loss().unwrap().to_bits());
     assert!(tight.gradients.iter().zip(&leaking.gradients).all(|(a, b)| values(a) != values(b)));
 }
@@ -129,13 +131,13 @@ fn so_it_is_for_pooled_features_whose_terms_count_differently() {
 #[test]
 fn so_it_is_for_sketches() {
     // A grid as fine as the second map, one finer than both, and one of a single cell.
-    check_step(&sketching_step(&arch(8, 1, 16, 0), "4"), 1, None, [2, 3, 9]);
-    check_step(&sketching_step(&arch(16, 3, 8, 2), "1,2,32"), 2, None, [2, 3, 4]);
-    check_step(&sketching_step(&arch(16, 1, 5, 3), "1,4"), 2, Some(8), [2, 3, 4]);
+    check_step(&sketching_step(&arch(8, 1, 16, 0), "4"), 1, None, [2, 3, 9], 0.0);
+    check_step(&sketching_step(&arch(16, 3, 8, 2), "1,2,32"), 2, None, [2, 3, 4], 0.0);
+    check_step(&sketching_step(&arch(16, 1, 5, 3), "1,4"), 2, Some(8), [2, 3, 4], 0.0);
     let encoder = Encoder::open("random:1", &Device::Cpu).unwrap();
     let encoder = encoder.with_sketches(&"1,2,4".parse().unwrap(), &Device::Cpu).unwrap();
     let generator = Generator::new(&arch(16, 3, 8, 2), 3, &Device::Cpu).unwrap();
-    check_step(&TrainingStep::new(generator, encoder).unwrap(), 2, None, [4, 5, 8]);
+    check_step(&TrainingStep::new(generator, encoder).unwrap(), 2, None, [4, 5, 8], 0.0);
 }
 
 #[test]

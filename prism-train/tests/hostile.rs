@@ -56,6 +56,7 @@ fn federation(folder: &Path, session: Session, transit: Option<Transit>) -> Simu
             estimator: Estimator::Unbiased,
             average: None,
             schedule: Schedule { rounds: 0 },
+            tanh_leak: 0.0,
             seed: SEED,
             local_steps: 1,
             batch_size: 4,

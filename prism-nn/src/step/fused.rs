@@ -7,7 +7,7 @@ use prism_core::arch::Architecture;
 use prism_core::simd::Isa;
 
 use super::images::Images;
-use super::{LossAndGradients, encoder, generator};
+use super::{LossAndGradients, StepRule, encoder, generator};
 use crate::cpu::masking::{masked, masked_gradient};
 use crate::cpu::moments::Targets;
 use crate::encoder::Encoder;
@@ -16,7 +16,6 @@ use crate::error::Result;
 use crate::generator::Generator;
 use crate::ops::MomentTargets;
 use crate::ops::storage::{floats_of, with_floats};
-use crate::step_mask::StepMask;
 
 /// The encoder's packed weights, and the memory of steps that have ended: never more than steps ran at the same time.
 pub struct Fused {
@@ -64,12 +63,12 @@ impl Fused {
         generator: &Generator,
         scores: &[Var],
         z: &Tensor,
-        masks: StepMask,
+        rule: StepRule,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
         let mut pass = self.take(generator.arch(), z.dim(0)?);
         let z = z.contiguous()?;
-        let result = with_floats([&z], |[z]| pass.run(generator, scores, z, masks, targets))?;
+        let result = with_floats([&z], |[z]| pass.run(generator, scores, z, rule, targets))?;
         self.spare().push(pass);
         result
     }
@@ -114,18 +113,18 @@ impl Pass {
         generator: &Generator,
         scores: &[Var],
         z: &[f32],
-        masks: StepMask,
+        rule: StepRule,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
         let isa = Isa::detect();
         let frozen = generator.frozen();
         self.generator.load_weights(&mut self.generator_memory, |index, weight| {
-            let rule = masks.layer(index as u64);
+            let mask = rule.mask.layer(index as u64);
             with_floats([&scores[index], &frozen[index]], |[scores, frozen]| {
-                masked(isa, scores, frozen, rule, weight);
+                masked(isa, scores, frozen, mask, weight);
             })
         })?;
-        self.images.leak = generator.tanh_leak();
+        self.images.leak = rule.tanh_leak;
         let u = self.generator.forward(&mut self.generator_memory, z);
         self.images.forward(u, &mut self.tanh, &mut self.input);
         self.encoder.forward(&mut self.encoder_memory, &self.input);
@@ -141,7 +140,7 @@ impl Pass {
         self.generator.backward(&mut self.generator_memory, z, &self.du, |index, gradient| {
             let mut out = vec![0.0; gradient.len()];
             with_floats([&scores[index], &frozen[index]], |[scores, frozen]| {
-                masked_gradient(isa, [scores, frozen, gradient], masks, &mut out);
+                masked_gradient(isa, [scores, frozen, gradient], rule.mask, &mut out);
             })?;
             gradients[index] = Some(Tensor::from_vec(out, scores[index].shape(), scores[index].device())?);
             Ok::<_, candle_core::Error>(())

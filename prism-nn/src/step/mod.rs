@@ -15,6 +15,7 @@ mod first;
 mod fused;
 mod generator;
 mod images;
+mod rule;
 mod sketch;
 mod work;
 
@@ -24,9 +25,9 @@ use crate::encoder::Encoder;
 use crate::error::{Error, Result};
 use crate::generator::Generator;
 use crate::ops::{self, MomentTargets};
-use crate::step_mask::StepMask;
 use fused::Fused;
 
+pub use rule::StepRule;
 pub use work::Work;
 
 /// A generator and an encoder, ready to train. Steps may run at the same time on several threads.
@@ -80,7 +81,7 @@ impl TrainingStep {
         Work::of_step(self.generator.arch(), self.encoder.layout(), batch)
     }
 
-    /// Chooses masks, of layer i by `masks.layer(i)`, generates images of the inputs `z`, and compares their features'
+    /// Chooses masks, of layer i by `rule.mask.layer(i)`, generates images of the inputs `z`, and compares their features'
     /// moments with `targets`.
     ///
     /// # Shapes
@@ -94,13 +95,13 @@ impl TrainingStep {
         &self,
         scores: &[Var],
         z: &Tensor,
-        masks: impl Into<StepMask>,
+        rule: impl Into<StepRule>,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
         self.check(scores, z, targets)?;
         match &self.fused {
-            Some(fused) => fused.run(&self.generator, scores, z, masks.into(), targets),
-            None => self.composed(scores, z, masks, targets),
+            Some(fused) => fused.run(&self.generator, scores, z, rule.into(), targets),
+            None => self.composed(scores, z, rule, targets),
         }
     }
 
@@ -112,10 +113,10 @@ impl TrainingStep {
         &self,
         scores: &[Var],
         z: &Tensor,
-        masks: impl Into<StepMask>,
+        rule: impl Into<StepRule>,
         targets: &[MomentTargets],
     ) -> Result<LossAndGradients> {
-        self.composed_with(scores, z, masks, targets, |features| {
+        self.composed_with(scores, z, rule, targets, |features| {
             let losses = features.iter().zip(targets).map(|(features, targets)| ops::moment_loss(features, targets));
             let losses = losses.collect::<candle_core::Result<Vec<_>>>()?;
             let loss = Tensor::stack(&losses, 0)?.sum_all()?;
@@ -132,13 +133,14 @@ impl TrainingStep {
         &self,
         scores: &[Var],
         z: &Tensor,
-        masks: impl Into<StepMask>,
+        rule: impl Into<StepRule>,
         targets: &[MomentTargets],
         objective: impl FnOnce(&[Tensor]) -> candle_core::Result<[Tensor; 2]>,
     ) -> Result<LossAndGradients> {
         self.check(scores, z, targets)?;
-        let weights = self.generator.masked_weights(scores, masks)?;
-        let features = self.encoder.forward(&self.generator.forward(z, &weights)?)?;
+        let StepRule { mask, tanh_leak } = rule.into();
+        let weights = self.generator.masked_weights(scores, mask)?;
+        let features = self.encoder.forward(&self.generator.forward_leaking(z, &weights, tanh_leak)?)?;
         let [minimised, loss] = objective(&features)?;
         let store = minimised.backward()?;
         let gradient = |score: &Var| match store.get(score) {

@@ -17,7 +17,7 @@ use prism_nn::adam::Adam;
 use prism_nn::cpu::moments::exact::LEAST_IMAGES;
 use prism_nn::generator::{Styles, styled_latents};
 use prism_nn::ops::MomentTargets;
-use prism_nn::step::{LossAndGradients, TrainingStep};
+use prism_nn::step::{LossAndGradients, StepRule, TrainingStep};
 use prism_nn::{Error, Estimator, Result, StepMask};
 
 use super::moving_average::{MovingAverage, Objective};
@@ -44,8 +44,10 @@ pub struct LocalTraining {
     pub estimator: Estimator,
     /// How the moving average of the moments' gaps moves, where that is matched and not each step's own gap.
     pub average: Option<Adam>,
-    /// How the learning rate falls.
+    /// How the learning rate and the leak fall.
     pub schedule: Schedule,
+    /// What the slope of the last tanh is greater by on the way back, at first ([`prism_nn::ops::tanh`]).
+    pub tanh_leak: f64,
     /// Steps per round.
     pub local_steps: u64,
     /// Images per step.
@@ -292,18 +294,21 @@ impl LocalTraining {
         let (arch, device) = (generator.arch(), generator.device());
         let z = styled_latents(arch, stream(Purpose::TrainLatent), &labels, (self.styles, &styles), device)?;
 
-        let masks = match self.training_mask {
+        let done = step as f64 / self.local_steps as f64;
+        let tanh_leak = (self.tanh_leak * self.schedule.leak(turn.round, done)) as f32;
+        let mask = match self.training_mask {
             TrainingMask::Drawn => StepMask::Drawn(stream(Purpose::TrainMask)),
             TrainingMask::Threshold => StepMask::Threshold,
             TrainingMask::None => StepMask::Dense,
         };
+        let rule = StepRule { mask, tanh_leak };
         let targets = moments.targets(&groups, self.estimator)?;
         let LossAndGradients { loss, mut gradients } = match &self.average {
-            None => self.step.run(scores, &z, masks, &targets)?,
+            None => self.step.run(scores, &z, rule, &targets)?,
             Some(adam) => {
                 let groups = (groups.len(), moments.groups().len());
                 let average = averages_of(&mut state.average, groups, &targets)?;
-                self.step.composed_with(scores, &z, masks, &targets, |features| {
+                self.step.composed_with(scores, &z, rule, &targets, |features| {
                     let Objective { loss, distance } = average.step(adam, features, &targets)?;
                     Ok([loss, distance])
                 })?
@@ -312,7 +317,7 @@ impl LocalTraining {
         for ((gradient, score), known) in gradients.iter_mut().zip(scores).zip(known) {
             *gradient = (&*gradient + penalty::gradient(self.kl_weight, score, known)?)?;
         }
-        let factor = self.schedule.factor(turn.round, step as f64 / self.local_steps as f64);
+        let factor = self.schedule.rate(turn.round, done);
         state.step(&Adam { lr: self.adam.lr * factor, ..self.adam }, scores, &gradients)?;
         Ok(loss)
     }

@@ -9,6 +9,8 @@
 //! Source: PRISM, section 3.3 and algorithm 1. The server sees bytes and nothing else of a client, and its state is a function
 //! of these bytes and the seed.
 
+use std::sync::OnceLock;
+
 use prism_core::codec::{Prior, counts, differences, steps};
 use prism_core::wire::{Broadcast, Downlink, Session, record};
 
@@ -26,6 +28,8 @@ pub struct Server {
     /// What clients are told of them.
     known: Global,
     history: History,
+    /// The snapshot of `known`, once a client needed it: it is the same for all.
+    snapshot: OnceLock<Outgoing>,
 }
 
 /// A broadcast for one client.
@@ -42,7 +46,7 @@ impl Server {
     pub fn new(session: Session, mada: bool, round: u32, scores: Vec<Vec<f32>>, history: History) -> Self {
         let known = Global::at(session.clone(), mada, round, scores.clone());
         let scores = if keeps_fine_scores(session.downlink()) { scores } else { known.scores().to_vec() };
-        Server { session, mada, scores, known, history }
+        Server { session, mada, scores, known, history, snapshot: OnceLock::new() }
     }
 
     /// The global scores, one vector per layer.
@@ -79,20 +83,24 @@ impl Server {
             let bytes = Broadcast::Replay { base, records, digest }.encode(&self.session, round);
             Outgoing { bytes, bound_bits: bounds.iter().sum() }
         });
-        let snapshot = || {
-            let indices = self.known.indices();
-            let bound_bits = steps::entropy_bits(&indices);
-            let bytes = Broadcast::Snapshot { indices, digest }.encode(&self.session, round);
-            Outgoing { bytes, bound_bits }
-        };
         let least =
             self.session.downlink().grid().map_or(0, |grid| steps::least_snapshot_bytes(self.session.weights(), grid));
         match replay {
             // A snapshot takes its time, and would be no shorter.
             Some(replay) if base + 1 == round || replay.bytes.len() <= least => replay,
-            Some(replay) => Some(snapshot()).filter(|s| s.bytes.len() < replay.bytes.len()).unwrap_or(replay),
-            None => snapshot(),
+            Some(replay) if replay.bytes.len() <= self.snapshot().bytes.len() => replay,
+            _ => self.snapshot().clone(),
         }
+    }
+
+    /// The whole state, computed when it is first asked for.
+    fn snapshot(&self) -> &Outgoing {
+        self.snapshot.get_or_init(|| {
+            let indices = self.known.indices();
+            let bound_bits = steps::entropy_bits(&indices);
+            let broadcast = Broadcast::Snapshot { indices, digest: self.known.digest() };
+            Outgoing { bytes: broadcast.encode(&self.session, self.known.round() + 1), bound_bits }
+        })
     }
 
     /// An empty ballot for the next round, in which `asked` may answer.
@@ -105,6 +113,7 @@ impl Server {
     /// `relay_bound` is the sum over answers of KL(client || prior) in bits, the bound of a relay; the server itself cannot
     /// know it and uses it for its report only.
     pub fn end_round(&mut self, ballot: Ballot, relay_bound: f64) -> Option<f64> {
+        self.snapshot = OnceLock::new();
         let Count { round, prior, tally, updates } = ballot.close();
         let silent = tally.answers() == 0;
         let before = self.known.indices();

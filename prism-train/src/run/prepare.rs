@@ -262,14 +262,14 @@ fn local_training(settings: &Settings, ground: &Ground) -> Result<LocalTraining>
     let session = Session::new(arch, settings.seed, score_layers)?.with_codecs(wire.uplink, wire.downlink);
     let session = session.with_score_scale(settings.score_scale);
     session.check()?;
-    let generator = Generator::new(arch, settings.seed, device)?;
     Ok(LocalTraining {
-        step: TrainingStep::new(generator.with_tanh_leak(settings.tanh_leak), encoder.clone())?,
+        step: TrainingStep::new(Generator::new(arch, settings.seed, device)?, encoder.clone())?,
         adam: Adam::new(settings.lr),
         training_mask: settings.training_mask,
         estimator: settings.estimator,
         average: (settings.average_rate > 0.0).then(|| Adam::new(settings.average_rate)),
         schedule: Schedule { rounds: settings.lr_decay_rounds },
+        tanh_leak: f64::from(settings.tanh_leak),
         seed: settings.seed,
         local_steps: settings.local_steps,
         batch_size: settings.batch_size,
