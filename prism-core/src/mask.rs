@@ -64,7 +64,57 @@ fn hamming(a: &LayerBits, b: &LayerBits) -> usize {
 
 /// Packs `bits` into layer bits.
 pub fn pack(bits: impl IntoIterator<Item = bool>) -> LayerBits {
-    bits.into_iter().collect()
+    let bits = bits.into_iter();
+    let mut packer = Packer::with_capacity(bits.size_hint().0);
+    bits.for_each(|bit| packer.push(bit));
+    packer.finish()
+}
+
+/// Packs bits one after another, a byte at a time: several times as fast as pushing each to [`LayerBits`].
+#[derive(Debug, Default)]
+pub struct Packer {
+    bytes: Vec<u8>,
+    /// The byte that is not whole yet, and how many bits it has.
+    open: u8,
+    filled: u8,
+}
+
+impl Packer {
+    /// A packer with room for `bits`.
+    pub fn with_capacity(bits: usize) -> Self {
+        Packer { bytes: Vec::with_capacity(bits.div_ceil(8)), ..Packer::default() }
+    }
+
+    /// Adds a bit.
+    pub fn push(&mut self, bit: bool) {
+        self.open |= u8::from(bit) << self.filled;
+        self.filled += 1;
+        if self.filled == 8 {
+            self.bytes.push(self.open);
+            (self.open, self.filled) = (0, 0);
+        }
+    }
+
+    /// Number of bits so far.
+    pub fn len(&self) -> usize {
+        8 * self.bytes.len() + usize::from(self.filled)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bits.
+    pub fn finish(mut self) -> LayerBits {
+        let len = self.len();
+        if self.filled > 0 {
+            self.bytes.push(self.open);
+        }
+        let mut bits = LayerBits::from_vec(self.bytes);
+        bits.truncate(len);
+        bits
+    }
 }
 
 /// The bits as `ceil(len / 8)` bytes, from each byte's lowest bit; spare bits of the last byte are 0.

@@ -165,6 +165,10 @@ pub struct Settings {
     /// Threads to use; 0 for one per core
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Run")]
     pub threads: usize,
+    /// MiB of memory for clients' states between rounds; what does not fit is read from the run folder
+    #[arg(long, value_name = "MIB", default_value_t = 512, help_heading = "Run")]
+    #[serde(default = "half_a_gibibyte")]
+    pub client_memory: u64,
     /// Run folder; by default a new one under runs/
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -208,12 +212,17 @@ fn evenly() -> f64 {
     1.0
 }
 
+/// The default of a run that was begun before it could be chosen.
+fn half_a_gibibyte() -> u64 {
+    512
+}
+
 fn last() -> String {
     "last".into()
 }
 
 /// Settings that say how a run is carried out, not what it computes: they may change when it is resumed.
-const FREE_ON_RESUME: [&str; 5] = ["device", "threads", "rounds", "sample-every", "data-dir"];
+const FREE_ON_RESUME: [&str; 6] = ["device", "threads", "client-memory", "rounds", "sample-every", "data-dir"];
 
 impl Settings {
     /// The settings that the command line and the file at `config` add up to.

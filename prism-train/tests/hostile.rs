@@ -15,8 +15,8 @@ use prism_nn::generator::{Generator, Styles};
 use prism_nn::step::TrainingStep;
 use prism_train::data::{self, LoadOptions, Source, Split};
 use prism_train::federation::{
-    Choice, Global, History, LocalTraining, MomentPrivacy, Round, Schedule, Server, Simulation, TrainingMask, Transit,
-    Turn, Workers,
+    Choice, Global, History, LocalTraining, MomentPrivacy, Resident, Round, Schedule, Server, Simulation, TrainingMask,
+    Transit, Turn, Workers,
 };
 use prism_train::groups::Groups;
 use prism_train::privacy::PrivacySettings;
@@ -78,6 +78,7 @@ fn federation(folder: &Path, session: Session, transit: Option<Transit>) -> Simu
         asked: CLIENTS as u32,
         dropout: 0.0,
         workers: Workers::new(2, CLIENTS).unwrap(),
+        resident: Resident::new(u64::MAX),
         data,
         transit,
     }

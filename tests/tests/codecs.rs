@@ -88,6 +88,20 @@ fn the_number_of_threads_changes_no_byte_under_any_codec() {
 }
 
 #[test]
+fn what_clients_keep_in_memory_changes_no_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let lagging = ["--rounds", "5", "--clients", "4", "--fraction", "0.5", "--dropout", "0.3", "--layer-growth", "2"];
+    let averaged = ["--average-rate", "0.01", "--downlink", "f32"];
+    for (name, more) in [("moments", &lagging[..]), ("averages", &averaged[..])] {
+        let run = |memory| {
+            let more = [more, &["--client-memory", memory]].concat();
+            train(folder.path(), &format!("{name}-{memory}"), &more)
+        };
+        assert!(run("0") == run("512"), "{name}");
+    }
+}
+
+#[test]
 fn a_killed_run_resumes_to_the_same_bytes_with_lagging_clients() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--rounds", "6", "--clients", "4", "--fraction", "0.5", "--dropout", "0.3"];

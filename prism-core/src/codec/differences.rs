@@ -7,16 +7,19 @@
 
 use super::adaptive::SignedModel;
 use super::counts::MOST_ANSWERS;
-use super::flips::certainty;
+use super::flips::{CERTAINTIES, certainty};
 use super::{Prior, steps};
 use crate::rangecoder::{Decoder, Encoder};
+
+/// Both sides of 1/2, and how sure a prior is.
+const CONTEXTS: usize = 2 * CERTAINTIES;
 
 /// The models of a code, alike on both sides.
 struct Models(Vec<SignedModel>);
 
 impl Models {
     fn new(answers: u32) -> Self {
-        Models(vec![SignedModel::new((answers + 1).ilog2()); 32])
+        Models(vec![SignedModel::new((answers + 1).ilog2()); CONTEXTS])
     }
 
     fn of(&mut self, threshold: u16) -> &mut SignedModel {
@@ -25,7 +28,7 @@ impl Models {
 }
 
 fn context(threshold: u16) -> usize {
-    16 * usize::from(threshold >= 32_768) + certainty(threshold)
+    CERTAINTIES * usize::from(threshold >= 32_768) + certainty(threshold)
 }
 
 /// Codes the differences of `answers` clients under `prior`.
@@ -50,11 +53,12 @@ pub fn encode(differences: &[i32], answers: u32, prior: &Prior) -> Vec<u8> {
 /// If the lengths differ.
 pub fn bound_bits(differences: &[i32], prior: &Prior) -> f64 {
     assert_eq!(differences.len(), prior.len(), "one difference per weight");
-    let mut contexts = vec![Vec::new(); 32];
+    let most = differences.iter().map(|d| d.unsigned_abs() as usize).max().unwrap_or(0);
+    let mut counts = vec![vec![0; 2 * most + 1]; CONTEXTS];
     for (&difference, &threshold) in differences.iter().zip(prior.thresholds()) {
-        contexts[context(threshold)].push(difference);
+        counts[context(threshold)][most.wrapping_add_signed(difference as isize)] += 1;
     }
-    contexts.iter().map(|numbers| steps::entropy_bits(numbers)).sum()
+    counts.iter().map(|counts| steps::entropy_of_counts(counts)).sum()
 }
 
 /// Reads the differences of `answers` clients, of as many weights as the prior has.

@@ -17,15 +17,18 @@
 use super::Prior;
 use super::adaptive::BitModel;
 use crate::draw;
-use crate::mask::{self, LayerBits};
+use crate::mask::{LayerBits, Packer};
 use crate::rangecoder::{Decoder, Encoder};
 use crate::score::BYTES_PER_DRAW;
-use crate::stream::StreamId;
+use crate::stream::{Stream, StreamId};
 
 /// Classes of how near a number is to the prior: the bits in its distance plus one, in 65536ths.
 const DISTANCES: usize = 17;
 /// Classes of how sure the prior is: the bits in the lesser of both probabilities, in 65536ths.
-const CERTAINTIES: usize = 16;
+pub(super) const CERTAINTIES: usize = 16;
+
+/// Weights whose numbers are drawn at once.
+const CHUNK: usize = 4096;
 
 /// The models of a message's flips, alike on both sides.
 struct Models(Vec<BitModel>);
@@ -50,11 +53,23 @@ pub(super) fn certainty(threshold: u16) -> usize {
     threshold.min(threshold.wrapping_neg()).max(1).ilog2() as usize
 }
 
-/// The shared numbers of `weights` weights.
-fn numbers(weights: usize, shared: StreamId) -> Vec<u8> {
-    let mut numbers = vec![0; BYTES_PER_DRAW * weights];
-    shared.open().fill(&mut numbers);
-    numbers
+/// The shared numbers, some at a time: memory for all of them would be fetched for every message anew.
+struct Numbers {
+    stream: Stream,
+    bytes: [u8; BYTES_PER_DRAW * CHUNK],
+}
+
+impl Numbers {
+    fn new(shared: StreamId) -> Self {
+        Numbers { stream: shared.open(), bytes: [0; BYTES_PER_DRAW * CHUNK] }
+    }
+
+    /// The numbers of the next `weights` weights, at most [`CHUNK`].
+    fn next(&mut self, weights: usize) -> &[u8] {
+        let bytes = &mut self.bytes[..BYTES_PER_DRAW * weights];
+        self.stream.fill(bytes);
+        bytes
+    }
 }
 
 /// The upper half of each weight's number.
@@ -64,21 +79,18 @@ fn uppers(numbers: &[u8]) -> impl Iterator<Item = u16> {
 
 /// The mask that `prior` draws with the shared numbers.
 pub fn expected(prior: &Prior, shared: StreamId) -> LayerBits {
-    let numbers = numbers(prior.len(), shared);
-    mask::pack(uppers(&numbers).zip(prior.thresholds()).map(|(upper, &threshold)| upper < threshold))
+    let (mut numbers, mut mask) = (Numbers::new(shared), Packer::with_capacity(prior.len()));
+    for thresholds in prior.thresholds().chunks(CHUNK) {
+        let uppers = uppers(numbers.next(thresholds.len()));
+        uppers.zip(thresholds).for_each(|(upper, &threshold)| mask.push(upper < threshold));
+    }
+    mask.finish()
 }
 
 /// The mask that `sigmoid(scores)` draws with the shared numbers.
 pub fn drawn(scores: &[f32], shared: StreamId) -> LayerBits {
-    drawn_with(scores, &numbers(scores.len(), shared))
-}
-
-fn drawn_with(scores: &[f32], mut numbers: &[u8]) -> LayerBits {
-    draw::mask(scores, |bytes| {
-        let (these, later) = numbers.split_at(bytes.len());
-        bytes.copy_from_slice(these);
-        numbers = later;
-    })
+    let mut stream = shared.open();
+    draw::mask(scores, |bytes| stream.fill(bytes))
 }
 
 /// Codes the mask that `sigmoid(scores)` draws with the shared numbers.
@@ -87,15 +99,25 @@ fn drawn_with(scores: &[f32], mut numbers: &[u8]) -> LayerBits {
 /// If scores and prior differ in length.
 pub fn encode(scores: &[f32], prior: &Prior, shared: StreamId) -> Vec<u8> {
     assert_eq!(scores.len(), prior.len(), "one score per weight of the prior");
-    let numbers = numbers(prior.len(), shared);
-    code_of(&drawn_with(scores, &numbers), prior, &numbers)
+    let mut scores = scores.chunks(CHUNK);
+    code_of(prior, shared, |mut numbers| {
+        draw::mask(scores.next().unwrap_or_default(), |bytes| {
+            let (these, later) = numbers.split_at(bytes.len());
+            bytes.copy_from_slice(these);
+            numbers = later;
+        })
+    })
 }
 
-fn code_of(mask: &LayerBits, prior: &Prior, numbers: &[u8]) -> Vec<u8> {
-    let (mut encoder, mut models) = (Encoder::default(), Models::new());
-    for ((bit, upper), &threshold) in mask.iter().by_vals().zip(uppers(numbers)).zip(prior.thresholds()) {
-        let (model, expected) = models.of(threshold, upper);
-        model.put(&mut encoder, bit != expected);
+/// The code of a mask, of which `next` gives the bits of the next [`CHUNK`] weights from their numbers.
+fn code_of(prior: &Prior, shared: StreamId, mut next: impl FnMut(&[u8]) -> LayerBits) -> Vec<u8> {
+    let (mut encoder, mut models, mut numbers) = (Encoder::default(), Models::new(), Numbers::new(shared));
+    for thresholds in prior.thresholds().chunks(CHUNK) {
+        let numbers = numbers.next(thresholds.len());
+        for ((bit, upper), &threshold) in next(numbers).iter().by_vals().zip(uppers(numbers)).zip(thresholds) {
+            let (model, expected) = models.of(threshold, upper);
+            model.put(&mut encoder, bit != expected);
+        }
     }
     encoder.finish()
 }
@@ -105,17 +127,18 @@ fn code_of(mask: &LayerBits, prior: &Prior, numbers: &[u8]) -> Vec<u8> {
 /// # Errors
 /// A clause that says what is wrong, if `code` is not exactly what [`encode`] makes of some mask.
 pub fn decode(code: &[u8], prior: &Prior, shared: StreamId) -> Result<(LayerBits, LayerBits), String> {
-    let (mut decoder, mut models) = (Decoder::new(code)?, Models::new());
-    let numbers = numbers(prior.len(), shared);
-    let (mut flips, mut all_expected) = (Vec::with_capacity(prior.len()), Vec::with_capacity(prior.len()));
-    for (upper, &threshold) in uppers(&numbers).zip(prior.thresholds()) {
-        let (model, expected) = models.of(threshold, upper);
-        flips.push(model.take(&mut decoder).ok_or_else(|| format!("its code ends before weight {}", flips.len()))?);
-        all_expected.push(expected);
+    let (mut decoder, mut models, mut numbers) = (Decoder::new(code)?, Models::new(), Numbers::new(shared));
+    let (mut mask, mut all_expected) = (Packer::with_capacity(prior.len()), Packer::with_capacity(prior.len()));
+    for thresholds in prior.thresholds().chunks(CHUNK) {
+        for (upper, &threshold) in uppers(numbers.next(thresholds.len())).zip(thresholds) {
+            let (model, expected) = models.of(threshold, upper);
+            let flipped = model.take(&mut decoder);
+            mask.push(flipped.ok_or_else(|| format!("its code ends before weight {}", mask.len()))? != expected);
+            all_expected.push(expected);
+        }
     }
     decoder.finish()?;
-    let expected = mask::pack(all_expected);
-    Ok((mask::pack(flips) ^ &expected, expected))
+    Ok((mask.finish(), all_expected.finish()))
 }
 
 #[cfg(test)]
@@ -126,6 +149,7 @@ mod tests {
 
     use super::*;
     use crate::codec::ScoreGrid;
+    use crate::mask::pack;
     use crate::score::sigmoid;
     use crate::stream::Purpose;
 
@@ -135,6 +159,11 @@ mod tests {
         let mut values = vec![0.0; len];
         StreamId::new(3, Purpose::Test).index(index).open().fill_normal(&mut values);
         values.iter().map(|x| x * scale).collect()
+    }
+
+    fn code_of_mask(mask: &LayerBits, prior: &Prior) -> Vec<u8> {
+        let mut chunks = mask.chunks(CHUNK);
+        code_of(prior, SHARED, |_| chunks.next().unwrap_or_default().to_bitvec())
     }
 
     #[test]
@@ -197,7 +226,9 @@ mod tests {
         let known = normals(100_000, 2.0, 0);
         let learned: Vec<f32> = known.iter().zip(normals(100_000, 0.25, 1)).map(|(s, d)| s + d).collect();
         let prior = Prior::new(&known);
-        let rate = 8.0 * encode(&learned, &prior, SHARED).len() as f64 / known.len() as f64;
+        let code = encode(&learned, &prior, SHARED);
+        assert_eq!(decode(&code, &prior, SHARED).unwrap().0, drawn(&learned, SHARED));
+        let rate = 8.0 * code.len() as f64 / known.len() as f64;
         let cross_entropy = prior.cross_entropy(&learned) / known.len() as f64;
         assert!(rate < cross_entropy / 4.0, "{rate} bits beside {cross_entropy}");
     }
@@ -206,9 +237,8 @@ mod tests {
         #[test]
         fn masks_come_back(pairs in proptest::collection::vec((any::<bool>(), any::<u16>()), 0..300)) {
             let prior = Prior::from_thresholds(pairs.iter().map(|(_, t)| *t).collect());
-            let mask = mask::pack(pairs.iter().map(|(bit, _)| *bit));
-            let numbers = numbers(prior.len(), SHARED);
-            prop_assert_eq!(decode(&code_of(&mask, &prior, &numbers), &prior, SHARED).unwrap().0, mask);
+            let mask = pack(pairs.iter().map(|(bit, _)| *bit));
+            prop_assert_eq!(decode(&code_of_mask(&mask, &prior), &prior, SHARED).unwrap().0, mask);
         }
 
         #[test]
@@ -218,7 +248,7 @@ mod tests {
         ) {
             let prior = Prior::from_thresholds(thresholds);
             if let Ok((mask, _)) = decode(&code, &prior, SHARED) {
-                prop_assert_eq!(code_of(&mask, &prior, &numbers(prior.len(), SHARED)), code);
+                prop_assert_eq!(code_of_mask(&mask, &prior), code);
             }
         }
     }

@@ -51,8 +51,10 @@ impl ScoreGrid {
 
     /// The index nearest to `score`.
     pub fn index(self, score: f32) -> i32 {
-        // The quotient is exact, a power of two; the cast saturates and the clamp brings it home.
-        (libm::roundf(score / self.step()) as i32).clamp(-self.largest() - 1, self.largest())
+        // The quotient is exact, a power of two; the cast saturates and the clamp brings it home. What is added is just below a half,
+        // so that the number before a half does not round up with it.
+        let quotient = score / self.step();
+        ((quotient + 0.499_999_97_f32.copysign(quotient)) as i32).clamp(-self.largest() - 1, self.largest())
     }
 
     /// The score of an index.
@@ -82,6 +84,24 @@ mod tests {
             }
         }
         assert_eq!(ScoreGrid::FINE.step(), 1.0 / 256.0);
+    }
+
+    #[test]
+    fn an_index_is_the_nearest_integer_with_halves_away_from_zero() {
+        let grid = ScoreGrid::new(16).unwrap();
+        for index in -32_767..=32_767i32 {
+            let quotient = index as f32 + 0.5_f32.copysign(index as f32);
+            for quotient in [quotient.next_down(), quotient, quotient.next_up(), index as f32] {
+                let nearest = (libm::roundf(quotient) as i32).clamp(-32_768, 32_767);
+                assert_eq!(grid.index(quotient * grid.step()), nearest, "{quotient}");
+            }
+        }
+        assert_eq!(grid.index(f32::NAN), 0);
+        assert_eq!((grid.index(f32::INFINITY), grid.index(f32::NEG_INFINITY)), (32_767, -32_768));
+    }
+
+    #[test]
+    fn impossible_grids_are_refused() {
         assert!(ScoreGrid::new(1).is_err() && ScoreGrid::new(17).is_err());
     }
 }

@@ -56,7 +56,12 @@ pub fn entropy_bits(numbers: &[i32]) -> f64 {
     let (Some(&least), Some(&most)) = (numbers.iter().min(), numbers.iter().max()) else { return 0.0 };
     let mut counts = vec![0u64; most.abs_diff(least) as usize + 1];
     numbers.iter().for_each(|n| counts[n.abs_diff(least) as usize] += 1);
-    let total = numbers.len() as f64;
+    entropy_of_counts(&counts)
+}
+
+/// The same of numbers of which there are so many of each kind.
+pub(super) fn entropy_of_counts(counts: &[u64]) -> f64 {
+    let total = counts.iter().sum::<u64>() as f64;
     counts.iter().filter(|&&c| c > 0).map(|&c| c as f64 * (libm::log2(total) - libm::log2(c as f64))).sum()
 }
 

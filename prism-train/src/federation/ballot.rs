@@ -7,6 +7,8 @@
 //! close    what the answers come to
 //! ```
 
+use std::sync::Arc;
+
 use prism_core::codec::{Prior, Sums, Uplink, flips};
 use prism_core::mask::LayerBits;
 use prism_core::wire::{Downlink, HEADER_BYTES, Reveal, Session, Update};
@@ -18,7 +20,7 @@ use super::tally::Tally;
 pub struct Ballot {
     session: Session,
     round: u32,
-    prior: Prior,
+    prior: Arc<Prior>,
     tally: Tally,
     /// Under blinded sums, the clients asked and the sum so far.
     sums: Option<(Vec<u32>, Sums)>,
@@ -45,7 +47,7 @@ pub struct Count {
     /// The round.
     pub round: u32,
     /// The prior of the round's beginning.
-    pub prior: Prior,
+    pub prior: Arc<Prior>,
     /// The answers' sum.
     pub tally: Tally,
     /// Who answered, with the payload where it will be relayed.
@@ -54,7 +56,7 @@ pub struct Count {
 
 impl Ballot {
     /// An empty ballot of `round`, before which clients knew `prior`, and in which `asked` may answer.
-    pub fn new(session: &Session, round: u32, prior: Prior, asked: &[u32]) -> Self {
+    pub fn new(session: &Session, round: u32, prior: Arc<Prior>, asked: &[u32]) -> Self {
         let blinded = session.uplink() == Uplink::Sums;
         let sums = blinded.then(|| (asked.to_vec(), Sums::new(session.mask_weights(), asked.len())));
         Ballot { session: session.clone(), round, prior, tally: Tally::new(session), sums, updates: Vec::new() }

@@ -185,7 +185,7 @@ impl LocalTraining {
         on_step: &(dyn Fn() + Sync),
     ) -> Result<Answer> {
         let mut clock = Lap::start();
-        let Known { global, prior, .. } = opening.known;
+        let global = &opening.known.global;
         let (mut learned, loss) = self.learn(turn, moments, state, global.scores(), on_step)?;
         let steps = clock.lap();
         let mut loss = Some(loss);
@@ -193,7 +193,7 @@ impl LocalTraining {
             learned = noise.protect(&learned, global.scores(), NoiseSource::OperatingSystem)?;
             loss = None;
         }
-        let answer = self.answer(turn, &learned, prior, &self.blinds(turn, opening.asked), loss)?;
+        let answer = self.answer(turn, &learned, &global.prior(), &self.blinds(turn, opening.asked), loss)?;
         let seconds = ClientSeconds { steps, answering: clock.lap(), ..ClientSeconds::default() };
         Ok(Answer { seconds, ..answer })
     }

@@ -12,14 +12,20 @@
 //! compares come from shared streams, the arithmetic is that of IEEE 754 and `libm`, so all end at the same bits. A digest in
 //! every broadcast makes sure of it.
 
-use prism_core::codec::Prior;
+use std::sync::{Arc, OnceLock};
+
+use prism_core::codec::{Prior, ScoreGrid};
 use prism_core::draw;
 use prism_core::mask::{LayerBits, Mask};
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::{Broadcast, Downlink, Record, Session, Update, state_digest};
 use prism_core::{Error, Result};
+use rayon::prelude::*;
 
 use super::tally::{MaskSum, Tally};
+
+/// Weights that a thread takes at once, at least.
+pub const PIECE: usize = 4096;
 
 /// The scores after some rounds, and how they move.
 #[derive(Clone, Debug)]
@@ -28,6 +34,8 @@ pub struct Global {
     mada: bool,
     round: u32,
     scores: Vec<Vec<f32>>,
+    /// The prior of `scores`, once somebody asked for it.
+    prior: OnceLock<Arc<Prior>>,
 }
 
 impl Global {
@@ -40,9 +48,9 @@ impl Global {
     /// The state after `round` rounds, whose scores are brought to the downlink's grid if they are not on it.
     pub fn at(session: Session, mada: bool, round: u32, mut scores: Vec<Vec<f32>>) -> Self {
         if let Some(grid) = session.downlink().grid() {
-            scores.iter_mut().flatten().for_each(|score| *score = grid.round(*score));
+            round_to(grid, &mut scores);
         }
-        Global { session, mada, round, scores }
+        Global { session, mada, round, scores, prior: OnceLock::new() }
     }
 
     /// Rounds behind this state.
@@ -56,8 +64,8 @@ impl Global {
     }
 
     /// What both sides expect of the masks of the next round.
-    pub fn prior(&self) -> Prior {
-        self.session.prior(&self.scores)
+    pub fn prior(&self) -> Arc<Prior> {
+        Arc::clone(self.prior.get_or_init(|| Arc::new(self.session.prior(&self.scores))))
     }
 
     /// The digest that a broadcast carries.
@@ -76,9 +84,10 @@ impl Global {
     /// Ends a round in which these answers came in; returns lambda, or `None` if there were none and nothing moved.
     pub fn end_round(&mut self, tally: &Tally) -> Option<f64> {
         self.round += 1;
+        self.prior.take();
         let lambda = advance(&self.session, self.mada, self.round, &mut self.scores, tally)?;
         if let Some(grid) = self.session.downlink().grid() {
-            self.scores.iter_mut().flatten().for_each(|score| *score = grid.round(*score));
+            round_to(grid, &mut self.scores);
         }
         Some(lambda)
     }
@@ -92,6 +101,7 @@ impl Global {
         let refuse = |why: String| Error::corrupt("a broadcast", why);
         let digest = match Broadcast::decode(broadcast, &self.session, round)? {
             Broadcast::Scores(scores) => {
+                self.prior.take();
                 self.scores = scores;
                 None
             }
@@ -151,8 +161,16 @@ impl Global {
 
     fn set_indices(&mut self, indices: &[i32]) {
         let Some(grid) = self.session.downlink().grid() else { return };
+        self.prior.take();
         self.scores.iter_mut().flatten().zip(indices).for_each(|(score, &index)| *score = grid.score(index));
     }
+}
+
+/// Brings every score to `grid`.
+fn round_to(grid: ScoreGrid, scores: &mut [Vec<f32>]) {
+    scores.iter_mut().for_each(|scores| {
+        scores.par_iter_mut().with_min_len(PIECE).for_each(|score| *score = grid.round(*score));
+    });
 }
 
 /// Moves `scores` towards the answers of `round`; returns lambda.
@@ -163,9 +181,9 @@ pub fn advance(session: &Session, mada: bool, round: u32, scores: &mut [Vec<f32>
     let targets = tally.targets(session, scores);
     let lambda = if mada { mask_distance(session.seed(), round, scores, &targets) } else { 1.0 };
     for (scores, targets) in scores.iter_mut().zip(&targets) {
-        for (score, &target) in scores.iter_mut().zip(targets) {
+        scores.par_iter_mut().zip(targets).with_min_len(PIECE).for_each(|(score, &target)| {
             *score = (lambda * f64::from(target) + (1.0 - lambda) * f64::from(*score)) as f32;
-        }
+        });
     }
     Some(lambda)
 }

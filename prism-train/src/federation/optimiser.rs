@@ -43,6 +43,12 @@ impl OptimiserState {
         &self.layers
     }
 
+    /// All that it holds.
+    pub fn tensors(&self) -> impl Iterator<Item = Tensor> {
+        let average = self.average.iter().flat_map(MovingAverage::tensors).map(|(_, tensor)| tensor);
+        self.layers.iter().flat_map(|moments| [moments.first.clone(), moments.second.clone()]).chain(average)
+    }
+
     /// One step of `adam` on every layer's scores.
     ///
     /// # Errors

@@ -4,9 +4,8 @@
 //! that were at the same state, and keeps one file of it in all their folders.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
-use prism_core::codec::Prior;
 use prism_core::wire::Session;
 use prism_nn::Result;
 
@@ -17,13 +16,16 @@ use crate::run::client_files;
 pub struct Known {
     /// The global scores.
     pub global: Global,
-    /// What both sides expect of masks: [`Global::prior`].
-    pub prior: Prior,
-    /// Where it has been written to.
+    /// Where they have been written to.
     file: OnceLock<PathBuf>,
 }
 
 impl Known {
+    /// A client that is at `global`.
+    pub fn new(global: Global) -> Self {
+        Known { global, file: OnceLock::new() }
+    }
+
     /// Writes it into a client's folder, as what the client knew in `round`.
     ///
     /// # Errors
@@ -35,25 +37,5 @@ impl Known {
         let written = client_files::save_global(folder, round, session, &self.global)?;
         written.into_iter().for_each(|path| _ = self.file.set(path));
         Ok(())
-    }
-}
-
-/// One server's message, and what it leads the clients to that it is for.
-#[derive(Default)]
-pub struct Received(Mutex<Option<Arc<Known>>>);
-
-impl Received {
-    /// What they know; `read`, from a client's copy of the state before and the message, makes it for the first of them.
-    ///
-    /// # Errors
-    /// If `read` fails.
-    pub fn known(&self, read: impl FnOnce() -> Result<Global>) -> Result<Arc<Known>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = &*known {
-            return Ok(Arc::clone(known));
-        }
-        let global = read()?;
-        let made = Arc::new(Known { prior: global.prior(), global, file: OnceLock::new() });
-        Ok(Arc::clone(known.insert(made)))
     }
 }

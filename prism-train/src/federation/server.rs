@@ -116,7 +116,10 @@ impl Server {
         self.snapshot = OnceLock::new();
         let Count { round, prior, tally, updates } = ballot.close();
         let silent = tally.answers() == 0;
-        let before = self.known.indices();
+        let before = match self.session.downlink() {
+            Downlink::Quantised(_) => self.known.indices(),
+            _ => Vec::new(),
+        };
         let lambda = if keeps_fine_scores(self.session.downlink()) {
             let lambda = advance(&self.session, self.mada, round, &mut self.scores, &tally);
             self.known = Global::at(self.session.clone(), self.mada, round, self.scores.clone());
@@ -145,13 +148,13 @@ impl Server {
     fn record_of_sums(&self, prior: &Prior, tally: &Tally) -> (Vec<u8>, f64) {
         let (answers, scores) = (tally.answers(), tally.mean_scores());
         let (record, bound_bits) = match tally.masks() {
-            MaskSum::Votes(votes) => (
-                record::counts(&self.session, prior, answers, votes, &scores),
-                counts::bound_bits(votes, answers, prior),
+            MaskSum::Votes(votes) => rayon::join(
+                || record::counts(&self.session, prior, answers, votes, &scores),
+                || counts::bound_bits(votes, answers, prior),
             ),
-            MaskSum::Differences(sums) => (
-                record::differences(&self.session, prior, answers, sums, &scores),
-                differences::bound_bits(sums, prior),
+            MaskSum::Differences(sums) => rayon::join(
+                || record::differences(&self.session, prior, answers, sums, &scores),
+                || differences::bound_bits(sums, prior),
             ),
         };
         (record, bound_bits + self.score_bits(1))

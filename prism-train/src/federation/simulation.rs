@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use candle_core::Device;
 use prism_core::file::Pending;
@@ -9,9 +10,10 @@ use prism_core::stream::{Purpose, StreamId};
 use prism_core::wire::Reveal;
 use prism_nn::{Error, Result};
 
-use super::received::Received;
+use super::received::Known;
+use super::resident::{Loaded, Resident};
 use super::server::Outgoing;
-use super::{Answer, LocalTraining, Opening, OptimiserState, Server, Turn, Workers};
+use super::{Answer, LocalTraining, Opening, Server, Turn, Workers};
 use crate::data::Dataset;
 use crate::groups::Groups;
 use crate::moments::{ClientMoments, sums};
@@ -46,14 +48,10 @@ pub struct Simulation {
     pub dropout: f64,
     /// The threads that clients run on.
     pub workers: Workers,
+    /// What stays in memory between rounds.
+    pub resident: Resident,
     /// What happens to an update on its way to the server; nothing, by default. A test's hostile client stands here.
     pub transit: Option<Transit>,
-}
-
-/// A server's message, and what clients make of it.
-struct Message {
-    message: Outgoing,
-    received: Received,
 }
 
 /// Takes a client's update and says what arrives: the same bytes, others, nothing, or several messages.
@@ -123,19 +121,23 @@ impl Simulation {
         let mut clock = Lap::start();
         let openings = self.openings(&asked);
         let broadcasting = clock.lap();
+        let known = self.receive(round, &answering, &openings)?;
+        let receiving = clock.lap();
         let opening = |client: u32| &openings[&self.base(client)];
-        let visits = self
-            .workers
-            .map(&answering, |&client| self.visit(Turn { round, client }, (opening(client), &asked), on_step))?;
+        let visits = self.workers.map(&answering, |&client| {
+            let known = &known[&self.base(client)];
+            self.visit(Turn { round, client }, Opening { known, asked: &asked }, on_step)
+        })?;
         let (answers, saved): (Vec<Answer>, Vec<Pending>) = visits.into_iter().unzip();
         let mut report = Round {
-            downlink_bytes: asked.iter().map(|&client| opening(client).message.bytes.len() as u64).sum(),
-            downlink_bound_bits: asked.iter().map(|&client| opening(client).message.bound_bits).sum(),
+            downlink_bytes: asked.iter().map(|&client| opening(client).bytes.len() as u64).sum(),
+            downlink_bound_bits: asked.iter().map(|&client| opening(client).bound_bits).sum(),
             moment_bytes: std::mem::take(&mut self.moment_bytes),
             asked,
             ..Round::default()
         };
-        let mut phases = Phases { broadcasting, clients: clock.lap(), ..Phases::default() };
+        known.into_values().for_each(|known| self.resident.remember(known));
+        let mut phases = Phases { broadcasting, receiving, clients: clock.lap(), ..Phases::default() };
         answers.iter().for_each(|answer| phases.client.add(&answer.seconds));
         self.count(round, &answering, answers, &mut report)?;
         // The disk was busy while clients trained and the server counted; only now does anything depend on it.
@@ -203,44 +205,69 @@ impl Simulation {
     }
 
     /// One message for each state that clients may have.
-    fn openings(&self, clients: &[u32]) -> BTreeMap<u32, Message> {
+    fn openings(&self, clients: &[u32]) -> BTreeMap<u32, Outgoing> {
         let mut openings = BTreeMap::new();
         for &client in clients {
-            let message = |&base: &u32| Message { message: self.server.broadcast(base), received: Received::default() };
-            openings.entry(self.base(client)).or_insert_with_key(message);
+            openings.entry(self.base(client)).or_insert_with_key(|&base| self.server.broadcast(base));
         }
         openings
     }
 
-    /// One client's turn, in its own folder.
-    fn visit(
+    /// What `clients` know once they have the message to those at their state, by that state: computed with all threads, once for
+    /// the clients at each.
+    fn receive(
         &self,
-        turn: Turn,
-        (Message { message, received }, asked): (&Message, &[u32]),
-        on_step: &(dyn Fn() + Sync),
-    ) -> Result<(Answer, Pending)> {
-        let client = turn.client as usize;
+        round: u32,
+        clients: &[u32],
+        openings: &BTreeMap<u32, Outgoing>,
+    ) -> Result<BTreeMap<u32, Arc<Known>>> {
+        let (session, mut received) = (&self.training.session, BTreeMap::new());
+        for &client in clients {
+            let base = self.base(client);
+            if received.contains_key(&base) {
+                continue;
+            }
+            let mut global = match self.resident.known(base) {
+                Some(known) => known.global.clone(),
+                None => {
+                    let (folder, before) = (&self.folders[client as usize], self.client_rounds[client as usize]);
+                    client_files::load_global(folder, before, session, self.server.mada())?
+                }
+            };
+            global.receive(&openings[&base].bytes, round)?;
+            received.insert(base, Arc::new(Known::new(global)));
+        }
+        Ok(received)
+    }
+
+    /// One client's turn, in its own folder.
+    fn visit(&self, turn: Turn, opening: Opening<'_>, on_step: &(dyn Fn() + Sync)) -> Result<(Answer, Pending)> {
+        let folder = &self.folders[turn.client as usize];
+        let mut clock = Lap::start();
+        let mut loaded = self.load(turn.client)?;
+        let loading = clock.lap();
+        let Loaded { moments, state } = &mut loaded;
+        let mut answer = self.training.local_round(turn, moments, state, opening, on_step)?;
+        clock.lap();
+        let arch = self.training.step.generator().arch();
+        let saved = client_files::save_state(folder, turn.round, arch, self.training.seed, state)?;
+        opening.known.save(folder, turn.round, &self.training.session)?;
+        self.resident.put(turn.client, turn.round, loaded);
+        answer.seconds = ClientSeconds { loading, saving: clock.lap(), ..answer.seconds };
+        Ok((answer, saved))
+    }
+
+    /// What a client trains with, from memory or from its folder.
+    fn load(&self, client: u32) -> Result<Loaded> {
+        let (folder, before) = (&self.folders[client as usize], self.client_rounds[client as usize]);
+        if let Some(loaded) = self.resident.take(client, before) {
+            return Ok(loaded);
+        }
         let generator = self.training.step.generator();
         let (arch, device) = (generator.arch(), generator.device());
-        let (folder, before) = (&self.folders[client], self.client_rounds[client]);
-        let mut clock = Lap::start();
-        let moments = self.training.weigh(self.moments(client, device)?)?;
-        let mut state: OptimiserState = client_files::load_state(folder, before, arch, self.training.seed, device)?;
-        let loading = clock.lap();
-        let session = &self.training.session;
-        let known = received.known(|| {
-            let mut global = client_files::load_global(folder, before, session, self.server.mada())?;
-            global.receive(&message.bytes, turn.round)?;
-            Ok(global)
-        })?;
-        let receiving = clock.lap();
-        let opening = Opening { known: &known, asked };
-        let mut answer = self.training.local_round(turn, &moments, &mut state, opening, on_step)?;
-        clock.lap();
-        let saved = client_files::save_state(folder, turn.round, arch, self.training.seed, &state)?;
-        known.save(folder, turn.round, session)?;
-        answer.seconds = ClientSeconds { loading, receiving, saving: clock.lap(), ..answer.seconds };
-        Ok((answer, saved))
+        let moments = self.training.weigh(self.moments(client as usize, device)?)?;
+        let state = client_files::load_state(folder, before, arch, self.training.seed, device)?;
+        Ok(Loaded { moments, state })
     }
 
     /// A client's feature moments: measured on its first turn, and read from its folder ever after. Protected ones are never

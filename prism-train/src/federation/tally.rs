@@ -3,6 +3,9 @@
 use prism_core::mask::{self, LayerBits};
 use prism_core::score::{logit, sigmoid};
 use prism_core::wire::{Session, Update};
+use rayon::prelude::*;
+
+use super::global::PIECE;
 
 /// Vote shares are clipped to this distance from 0 and 1, where their logits would be infinite.
 const CLIP: f32 = 0.01;
@@ -47,10 +50,10 @@ impl Tally {
     /// Adds one client's answer, which is of the session that this tally was made for.
     pub fn add(&mut self, update: &Update) {
         match (&mut self.masks, &update.expected) {
-            (MaskSum::Votes(votes), _) => count(votes, &update.mask, |vote, bit| *vote += u32::from(bit)),
-            (MaskSum::Differences(sum), expected) => {
-                count(sum, &update.mask, |sum, bit| *sum += i32::from(bit));
-                expected.iter().for_each(|mask| count(sum, mask, |sum, bit| *sum -= i32::from(bit)));
+            (MaskSum::Votes(votes), _) => count(votes, [&update.mask], |vote, [bit]| *vote += u32::from(bit)),
+            (MaskSum::Differences(sum), None) => count(sum, [&update.mask], |sum, [bit]| *sum += i32::from(bit)),
+            (MaskSum::Differences(sum), Some(expected)) => {
+                count(sum, [&update.mask, expected], |sum, [bit, due]| *sum += i32::from(bit) - i32::from(due));
             }
         }
         for (sums, scores) in self.sums.iter_mut().zip(&update.scores) {
@@ -64,7 +67,7 @@ impl Tally {
     /// [`Tally::add_votes`] completes it.
     pub fn expect(&mut self, expected: &LayerBits) {
         if let MaskSum::Differences(sum) = &mut self.masks {
-            count(sum, expected, |sum, bit| *sum -= i32::from(bit));
+            count(sum, [expected], |sum, [bit]| *sum -= i32::from(bit));
         }
         self.answers += 1;
     }
@@ -111,7 +114,8 @@ impl Tally {
             match &self.masks {
                 MaskSum::Votes(votes) => votes[here].iter().map(|&kept| logits[kept as usize]).collect(),
                 MaskSum::Differences(sums) => {
-                    sums[here].iter().zip(scores).map(|(&sum, &score)| moved(score, sum, answers)).collect()
+                    let pairs = sums[here].par_iter().zip(scores).with_min_len(PIECE);
+                    pairs.map(|(&sum, &score)| moved(score, sum, answers)).collect()
                 }
             }
         });
@@ -121,11 +125,21 @@ impl Tally {
     }
 }
 
-/// Adds each bit of `mask` to its count: eight bits at a time, without branches, since about half of them are 1.
-fn count<T>(counts: &mut [T], mask: &LayerBits, add: impl Fn(&mut T, u8)) {
-    for (counts, bits) in counts.chunks_mut(8).zip(mask::to_bytes(mask)) {
-        counts.iter_mut().enumerate().for_each(|(bit, count)| add(count, bits >> bit & 1));
-    }
+/// Adds the bits of `masks` to the count of their weight: eight weights at a time, without branches, since about half of the bits are
+/// 1.
+fn count<T: Send, const N: usize>(
+    counts: &mut [T],
+    masks: [&LayerBits; N],
+    add: impl Fn(&mut T, [u8; N]) + Sync + Send,
+) {
+    let bytes = masks.map(mask::to_bytes);
+    let piece = |(piece, counts): (usize, &mut [T])| {
+        for (at, counts) in (piece * PIECE / 8..).zip(counts.chunks_mut(8)) {
+            let bits = bytes.each_ref().map(|bytes| bytes[at]);
+            counts.iter_mut().enumerate().for_each(|(bit, count)| add(count, bits.map(|bits| bits >> bit & 1)));
+        }
+    };
+    counts.par_chunks_mut(PIECE).enumerate().for_each(piece);
 }
 
 /// `score` after so many more of `answers` clients kept its weight than were expected to.

@@ -47,6 +47,14 @@ pub struct ClientMoments {
 }
 
 impl ClientMoments {
+    /// All that they hold.
+    pub fn tensors(&self) -> impl Iterator<Item = Tensor> {
+        self.layers.iter().flat_map(|layer| {
+            let moments = [&layer.mean, &layer.variance, &layer.scale];
+            moments.into_iter().chain(layer.weights.iter().flatten()).cloned().collect::<Vec<_>>()
+        })
+    }
+
     /// The moments of the images that were summed up in `sums`.
     ///
     /// Groups with a single image are left out, since they have no variance.

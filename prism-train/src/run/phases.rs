@@ -13,8 +13,6 @@ use serde::{Deserialize, Serialize};
 pub struct ClientSeconds {
     /// Its files read and, on its first turn, its images measured.
     pub loading: f64,
-    /// The server's message decoded.
-    pub receiving: f64,
     /// Local steps taken.
     pub steps: f64,
     /// The answer noised (where masks are), sampled and encoded.
@@ -35,6 +33,8 @@ pub struct Phases {
     pub client: ClientSeconds,
     /// The server's message encoded.
     pub broadcasting: f64,
+    /// It decoded, once for all clients at the same state.
+    pub receiving: f64,
     /// Answers decoded and counted, MADA.
     pub aggregating: f64,
     /// Metrics, records and checkpoint written.
@@ -48,13 +48,12 @@ pub struct Phases {
 impl ClientSeconds {
     /// All of it.
     pub fn total(&self) -> f64 {
-        self.loading + self.receiving + self.steps + self.answering + self.saving
+        self.loading + self.steps + self.answering + self.saving
     }
 
     /// Adds another client's.
     pub fn add(&mut self, other: &ClientSeconds) {
         self.loading += other.loading;
-        self.receiving += other.receiving;
         self.steps += other.steps;
         self.answering += other.answering;
         self.saving += other.saving;
@@ -68,6 +67,7 @@ impl Phases {
         self.total += other.total;
         self.clients += other.clients;
         self.broadcasting += other.broadcasting;
+        self.receiving += other.receiving;
         self.aggregating += other.aggregating;
         self.checkpoint += other.checkpoint;
         self.judging += other.judging;
@@ -83,7 +83,7 @@ impl fmt::Display for Phases {
             ("local steps", self.client.steps * of_clients),
             ("clients' files", (self.client.loading + self.client.saving) * of_clients),
             ("answers", self.client.answering * of_clients),
-            ("broadcast", self.broadcasting + self.client.receiving * of_clients),
+            ("broadcast", self.broadcasting + self.receiving),
             ("aggregation", self.aggregating),
             ("checkpoint", self.checkpoint),
             ("judging", self.judging),
@@ -119,9 +119,9 @@ mod tests {
 
     #[test]
     fn shares_are_of_the_time_on_the_wall() {
-        let client = ClientSeconds { loading: 1.0, receiving: 0.4, steps: 17.6, answering: 0.5, saving: 0.5 };
+        let client = ClientSeconds { loading: 1.0, steps: 18.0, answering: 0.5, saving: 0.5 };
         // Two workers side by side.
-        let round = Phases { total: 12.0, clients: 10.0, client, samples: 2.0, ..Phases::default() };
+        let round = Phases { total: 12.0, clients: 10.0, client, receiving: 0.2, samples: 1.8, ..Phases::default() };
         assert_eq!(
             round.to_string(),
             "local steps 73.3%, samples 16.7%, clients' files 6.2%, answers 2.1%, broadcast 1.7%"

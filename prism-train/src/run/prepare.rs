@@ -19,8 +19,8 @@ use super::train::Start;
 use super::{RunFolder, client_files, metrics};
 use crate::data::{self, Dataset, LoadOptions, Source, Split};
 use crate::federation::{
-    Federation, History, LocalTraining, MomentPrivacy, OneShot, Regime, Schedule, Server, Simulation, TrainingMask,
-    Workers, client,
+    Federation, History, LocalTraining, MomentPrivacy, OneShot, Regime, Resident, Schedule, Server, Simulation,
+    TrainingMask, Workers, client,
 };
 use crate::groups::Groups;
 use crate::partition::Table;
@@ -366,6 +366,7 @@ fn simulation(
         asked: settings.asked(),
         dropout: settings.dropout,
         workers: desk.workers,
+        resident: Resident::new(settings.client_memory.saturating_mul(1 << 20)),
         members: ground.members,
         data: ground.data,
         groups: protected.groups,
