@@ -16,9 +16,11 @@ pub mod estimator;
 pub mod generator;
 pub mod inception;
 pub mod ops;
+pub mod second_moment;
 pub mod step;
 pub mod step_mask;
 
 pub use error::{Error, Result};
 pub use estimator::Estimator;
+pub use second_moment::SecondMoment;
 pub use step_mask::StepMask;

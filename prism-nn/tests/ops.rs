@@ -8,7 +8,7 @@ use prism_core::score;
 use prism_core::stream::{Purpose, StreamId};
 use prism_nn::adam::{Adam, Moments};
 use prism_nn::ops::{self, MomentTargets, composed};
-use prism_nn::{Estimator, StepMask};
+use prism_nn::{Estimator, SecondMoment, StepMask};
 use proptest::prelude::*;
 use support::{check_gradient, check_threads, disagreement, distance, random, run, values, variable};
 
@@ -70,9 +70,17 @@ proptest! {
     fn moment_loss_agrees_with_candle(groups in 1usize..4, images in 2usize..9, width in 1usize..1100) {
         let x = variable(&[groups * images, width], 0);
         for targets in [targets(groups, width), weighted(groups, width)] {
-            let fast = |t: &[Tensor]| ops::moment_loss(&t[0], &targets);
-            let error = disagreement(fast, |t: &[Tensor]| composed::moment_loss(&t[0], &targets), &[&x]);
-            prop_assert!(error < 1e-4, "{error}");
+            for (estimator, kind) in [
+                (Estimator::Plain, SecondMoment::Variance),
+                (Estimator::Unbiased, SecondMoment::Variance),
+                (Estimator::Plain, SecondMoment::Square),
+                (Estimator::Unbiased, SecondMoment::Square),
+            ] {
+                let targets = MomentTargets { estimator, kind, ..targets.clone() };
+                let fast = |t: &[Tensor]| ops::moment_loss(&t[0], &targets);
+                let error = disagreement(fast, |t: &[Tensor]| composed::moment_loss(&t[0], &targets), &[&x]);
+                prop_assert!(error < 2e-4, "{estimator} {kind:?}: {error}");
+            }
         }
     }
 }
@@ -130,6 +138,8 @@ fn gradients_are_finite_differences() {
     check_gradient(|t: &[Tensor]| ops::moment_loss(&t[0], &targets), &[&variable(&[8, 7], 0)], 1e-2, 1e-3);
     let unbiased = MomentTargets { estimator: Estimator::Unbiased, ..weighted(2, 7) };
     check_gradient(|t: &[Tensor]| ops::moment_loss(&t[0], &unbiased), &[&variable(&[8, 7], 0)], 1e-2, 1e-3);
+    let squares = MomentTargets { kind: SecondMoment::Square, ..unbiased };
+    check_gradient(|t: &[Tensor]| ops::moment_loss(&t[0], &squares), &[&variable(&[8, 7], 0)], 1e-2, 1e-3);
     let pooled = MomentTargets { grid: Some(2), ..weighted(2, 12) };
     check_gradient(|t: &[Tensor]| ops::moment_loss(&t[0], &pooled), &[&variable(&[4, 3, 4, 4], 0)], 1e-2, 1e-3);
     let unbiased = MomentTargets { estimator: Estimator::Unbiased, ..pooled };
@@ -137,7 +147,7 @@ fn gradients_are_finite_differences() {
 }
 
 /// Over many batches of normal numbers whose moments are the targets, the unbiased loss is 0 on average and the plain one is
-/// what chance adds: `1 / n + 2 / (n - 1)`.
+/// what chance adds: `1 / n + 2 / (n - 1)`, or `1 / n + 2 / n` by mean squares.
 #[test]
 fn chance_adds_nothing_to_an_unbiased_distance() {
     let (n, width) = (4, 100_000);
@@ -147,13 +157,16 @@ fn chance_adds_nothing_to_an_unbiased_distance() {
         ones(),
         Tensor::ones((1, 1), DType::F32, &Device::Cpu).unwrap(),
     );
-    let loss = |estimator| {
-        let targets = MomentTargets { estimator, ..exact.clone() };
-        f64::from(ops::moment_loss(&random(&[n, width], 3), &targets).unwrap().to_scalar::<f32>().unwrap())
-    };
-    let chance = 1.0 / n as f64 + 2.0 / (n as f64 - 1.0);
-    assert!((loss(Estimator::Plain) - chance).abs() < 0.02, "{}", loss(Estimator::Plain));
-    assert!(loss(Estimator::Unbiased).abs() < 0.02, "{}", loss(Estimator::Unbiased));
+    for (kind, of_second) in [(SecondMoment::Variance, 2.0 / (n as f64 - 1.0)), (SecondMoment::Square, 2.0 / n as f64)]
+    {
+        let loss = |estimator| {
+            let targets = MomentTargets { estimator, kind, ..exact.clone() };
+            f64::from(ops::moment_loss(&random(&[n, width], 3), &targets).unwrap().to_scalar::<f32>().unwrap())
+        };
+        let chance = 1.0 / n as f64 + of_second;
+        assert!((loss(Estimator::Plain) - chance).abs() < 0.02, "{kind:?}: {}", loss(Estimator::Plain));
+        assert!(loss(Estimator::Unbiased).abs() < 0.02, "{kind:?}: {}", loss(Estimator::Unbiased));
+    }
 }
 
 /// The pixels of a cell may all be alike; then a pooled mean moves by chance as much as one of single pixels does.

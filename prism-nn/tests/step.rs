@@ -10,7 +10,7 @@ use prism_nn::encoder::{Encoder, Layout, random};
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::{MomentTargets, composed};
 use prism_nn::step::{LossAndGradients, StepRule, TrainingStep};
-use prism_nn::{Estimator, StepMask};
+use prism_nn::{Estimator, SecondMoment, StepMask};
 use support::{check_threads, distance, random as numbers, values};
 
 const MASKS: StreamId = StreamId::new(5, Purpose::TrainMask);
@@ -61,16 +61,22 @@ fn run(step: &TrainingStep, scores: &[Var], groups: usize, images: usize) -> Los
 
 /// The largest difference of any layer's gradient, in units of its largest element.
 fn error(step: &TrainingStep, groups: usize, grid: Option<usize>, images: usize, tanh_leak: f32) -> f32 {
-    let arch = step.generator().arch();
     let scores = step.generator().initial_scores().unwrap();
     let (z, mut targets) = (inputs(step, groups, images), targets_on(step, groups, grid));
-    // Every way to choose a mask comes into play, and both to compare moments.
+    // Every way to choose a mask comes into play, and every one to compare moments.
     let mask = [StepMask::Threshold, StepMask::Drawn(MASKS), StepMask::Dense][images % 3];
     let rule = StepRule { mask, tanh_leak };
     let estimator = if images.is_multiple_of(2) { Estimator::Unbiased } else { Estimator::Plain };
     targets.iter_mut().for_each(|t| t.estimator = estimator);
-    let found = step.run(&scores, &z, rule, &targets).unwrap();
-    let reference = step.composed(&scores, &z, rule, &targets).unwrap();
+    let of_variances = disagreement(step, &scores, (&z, rule), &targets);
+    targets.iter_mut().for_each(|t| t.kind = SecondMoment::Square);
+    of_variances.max(disagreement(step, &scores, (&z, rule), &targets))
+}
+
+fn disagreement(step: &TrainingStep, scores: &[Var], (z, rule): (&Tensor, StepRule), targets: &[MomentTargets]) -> f32 {
+    let arch = step.generator().arch();
+    let found = step.run(scores, z, rule, targets).unwrap();
+    let reference = step.composed(scores, z, rule, targets).unwrap();
     let losses = [found.read_loss().unwrap(), reference.read_loss().unwrap()];
     assert!((losses[0] / losses[1] - 1.0).abs() < 1e-5, "{arch:?}: losses {losses:?}");
     assert_eq!(found.gradients.len(), scores.len());

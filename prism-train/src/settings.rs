@@ -125,7 +125,7 @@ pub struct Settings {
     #[serde(default)]
     pub sketches: Grids,
     /// Added to the slope of the last tanh on the way back, such as 0.1, but to push out what is all white or black: such pixels
-    /// have none else, and burnt-out patches stay. It falls to 0 over two thirds of --lr-decay-rounds; 0 for the tanh's own slope
+    /// have none else, and burnt-out patches stay. It falls to 0 over half of --lr-decay-rounds; 0 for the tanh's own slope
     #[arg(long, value_name = "X", default_value_t = 0.0, help_heading = "Training")]
     #[serde(default)]
     pub tanh_leak: f32,

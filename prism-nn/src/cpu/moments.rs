@@ -13,15 +13,18 @@
 //!
 //! with weights a, b of each feature's terms, 1 where none are given. Blocks of features are tasks; their sums are added in
 //! order. [`exact`] takes off what chance adds to numbers that are not normal too, for which it takes 4 images; [`pooled`] does
-//! nearly the same as here for features pooled over the cells of a grid.
+//! nearly the same as here for features pooled over the cells of a grid; [`square`] compares mean squares in the place of variances.
 
 pub mod exact;
 pub mod pooled;
+pub mod square;
 
 use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
 
+use crate::cpu::map::Map;
 use crate::estimator::Estimator;
+use crate::second_moment::SecondMoment;
 
 /// Features that one task works on, so that their sums stay in the first cache.
 const BLOCK: usize = 512;
@@ -34,7 +37,9 @@ pub struct Targets<'a> {
     /// `[G, D]`.
     pub mean: &'a [f32],
     /// `[G, D]`.
-    pub variance: &'a [f32],
+    pub second: &'a [f32],
+    /// What `second` is.
+    pub kind: SecondMoment,
     /// `[G]`.
     pub scale: &'a [f32],
     /// How much the term of each mean and of each variance counts, `[G, D]` each; 1 where there are none.
@@ -48,7 +53,8 @@ impl<'a> Targets<'a> {
     fn part(&self, range: std::ops::Range<usize>, group: usize) -> Targets<'a> {
         Targets {
             mean: &self.mean[range.clone()],
-            variance: &self.variance[range.clone()],
+            second: &self.second[range.clone()],
+            kind: self.kind,
             scale: &self.scale[group..=group],
             weights: self.weights.map(|weights| weights.map(|w| &w[range.clone()])),
             estimator: self.estimator,
@@ -84,8 +90,12 @@ pub fn moment_loss(
 ) -> f64 {
     let groups = targets.scale.len();
     let width = targets.mean.len() / groups.max(1);
-    assert_eq!(targets.variance.len(), targets.mean.len(), "a variance for every mean");
+    assert_eq!(targets.second.len(), targets.mean.len(), "a second moment for every mean");
     assert_eq!(features.len(), groups * images * width, "n features for every target");
+    if targets.kind == SecondMoment::Square {
+        let map = Map { batch: groups * images, height: 1, width: 1, channels: counted, stride: width };
+        return square::moment_loss(isa, features, (map, 1), images, targets, gradient);
+    }
     if targets.estimator == Estimator::Unbiased && images >= exact::LEAST_IMAGES {
         return exact::moment_loss(isa, features, images, targets, counted, gradient);
     }
@@ -230,7 +240,7 @@ impl Kernel for Block<'_> {
             let mean = f64::from(means[d]);
             let mean_gap = mean - f64::from(self.targets.mean[d]);
             let variance = squares[d] / (n - 1.0);
-            let variance_gap = variance - f64::from(self.targets.variance[d]);
+            let variance_gap = variance - f64::from(self.targets.second[d]);
             let of_mean = mean_gap * mean_gap - by_mean * variance;
             let of_variance = variance_gap * variance_gap - 2.0 * by_variance * variance * variance;
             loss += (a * of_mean / scale + b * of_variance / (scale * scale)) / self.count;

@@ -6,6 +6,7 @@ use prism_core::stream::StreamId;
 
 use crate::cpu::moments::exact;
 use crate::estimator::Estimator;
+use crate::second_moment::SecondMoment;
 use crate::step_mask::StepMask;
 
 /// Added to a variance before its root, as in PyTorch's batch norm.
@@ -83,11 +84,13 @@ fn drawn_mask(scores: &Tensor, stream: StreamId) -> Result<Tensor> {
 pub struct MomentTargets {
     /// Mean of each feature, `[G, D]`.
     pub mean: Tensor,
-    /// Unbiased variance of each feature, `[G, D]`.
-    pub variance: Tensor,
+    /// Second moment of each feature, `[G, D]`: unbiased variance or mean square.
+    pub second: Tensor,
+    /// Which of them.
+    pub kind: SecondMoment,
     /// Mean over features of the variance, `[G, 1]`: the unit in which distances count.
     pub scale: Tensor,
-    /// How much the term of each mean and of each variance counts, `[G, D]` each; 1 where there are none.
+    /// How much the term of each mean and of each second moment counts, `[G, D]` each; 1 where there are none.
     pub weights: Option<[Tensor; 2]>,
     /// Cells a side of the grid that features are pooled over (at most one a pixel); none for every pixel by itself.
     pub grid: Option<usize>,
@@ -96,10 +99,11 @@ pub struct MomentTargets {
 }
 
 impl MomentTargets {
-    /// Targets of features that are not pooled, all of which count alike, for the plain estimator: the shapes are those of
-    /// the fields.
+    /// Targets of features that are not pooled, all of which count alike, for the plain estimator, by their variance: the shapes
+    /// are those of the fields.
     pub fn new(mean: Tensor, variance: Tensor, scale: Tensor) -> Self {
-        MomentTargets { mean, variance, scale, weights: None, grid: None, estimator: Estimator::Plain }
+        let kind = SecondMoment::Variance;
+        MomentTargets { mean, second: variance, kind, scale, weights: None, grid: None, estimator: Estimator::Plain }
     }
 }
 
@@ -126,10 +130,18 @@ fn samples(features: &Tensor, targets: &MomentTargets) -> Result<Tensor> {
     }
 }
 
-/// Mean and unbiased variance of each group's features, `[G, D]` each, pooled as the targets are.
+/// Mean and second moment of each group's features, `[G, D]` each, pooled as the targets are and of their kind.
 pub fn feature_moments(features: &Tensor, targets: &MomentTargets) -> Result<[Tensor; 2]> {
     let features = samples(features, targets)?;
-    Ok([features.mean(1)?, features.var(1)?])
+    Ok([features.mean(1)?, second_moment(&features, targets.kind)?])
+}
+
+/// The second moment over samples `[G, S, D]`.
+fn second_moment(samples: &Tensor, kind: SecondMoment) -> Result<Tensor> {
+    match kind {
+        SecondMoment::Variance => samples.var(1),
+        SecondMoment::Square => samples.sqr()?.mean(1),
+    }
 }
 
 /// The variance of the mean of samples `[G, S, D]` that are of `images` images of each group, image after image: pixels of one
@@ -152,28 +164,31 @@ fn exact_variance_term(features: &Tensor, variance: &Tensor, aim: &Tensor) -> Re
 /// How far generated features are from the targets: the mean over groups g of
 /// `mean_d(a_d (mu - mu_g)^2) / v_g + mean_d(b_d (var - var_g)^2) / v_g^2`, a scalar, with the weights a and b of the targets.
 ///
-/// `features [G * n, ...]` holds n images of group 0, then n of group 1, and so on; `var` is unbiased, so n >= 2.
+/// `features [G * n, ...]` holds n images of group 0, then n of group 1, and so on; `var` is unbiased, so n >= 2, or it is the mean
+/// square.
 /// An [`Estimator::Unbiased`] one takes off what chance adds to both squares; of pooled features, to that of the mean.
 /// Source: PRISM, equation 5 (a linear-kernel MMD with second moments, as in GFMN).
 pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor> {
     let images = features.dim(0)? / targets.mean.dim(0)?;
     let features = samples(features, targets)?;
-    let variance = features.var(1)?;
+    let second = second_moment(&features, targets.kind)?;
     let mut mean_term = (features.mean(1)? - &targets.mean)?.sqr()?;
-    let mut variance_term = (&variance - &targets.variance)?.sqr()?;
+    let mut second_term = (&second - &targets.second)?.sqr()?;
     if targets.estimator == Estimator::Unbiased {
         let n = features.dim(1)? as f64;
         mean_term = (mean_term - chance_of_mean(&features, images)?)?;
-        variance_term = match images >= exact::LEAST_IMAGES && targets.grid.is_none() {
-            true => exact_variance_term(&features, &variance, &targets.variance)?,
-            false => (variance_term - (variance.sqr()? * (2.0 / (n + 1.0)))?)?,
+        let exact = images >= exact::LEAST_IMAGES && targets.grid.is_none();
+        second_term = match targets.kind {
+            SecondMoment::Square => (second_term - chance_of_mean(&features.sqr()?, images)?)?,
+            SecondMoment::Variance if exact => exact_variance_term(&features, &second, &targets.second)?,
+            SecondMoment::Variance => (second_term - (second.sqr()? * (2.0 / (n + 1.0)))?)?,
         };
     }
-    if let Some([of_mean, of_variance]) = &targets.weights {
+    if let Some([of_mean, of_second]) = &targets.weights {
         mean_term = (mean_term * of_mean)?;
-        variance_term = (variance_term * of_variance)?;
+        second_term = (second_term * of_second)?;
     }
     let mean_term = (mean_term.mean_keepdim(1)? / &targets.scale)?;
-    let variance_term = (variance_term.mean_keepdim(1)? / targets.scale.sqr()?)?;
-    (mean_term + variance_term)?.mean_all()
+    let second_term = (second_term.mean_keepdim(1)? / targets.scale.sqr()?)?;
+    (mean_term + second_term)?.mean_all()
 }

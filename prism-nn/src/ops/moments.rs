@@ -12,7 +12,8 @@ use crate::cpu::moments::{self, Gradient, Targets};
 /// How far generated features are from the targets: the mean over groups g of
 /// `mean_d(a_d (mu - mu_g)^2) / v_g + mean_d(b_d (var - var_g)^2) / v_g^2`, a scalar, with the weights a and b of the targets.
 ///
-/// `features [G * n, ...]` holds n images of group 0, then n of group 1, and so on; `var` is unbiased, so n >= 2.
+/// `features [G * n, ...]` holds n images of group 0, then n of group 1, and so on; `var` is unbiased, so n >= 2, or it is the
+/// mean square ([`SecondMoment`](crate::SecondMoment)).
 /// Only `features` gets a gradient.
 /// Source: PRISM, equation 5 (a linear-kernel MMD with second moments, as in GFMN).
 ///
@@ -33,7 +34,8 @@ pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor>
     }
     let targets = MomentTargets {
         mean: targets.mean.contiguous()?,
-        variance: targets.variance.contiguous()?,
+        second: targets.second.contiguous()?,
+        kind: targets.kind,
         scale: targets.scale.contiguous()?,
         weights: match &targets.weights {
             Some([a, b]) => Some([a.contiguous()?, b.contiguous()?]),
@@ -60,19 +62,19 @@ impl CustomOp1 for MomentLoss {
 
     fn cpu_fwd(&self, features: &CpuStorage, at: &Layout) -> Result<(CpuStorage, Shape)> {
         let features = floats(features, at)?;
-        let MomentTargets { mean, variance, scale, weights, .. } = &self.targets;
-        let estimator = self.targets.estimator;
+        let MomentTargets { mean, second, kind, scale, weights, estimator, .. } = &self.targets;
+        let (kind, estimator) = (*kind, *estimator);
         let width = mean.dims2()?.1;
         let mut gradient = Gradient::default();
         let mut run = |targets: Targets<'_>| {
             moments::moment_loss(Isa::detect(), features, self.images, targets, width, &mut gradient)
         };
         let loss = match weights {
-            None => with_floats([mean, variance, scale], |[mean, variance, scale]| {
-                run(Targets { mean, variance, scale, weights: None, estimator })
+            None => with_floats([mean, second, scale], |[mean, second, scale]| {
+                run(Targets { mean, second, kind, scale, weights: None, estimator })
             }),
-            Some([a, b]) => with_floats([mean, variance, scale, a, b], |[mean, variance, scale, a, b]| {
-                run(Targets { mean, variance, scale, weights: Some([a, b]), estimator })
+            Some([a, b]) => with_floats([mean, second, scale, a, b], |[mean, second, scale, a, b]| {
+                run(Targets { mean, second, kind, scale, weights: Some([a, b]), estimator })
             }),
         }?;
         // The operation is applied once, so there is nothing to overwrite.

@@ -71,7 +71,7 @@ pub struct Memory {
 #[derive(Clone, Default)]
 struct Reordered {
     of: Option<[Option<TensorId>; 4]>,
-    /// Mean, variance and their weights.
+    /// Mean, second moment and their weights.
     values: [Vec<f32>; 4],
 }
 
@@ -82,7 +82,7 @@ pub struct LayerTargets<'a> {
     pub targets: Targets<'a>,
     /// Cells a side over which features are pooled; none for every pixel by itself.
     pub grid: Option<usize>,
-    /// The tensors of mean, variance and their weights, by which they are known again; none if they may change.
+    /// The tensors of mean, second moment and their weights, by which they are known again; none if they may change.
     pub tensors: Option<[Option<TensorId>; 4]>,
 }
 
@@ -275,18 +275,18 @@ impl Reordered {
         tensors: Option<[Option<TensorId>; 4]>,
         map: Map,
     ) -> Targets<'a> {
-        let [mean, variance, of_mean, of_variance] = &mut self.values;
+        let [mean, second, of_mean, of_second] = &mut self.values;
         if tensors.is_none() || self.of != tensors {
             channels_last(targets.mean, map, mean);
-            channels_last(targets.variance, map, variance);
+            channels_last(targets.second, map, second);
             if let Some([a, b]) = targets.weights {
                 channels_last(a, map, of_mean);
-                channels_last(b, map, of_variance);
+                channels_last(b, map, of_second);
             }
             self.of = tensors;
         }
-        let weights = targets.weights.map(|_| [of_mean.as_slice(), of_variance.as_slice()]);
-        Targets { mean, variance, weights, ..targets }
+        let weights = targets.weights.map(|_| [of_mean.as_slice(), of_second.as_slice()]);
+        Targets { mean, second, weights, ..targets }
     }
 }
 

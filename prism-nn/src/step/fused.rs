@@ -151,8 +151,8 @@ impl Pass {
 
     fn loss(&mut self, images: usize, targets: &[MomentTargets]) -> Result<f64> {
         let mut tensors = Vec::new();
-        for MomentTargets { mean, variance, scale, weights, .. } in targets {
-            for tensor in [mean, variance, scale].into_iter().chain(weights.iter().flatten()) {
+        for MomentTargets { mean, second, scale, weights, .. } in targets {
+            for tensor in [mean, second, scale].into_iter().chain(weights.iter().flatten()) {
                 tensors.push(tensor.contiguous()?);
             }
         }
@@ -166,9 +166,9 @@ impl Pass {
                 let (own, others) = rest.split_at(if layer.weights.is_some() { 5 } else { 3 });
                 rest = others;
                 let weights = layer.weights.is_some().then(|| [own[3], own[4]]);
-                let estimator = layer.estimator;
+                let (kind, estimator) = (layer.kind, layer.estimator);
                 let tensors = identity(layer);
-                let targets = Targets { mean: own[0], variance: own[1], scale: own[2], weights, estimator };
+                let targets = Targets { mean: own[0], second: own[1], kind, scale: own[2], weights, estimator };
                 encoder::LayerTargets { targets, grid: layer.grid, tensors }
             })
             .collect();
@@ -179,7 +179,7 @@ impl Pass {
 /// What the targets of one layer are known by; none if one of them is a variable, whose values may change under its name.
 fn identity(layer: &MomentTargets) -> Option<[Option<TensorId>; 4]> {
     let [a, b] = layer.weights.as_ref().map_or([None, None], |[a, b]| [Some(a), Some(b)]);
-    let tensors = [Some(&layer.mean), Some(&layer.variance), a, b];
+    let tensors = [Some(&layer.mean), Some(&layer.second), a, b];
     let fixed = tensors.iter().flatten().all(|tensor| !tensor.is_variable());
     fixed.then(|| tensors.map(|tensor| tensor.map(Tensor::id)))
 }

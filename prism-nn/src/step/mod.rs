@@ -175,7 +175,7 @@ impl TrainingStep {
                 let features = [groups, channels * side.map_or(height * width, |side| side * side)];
                 let of_weights = t.weights.iter().flatten();
                 divides
-                    && [&t.mean, &t.variance].into_iter().chain(of_weights).all(|moment| moment.dims() == features)
+                    && [&t.mean, &t.second].into_iter().chain(of_weights).all(|moment| moment.dims() == features)
                     && t.scale.elem_count() == groups
             });
         match fits {

@@ -45,7 +45,7 @@ impl MovingAverage {
         let average = |like: &Tensor| -> Result<Average> {
             Ok(Average { value: Var::from_tensor(&like.zeros_like()?)?, moments: Moments::zeros_like(like)? })
         };
-        let layer = |targets: &MomentTargets| Ok([average(&targets.mean)?, average(&targets.variance)?]);
+        let layer = |targets: &MomentTargets| Ok([average(&targets.mean)?, average(&targets.second)?]);
         Ok(MovingAverage { steps: 0, layers: targets.iter().map(layer).collect::<Result<_>>()? })
     }
 
@@ -104,10 +104,10 @@ impl MovingAverage {
         self.steps += 1;
         let (mut losses, mut distances) = (Vec::new(), Vec::new());
         for ((features, targets), averages) in features.iter().zip(targets).zip(&mut self.layers) {
-            let [mean, variance] = ops::composed::feature_moments(features, targets)?;
+            let [mean, second] = ops::composed::feature_moments(features, targets)?;
             let gaps = [
                 (mean - &targets.mean)?.broadcast_div(&targets.scale.sqrt()?)?,
-                (variance - &targets.variance)?.broadcast_div(&targets.scale)?,
+                (second - &targets.second)?.broadcast_div(&targets.scale)?,
             ];
             for (index, (gap, average)) in gaps.iter().zip(averages).enumerate() {
                 let gradient = (average.value.as_tensor() - gap.detach())?.detach();

@@ -86,13 +86,14 @@ impl Resident {
 mod tests {
     use candle_core::Device;
     use prism_core::Architecture;
+    use prism_nn::SecondMoment;
 
     use super::*;
 
     fn loaded() -> Loaded {
         let arch = Architecture { image_size: 8, channels: 1, ngf: 1, latent: 3, classes: 0, label_scale: 3.0 };
         let state = OptimiserState::new(&arch, &Device::Cpu).unwrap();
-        Loaded { moments: ClientMoments::from_parts(vec![0], vec![], None), state }
+        Loaded { moments: ClientMoments::from_parts(vec![0], vec![], SecondMoment::Variance, None), state }
     }
 
     #[test]

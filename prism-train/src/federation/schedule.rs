@@ -14,7 +14,7 @@ impl Schedule {
     pub const END: f64 = 0.01;
 
     /// The share of the rounds after which nothing leaks: black grounds turn black again in those that are left.
-    pub const LEAK_ENDS: f64 = 2.0 / 3.0;
+    pub const LEAK_ENDS: f64 = 0.5;
 
     /// What the rate is multiplied by in `round`, counted from 1, after a share `done` (from 0 to 1) of its steps: half a cosine from 1 to
     /// [`Schedule::END`], constant from there.
@@ -55,12 +55,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leaks_in_the_last_third_of_the_rounds() {
+    fn nothing_leaks_in_the_second_half_of_the_rounds() {
         let schedule = Schedule { rounds: 6 };
         assert_eq!(schedule.leak(1, 0.0), 1.0);
-        assert!((schedule.leak(3, 0.0) - 0.5).abs() < 1e-12);
-        assert!((schedule.leak(4, 0.5) - 0.125).abs() < 1e-12);
-        for (round, done) in [(5, 0.0), (5, 0.5), (6, 0.9), (40, 0.0)] {
+        assert!((schedule.leak(2, 0.5) - 0.5).abs() < 1e-12);
+        assert!((schedule.leak(3, 0.5) - 1.0 / 6.0).abs() < 1e-12);
+        for (round, done) in [(4, 0.0), (5, 0.5), (6, 0.9), (40, 0.0)] {
             assert_eq!(schedule.leak(round, done), 0.0);
         }
         assert_eq!(Schedule { rounds: 0 }.leak(9, 0.3), 1.0);

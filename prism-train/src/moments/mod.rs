@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use prism_core::Stream;
 use prism_nn::generator::Styles;
 use prism_nn::ops::MomentTargets;
-use prism_nn::{Error, Estimator, Result};
+use prism_nn::{Error, Estimator, Result, SecondMoment};
 
 pub mod envelope;
 pub mod message;
@@ -27,11 +27,11 @@ const MIN_IMAGES: usize = 2;
 pub struct LayerMoments {
     /// Mean of each feature.
     pub mean: Tensor,
-    /// Unbiased variance of each feature.
-    pub variance: Tensor,
+    /// Second moment of each feature: its unbiased variance, or its mean square where moments are protected.
+    pub second: Tensor,
     /// The unit in which distances count, `[groups, 1]`: the mean over features of the variance.
     pub scale: Tensor,
-    /// How much each mean's and each variance's term counts; 1 where there are none.
+    /// How much each mean's and each second moment's term counts; 1 where there are none.
     pub weights: Option<[Tensor; 2]>,
 }
 
@@ -40,6 +40,8 @@ pub struct LayerMoments {
 pub struct ClientMoments {
     groups: Vec<u32>,
     layers: Vec<LayerMoments>,
+    /// What the second moments are.
+    kind: SecondMoment,
     /// Cells a side of the grid over which features are pooled; none for every pixel by itself.
     grid: Option<usize>,
     /// Bytes that clients sent for them; 0 where each client keeps its own.
@@ -50,7 +52,7 @@ impl ClientMoments {
     /// All that they hold.
     pub fn tensors(&self) -> impl Iterator<Item = Tensor> {
         self.layers.iter().flat_map(|layer| {
-            let moments = [&layer.mean, &layer.variance, &layer.scale];
+            let moments = [&layer.mean, &layer.second, &layer.scale];
             moments.into_iter().chain(layer.weights.iter().flatten()).cloned().collect::<Vec<_>>()
         })
     }
@@ -73,13 +75,13 @@ impl ClientMoments {
             )));
         }
         let layers = (0..sums[0].len()).map(|layer| stack(&sums, layer, device)).collect::<Result<_>>()?;
-        Ok(ClientMoments { groups, layers, grid: None, sent: 0 })
+        Ok(ClientMoments { groups, layers, kind: SecondMoment::Variance, grid: None, sent: 0 })
     }
 
-    /// Moments that were measured before: the number of each group, each layer's `[groups, features]`, and the grid over
-    /// whose cells the features are pooled, if any.
-    pub fn from_parts(groups: Vec<u32>, layers: Vec<LayerMoments>, grid: Option<usize>) -> Self {
-        ClientMoments { groups, layers, grid, sent: 0 }
+    /// Moments that were measured before: the number of each group, each layer's `[groups, features]`, of which kind the second ones
+    /// are, and the grid over whose cells the features are pooled, if any.
+    pub fn from_parts(groups: Vec<u32>, layers: Vec<LayerMoments>, kind: SecondMoment, grid: Option<usize>) -> Self {
+        ClientMoments { groups, layers, kind, grid, sent: 0 }
     }
 
     /// The same moments, for which clients sent so many bytes.
@@ -106,7 +108,7 @@ impl ClientMoments {
         for (layer, power) in self.layers.iter_mut().zip(powers) {
             let scaled = |weights: &Tensor| weights.affine(power / mean, 0.0);
             layer.weights = Some(match &layer.weights {
-                Some([of_mean, of_variance]) => [scaled(of_mean)?, scaled(of_variance)?],
+                Some([of_mean, of_second]) => [scaled(of_mean)?, scaled(of_second)?],
                 None => {
                     let weights = scaled(&layer.mean.ones_like()?)?;
                     [weights.clone(), weights]
@@ -114,6 +116,11 @@ impl ClientMoments {
             });
         }
         Ok(self)
+    }
+
+    /// What the second moments are.
+    pub fn kind(&self) -> SecondMoment {
+        self.kind
     }
 
     /// Cells a side of the grid over which features are pooled; none for every pixel by itself.
@@ -159,11 +166,11 @@ impl ClientMoments {
             let all_of_them = groups.len() == self.groups.len();
             let chosen = |all: &Tensor| if all_of_them { Ok(all.clone()) } else { all.index_select(&rows, 0) };
             let weights = match &layer.weights {
-                Some([mean, variance]) => Some([chosen(mean)?, chosen(variance)?]),
+                Some([mean, second]) => Some([chosen(mean)?, chosen(second)?]),
                 None => None,
             };
-            let targets = MomentTargets::new(chosen(&layer.mean)?, chosen(&layer.variance)?, chosen(&layer.scale)?);
-            Ok(MomentTargets { weights, grid: self.grid, estimator, ..targets })
+            let targets = MomentTargets::new(chosen(&layer.mean)?, chosen(&layer.second)?, chosen(&layer.scale)?);
+            Ok(MomentTargets { weights, kind: self.kind, grid: self.grid, estimator, ..targets })
         };
         Ok(self.layers.iter().map(target).collect::<candle_core::Result<_>>()?)
     }
@@ -177,7 +184,7 @@ fn stack(groups: &[Vec<Sums>], layer: usize, device: &Device) -> Result<LayerMom
     let variance = Tensor::from_vec(variance, shape, device)?;
     // A layer that is dead on these images would otherwise divide by zero.
     let scale = (variance.mean_keepdim(1)? + 1e-8)?;
-    Ok(LayerMoments { mean: Tensor::from_vec(mean, shape, device)?, variance, scale, weights: None })
+    Ok(LayerMoments { mean: Tensor::from_vec(mean, shape, device)?, second: variance, scale, weights: None })
 }
 
 #[cfg(test)]

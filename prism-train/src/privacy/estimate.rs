@@ -1,21 +1,23 @@
-//! From noisy sums to what training matches: means and variances with the noise's part taken out, and how much each counts.
+//! From noisy sums to what training matches: means and mean squares, and how much each counts.
 //!
 //! ```text
 //! w   = y[0] unit / k                               how many images there are, each counted with its clipping factor
 //! m1  = y[p] unit / (a_l w),      N1 = its noise's variance;      m2 = y[q] unit / (b_l w),      N2 likewise
-//! mean = m1,   variance = m2 - (m1^2 - N1)          E[m1^2] is too large by N1; a variance may come out below 0
-//! v_l  = mean over features of that variance        the unit in which a layer's distances count
-//! weight of the means' terms     = v_l   / (v_l   + N1)
-//! weight of the variances' terms = v_l^2 / (v_l^2 + mean over features of N2 + 4 m1^2 N1 + 2 N1^2)
+//! v_l = mean over features of m2 - (m1^2 - N1)      the unit in which a layer's distances count; E[m1^2] is too large by N1
+//! weight of the means' terms        = v_l   / (v_l   + N1)
+//! weight of the mean squares' terms = v_l^2 / (v_l^2 + N2)
 //! ```
+//!
+//! Mean squares and not variances: a variance takes the square of a noisy mean off, whose own noise, 4 E[m1]^2 N1 + 2 N1^2, is
+//! more than N2 where noise is much. Where it is more than v_l, the weights make the loss the likelihood of the release: every sum's
+//! distance in units of its noise.
 //!
 //! Nothing is floored and nothing smoothed. The loss is a sum of squared distances, so its gradient is linear in the targets: noise
 //! of mean 0 in them averages out over the hundreds of thousands of features that one image touches, and a bias does not.
-//! A variance floored at 0 is too large on average wherever noise drowns it, and the images that this asks for are full of
-//! blotches where the real ones are empty. All of it is post-processing of the release: no image is read here.
+//! All of it is post-processing of the release: no image is read here.
 
 use candle_core::{Device, Tensor};
-use prism_nn::Result;
+use prism_nn::{Result, SecondMoment};
 
 use super::features::{CONSTANT, LayerPart, VectorMap};
 use super::release::Sums;
@@ -72,7 +74,12 @@ impl Noisy {
             stack(&groups, layer.features, device)
         });
         let classes = present.iter().map(|&group| group as u32).collect();
-        Ok(Some(ClientMoments::from_parts(classes, layers.collect::<Result<_>>()?, map.set.grid())))
+        Ok(Some(ClientMoments::from_parts(
+            classes,
+            layers.collect::<Result<_>>()?,
+            SecondMoment::Square,
+            map.set.grid(),
+        )))
     }
 
     fn layer(&self, map: &VectorMap, layer: &LayerPart, group: usize) -> Estimate {
@@ -84,19 +91,14 @@ impl Noisy {
         let (first, second) = sums[layer.offset..][..2 * layer.features].split_at(layer.features);
         let pairs: Vec<(f64, f64)> =
             first.iter().zip(second).map(|(&p, &q)| (p as f64 * first_unit, q as f64 * second_unit)).collect();
-        let noise_of_variance = |m1: f64| n2 + 4.0 * m1 * m1 * n1 + 2.0 * n1 * n1;
-        let average = |value: &dyn Fn(f64, f64) -> f64| {
-            pairs.iter().map(|&(m1, m2)| value(m1, m2)).sum::<f64>() / pairs.len() as f64
-        };
-        let variance = |m1: f64, m2: f64| m2 - (m1 * m1 - n1);
-        let scale = average(&variance).max(1e-8);
-        let noise = average(&|m1, _| noise_of_variance(m1));
+        let variances = pairs.iter().map(|&(m1, m2)| m2 - (m1 * m1 - n1));
+        let scale = (variances.sum::<f64>() / pairs.len() as f64).max(1e-8);
         Estimate {
             mean: pairs.iter().map(|&(m1, _)| m1 as f32).collect(),
-            variance: pairs.iter().map(|&(m1, m2)| variance(m1, m2) as f32).collect(),
+            second: pairs.iter().map(|&(_, m2)| m2 as f32).collect(),
             scale: scale as f32,
             of_mean: vec![(scale / (scale + n1)) as f32; pairs.len()],
-            of_variance: vec![(scale * scale / (scale * scale + noise)) as f32; pairs.len()],
+            of_second: vec![(scale * scale / (scale * scale + n2)) as f32; pairs.len()],
         }
     }
 }
@@ -104,10 +106,10 @@ impl Noisy {
 /// One layer of one group.
 struct Estimate {
     mean: Vec<f32>,
-    variance: Vec<f32>,
+    second: Vec<f32>,
     scale: f32,
     of_mean: Vec<f32>,
-    of_variance: Vec<f32>,
+    of_second: Vec<f32>,
 }
 
 fn stack(groups: &[Estimate], features: usize, device: &Device) -> Result<LayerMoments> {
@@ -118,9 +120,9 @@ fn stack(groups: &[Estimate], features: usize, device: &Device) -> Result<LayerM
     let scale = Tensor::from_vec(groups.iter().map(|g| g.scale).collect(), (groups.len(), 1), device)?;
     Ok(LayerMoments {
         mean: tensor(|g| &g.mean)?,
-        variance: tensor(|g| &g.variance)?,
+        second: tensor(|g| &g.second)?,
         scale,
-        weights: Some([tensor(|g| &g.of_mean)?, tensor(|g| &g.of_variance)?]),
+        weights: Some([tensor(|g| &g.of_mean)?, tensor(|g| &g.of_second)?]),
     })
 }
 
@@ -158,8 +160,8 @@ mod tests {
         Noisy { sums, variance: vec![(sigma as f64).powi(2)] }.estimate(map, &Device::Cpu).unwrap().unwrap()
     }
 
-    /// The true mean is 0.5 and the true variance 0.25; without its correction the variance would be N1 too small, which is
-    /// many times the tolerance of four standard errors.
+    /// The true mean and mean square are 0.5, so the true variance is 0.25; without its correction the mean variance would be N1 too
+    /// small, which is many times the tolerance of four standard errors.
     #[test]
     fn estimates_are_right_on_average_and_without_the_noises_own_variance() {
         const SEEDS: u64 = 8;
@@ -175,9 +177,10 @@ mod tests {
                 let deviation = sigma as f64 * map.unit() / images;
                 let [n1, n2] = [layer.first_scale, layer.second_scale].map(|scale| (deviation / scale).powi(2));
                 let numbers = layer.features as f64 * SEEDS as f64;
-                let (mean, variance) = (average(|l| &l.mean), average(|l| &l.variance));
+                let (mean, square, variance) = (average(|l| &l.mean), average(|l| &l.second), average(|l| &l.scale));
                 let tolerance = 1e-3 + 4.0 * ((n2 + n1 + 2.0 * n1 * n1) / numbers).sqrt();
                 assert!((variance - 0.25).abs() < tolerance, "sigma {sigma}, layer {index}: variance {variance}");
+                assert!((square - 0.5).abs() < tolerance, "sigma {sigma}, layer {index}: mean square {square}");
                 assert!(sigma == 1 || n1 > 2.0 * tolerance, "layer {index}: {n1} could hide within {tolerance}");
                 let tolerance = 1e-3 + 4.0 * (n1 / numbers).sqrt();
                 assert!((mean - 0.5).abs() < tolerance, "sigma {sigma}, layer {index}: mean {mean}");

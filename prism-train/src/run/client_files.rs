@@ -15,8 +15,8 @@ use prism_core::file::Pending;
 use prism_core::tensor_file::{self, FileKind, NamedTensor};
 use prism_core::wire::Session;
 use prism_core::{Architecture, Error};
-use prism_nn::Result;
 use prism_nn::adam::Moments;
+use prism_nn::{Result, SecondMoment};
 use serde::{Deserialize, Serialize};
 
 use crate::federation::moving_average::MovingAverage;
@@ -68,6 +68,9 @@ struct MomentsDescription {
     key: MomentsKey,
     /// The number of each group; its name is from before there were styles.
     classes: Vec<u32>,
+    /// What the second moments are, and what they are called.
+    #[serde(default)]
+    second: SecondMoment,
     grid: Option<usize>,
     /// Bytes that clients sent for them.
     #[serde(default)]
@@ -247,17 +250,18 @@ fn round_of_state(folder: &Path, path: &Path) -> Option<u32> {
 pub fn save_moments(folder: &Path, key: &MomentsKey, moments: &ClientMoments) -> Result<()> {
     make(folder)?;
     let mut tensors = Vec::new();
+    let second = moments.kind().name();
     for (layer, moments) in moments.layers().iter().enumerate() {
         tensors.push(named(format!("mean.{layer}"), &moments.mean)?);
-        tensors.push(named(format!("variance.{layer}"), &moments.variance)?);
+        tensors.push(named(format!("{second}.{layer}"), &moments.second)?);
         tensors.push(named(format!("scale.{layer}"), &moments.scale)?);
-        if let Some([mean, variance]) = &moments.weights {
+        if let Some([mean, weight]) = &moments.weights {
             tensors.push(named(format!("mean-weight.{layer}"), mean)?);
-            tensors.push(named(format!("variance-weight.{layer}"), variance)?);
+            tensors.push(named(format!("{second}-weight.{layer}"), weight)?);
         }
     }
-    let (classes, grid) = (moments.groups().to_vec(), moments.grid());
-    let description = MomentsDescription { key: key.clone(), classes, grid, sent: moments.sent() };
+    let (classes, second, grid) = (moments.groups().to_vec(), moments.kind(), moments.grid());
+    let description = MomentsDescription { key: key.clone(), classes, second, grid, sent: moments.sent() };
     Ok(tensor_file::write(&moments_path(folder), MOMENTS, &description, &tensors)?)
 }
 
@@ -305,13 +309,14 @@ pub fn load_moments(folder: &Path, key: &MomentsKey, groups: usize, device: &Dev
     }
     check_groups(&description, groups).map_err(refuse)?;
     let mut layers = Vec::new();
-    while let Some(layer) = take_layer(&mut tensors, layers.len(), description.classes.len(), device, &refuse)? {
+    let groups = (description.classes.len(), description.second);
+    while let Some(layer) = take_layer(&mut tensors, layers.len(), groups, device, &refuse)? {
         layers.push(layer);
     }
     if layers.is_empty() {
         return Err(refuse("they are of no encoder layer; start a new run".into()).into());
     }
-    let moments = ClientMoments::from_parts(description.classes, layers, description.grid);
+    let moments = ClientMoments::from_parts(description.classes, layers, description.second, description.grid);
     Ok(Some(moments.with_sent(description.sent)))
 }
 
@@ -330,11 +335,11 @@ fn check_groups(description: &MomentsDescription, groups: usize) -> std::result:
     }
 }
 
-/// The moments of one layer of `groups` groups, taken out of `tensors`; none if there is no such layer.
+/// The moments of one layer of so many groups, taken out of `tensors`; none if there is no such layer.
 fn take_layer(
     tensors: &mut [NamedTensor<'_>],
     layer: usize,
-    groups: usize,
+    (groups, kind): (usize, SecondMoment),
     device: &Device,
     refuse: &dyn Fn(String) -> Error,
 ) -> Result<Option<LayerMoments>> {
@@ -350,15 +355,16 @@ fn take_layer(
         let values = std::mem::take(&mut found.values).into_owned();
         Ok(Some(Tensor::from_vec(values, found.shape.as_slice(), device)?))
     };
-    let (Some(mean), Some(variance), Some(scale)) = (take("mean")?, take("variance")?, take("scale")?) else {
+    let (Some(mean), Some(second), Some(scale)) = (take("mean")?, take(kind.name())?, take("scale")?) else {
         return Ok(None);
     };
-    let weights = take("mean-weight")?.zip(take("variance-weight")?).map(|(mean, variance)| [mean, variance]);
+    let of_second = take(&format!("{}-weight", kind.name()))?;
+    let weights = take("mean-weight")?.zip(of_second).map(|(mean, second)| [mean, second]);
     let like_mean = |tensor: &Tensor| tensor.dims() == mean.dims();
-    if !like_mean(&variance) || scale.dims() != [groups, 1] || !weights.iter().flatten().all(like_mean) {
+    if !like_mean(&second) || scale.dims() != [groups, 1] || !weights.iter().flatten().all(like_mean) {
         return Err(refuse(format!("the tensors of layer {layer} differ in shape; start a new run")).into());
     }
-    Ok(Some(LayerMoments { mean, variance, scale, weights }))
+    Ok(Some(LayerMoments { mean, second, scale, weights }))
 }
 
 /// The values of `tensor`, whose storage is held: where they are, or a copy if they are on a GPU or not in their order.
@@ -389,8 +395,8 @@ mod tests {
     /// Moments of `groups`, each of whose values is `value`, in as many layers.
     fn moments(groups: &[u32], layers: usize, value: f32) -> ClientMoments {
         let full = |width| Tensor::full(value, (groups.len(), width), &Device::Cpu).unwrap();
-        let layer = |_| LayerMoments { mean: full(3), variance: full(3), scale: full(1), weights: None };
-        ClientMoments::from_parts(groups.to_vec(), (0..layers).map(layer).collect(), None)
+        let layer = |_| LayerMoments { mean: full(3), second: full(3), scale: full(1), weights: None };
+        ClientMoments::from_parts(groups.to_vec(), (0..layers).map(layer).collect(), SecondMoment::Variance, None)
     }
 
     #[test]
@@ -414,8 +420,18 @@ mod tests {
         }
         let mut odd = moments(&[0, 1], 1, 1.0).layers().to_vec();
         odd[0].scale = odd[0].mean.clone();
-        assert!(load(&ClientMoments::from_parts(vec![0, 1], odd, None)).unwrap_err().to_string().contains("shape"));
-        let gridded = ClientMoments::from_parts(vec![0], moments(&[0], 1, 1.0).layers().to_vec(), Some(0));
+        assert!(
+            load(&ClientMoments::from_parts(vec![0, 1], odd, SecondMoment::Variance, None))
+                .unwrap_err()
+                .to_string()
+                .contains("shape")
+        );
+        let gridded = ClientMoments::from_parts(
+            vec![0],
+            moments(&[0], 1, 1.0).layers().to_vec(),
+            SecondMoment::Variance,
+            Some(0),
+        );
         assert!(load(&gridded).unwrap_err().to_string().contains("grid"));
     }
 

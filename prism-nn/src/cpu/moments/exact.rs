@@ -129,7 +129,7 @@ impl Block<'_> {
             let [a, b] = self.targets.weights.map_or([1.0; 2], |weights| weights.map(|w| f64::from(w[d])));
             let (a, b) = (a / (scale * self.count), b / (scale * scale * self.count));
             let gap = f64::from(means[d]) - f64::from(self.targets.mean[d]);
-            let aim = f64::from(self.targets.variance[d]);
+            let aim = f64::from(self.targets.second[d]);
             let [second, third, fourth] = [powers[0][d] / n, powers[1][d] / n, powers[2][d] / n];
             let variance = second * n / (n - 1.0);
             loss += a * (gap * gap - variance / n);
@@ -147,6 +147,7 @@ impl Block<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SecondMoment;
     use crate::estimator::Estimator;
     use prism_core::StreamId;
     use prism_core::stream::Purpose;
@@ -160,7 +161,8 @@ mod tests {
         let features: Vec<f32> = uniforms.iter().map(|u| -(1.0 - u).ln()).collect();
         let targets = Targets {
             mean: &[mean],
-            variance: &[variance],
+            second: &[variance],
+            kind: SecondMoment::Variance,
             scale: &[1.0],
             weights: None,
             estimator: Estimator::Unbiased,

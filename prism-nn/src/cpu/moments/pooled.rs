@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use super::{BLOCK, Block, Gradient, Rows, Targets};
 use crate::cpu::map::Map;
 use crate::estimator::Estimator;
+use crate::second_moment::SecondMoment;
 
 /// Cells a side into which a map of `height` rows is divided where `grid` are asked for: no smaller than a pixel.
 pub fn cells(grid: usize, height: usize) -> usize {
@@ -40,6 +41,9 @@ pub fn moment_loss(
     gradient: &mut Gradient,
 ) -> f64 {
     let (groups, side) = (targets.scale.len(), cells(grid, map.height));
+    if targets.kind == SecondMoment::Square {
+        return super::square::moment_loss(isa, features, (map, side), images, targets, gradient);
+    }
     let (height, width) = (map.height / side, map.width / side);
     assert_eq!((height * side, width * side), (map.height, map.width), "cells of one size");
     assert_eq!(targets.mean.len(), groups * side * side * map.stride, "a target for every cell and channel");
@@ -81,6 +85,8 @@ pub fn moment_loss(
             loss
         })
         .collect_into_vec(&mut terms);
+    // Every image of a group has the same slopes.
+    let slopes: Vec<f32> = slopes.chunks(map.stride).flat_map(|slopes| slopes.repeat(images)).collect();
     spread((&shifts, &slopes), (map, side, images), gradient);
     terms.iter().sum()
 }
@@ -124,9 +130,13 @@ fn per_image<'a>(
     loss
 }
 
-/// Gives each pixel of each image the coefficients of its cell.
-fn spread((shifts, slopes): (&[f32], &[f32]), (map, side, images): (Map, usize, usize), gradient: &mut Gradient) {
-    let len = slopes.len() / (side * side) * map.pixels() * images;
+/// Gives each pixel of each image the coefficients of its cell, `[G, cells, n, channels]` each.
+pub(super) fn spread(
+    (shifts, slopes): (&[f32], &[f32]),
+    (map, side, images): (Map, usize, usize),
+    gradient: &mut Gradient,
+) {
+    let len = slopes.len() / (side * side) * map.pixels();
     gradient.shift.resize(len, 0.0);
     gradient.slope.resize(len, 0.0);
     gradient.per_image = true;
@@ -136,7 +146,8 @@ fn spread((shifts, slopes): (&[f32], &[f32]), (map, side, images): (Map, usize, 
         let (image, pixel) = (place / map.pixels(), place % map.pixels());
         let (row, column) = (pixel / map.width / height, pixel % map.width / width);
         let cell = (image / images * side + row) * side + column;
-        shift.copy_from_slice(&shifts[(cell * images + image % images) * map.stride..][..map.stride]);
-        slope.copy_from_slice(&slopes[cell * map.stride..][..map.stride]);
+        let at = (cell * images + image % images) * map.stride;
+        shift.copy_from_slice(&shifts[at..at + map.stride]);
+        slope.copy_from_slice(&slopes[at..at + map.stride]);
     });
 }
