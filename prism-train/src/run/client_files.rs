@@ -448,6 +448,20 @@ mod tests {
     }
 
     #[test]
+    fn second_moments_are_read_as_what_they_were_written_as() {
+        let folder = tempfile::tempdir().unwrap();
+        for kind in [SecondMoment::Variance, SecondMoment::Square] {
+            let mut layer = moments(&[0], 1, 1.0).layers()[0].clone();
+            layer.weights = Some([layer.mean.clone(), (&layer.mean * 3.0).unwrap()]);
+            save_moments(folder.path(), &key("d"), &ClientMoments::from_parts(vec![0], vec![layer], kind, None))
+                .unwrap();
+            let found = load_moments(folder.path(), &key("d"), 1, &Device::Cpu).unwrap().unwrap();
+            let [_, of_second] = found.layers()[0].weights.as_ref().unwrap();
+            assert_eq!((found.kind(), of_second.to_vec2::<f32>().unwrap()), (kind, vec![vec![3.0; 3]]));
+        }
+    }
+
+    #[test]
     fn only_states_of_other_rounds_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let kept = ["adam-000007.safetensors", "global-000007.safetensors", "adam-7.safetensors", "adam-000001.png"];
