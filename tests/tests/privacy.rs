@@ -76,6 +76,18 @@ fn styles_are_parted_once_within_the_promise() {
 }
 
 #[test]
+fn mean_squares_are_matched_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), &["--out", "run", "--dp-second", "square"]);
+    let moments = || fs::read(folder.path().join("run/clients/0000/moments.safetensors")).unwrap();
+    let before = moments();
+    let header = String::from_utf8_lossy(&before[..4096]);
+    assert!(header.contains("\"square.0\"") && !header.contains("\"variance.0\""), "{header}");
+    succeed("prism-train", folder.path(), &["--resume", "run", "--rounds", "2", "--quiet"]);
+    assert!(before == moments());
+}
+
+#[test]
 fn noise_never_comes_from_the_seed_and_a_second_draw_is_announced() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), &["--out", "one"]);

@@ -27,7 +27,7 @@ const MIN_IMAGES: usize = 2;
 pub struct LayerMoments {
     /// Mean of each feature.
     pub mean: Tensor,
-    /// Second moment of each feature: its unbiased variance, or its mean square where moments are protected.
+    /// Second moment of each feature: its unbiased variance, or its mean square where that is matched.
     pub second: Tensor,
     /// The unit in which distances count, `[groups, 1]`: the mean over features of the variance.
     pub scale: Tensor,

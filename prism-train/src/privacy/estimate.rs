@@ -1,20 +1,19 @@
-//! From noisy sums to what training matches: means and mean squares, and how much each counts.
+//! From noisy sums to what training matches: means and second moments with the noise's part taken out, and how much each counts.
 //!
 //! ```text
 //! w   = y[0] unit / k                               how many images there are, each counted with its clipping factor
 //! m1  = y[p] unit / (a_l w),      N1 = its noise's variance;      m2 = y[q] unit / (b_l w),      N2 likewise
-//! v_l = mean over features of m2 - (m1^2 - N1)      the unit in which a layer's distances count; E[m1^2] is too large by N1
+//! mean = m1,   variance = m2 - (m1^2 - N1)          E[m1^2] is too large by N1; a variance may come out below 0
+//! v_l  = mean over features of that variance        the unit in which a layer's distances count
 //! weight of the means' terms        = v_l   / (v_l   + N1)
-//! weight of the mean squares' terms = v_l^2 / (v_l^2 + N2)
+//! weight of the variances' terms    = v_l^2 / (v_l^2 + mean over features of N2 + 4 m1^2 N1 + 2 N1^2)
+//! weight of the mean squares' terms = v_l^2 / (v_l^2 + N2)                  in the place of variances, if these are matched
 //! ```
-//!
-//! Mean squares and not variances: a variance takes the square of a noisy mean off, whose own noise, 4 E[m1]^2 N1 + 2 N1^2, is
-//! more than N2 where noise is much. Where it is more than v_l, the weights make the loss the likelihood of the release: every sum's
-//! distance in units of its noise.
 //!
 //! Nothing is floored and nothing smoothed. The loss is a sum of squared distances, so its gradient is linear in the targets: noise
 //! of mean 0 in them averages out over the hundreds of thousands of features that one image touches, and a bias does not.
-//! All of it is post-processing of the release: no image is read here.
+//! A variance floored at 0 is too large on average wherever noise drowns it, and the images that this asks for are full of
+//! blotches where the real ones are empty. All of it is post-processing of the release: no image is read here.
 
 use candle_core::{Device, Tensor};
 use prism_nn::{Result, SecondMoment};
@@ -64,25 +63,20 @@ impl Noisy {
     ///
     /// # Errors
     /// If the device has no room.
-    pub fn estimate(&self, map: &VectorMap, device: &Device) -> Result<Option<ClientMoments>> {
+    pub fn estimate(&self, map: &VectorMap, kind: SecondMoment, device: &Device) -> Result<Option<ClientMoments>> {
         let present = self.present(map);
         if present.is_empty() {
             return Ok(None);
         }
         let layers = map.layers.iter().map(|layer| {
-            let groups: Vec<Estimate> = present.iter().map(|&group| self.layer(map, layer, group)).collect();
+            let groups: Vec<Estimate> = present.iter().map(|&group| self.layer((map, layer), kind, group)).collect();
             stack(&groups, layer.features, device)
         });
         let classes = present.iter().map(|&group| group as u32).collect();
-        Ok(Some(ClientMoments::from_parts(
-            classes,
-            layers.collect::<Result<_>>()?,
-            SecondMoment::Square,
-            map.set.grid(),
-        )))
+        Ok(Some(ClientMoments::from_parts(classes, layers.collect::<Result<_>>()?, kind, map.set.grid())))
     }
 
-    fn layer(&self, map: &VectorMap, layer: &LayerPart, group: usize) -> Estimate {
+    fn layer(&self, (map, layer): (&VectorMap, &LayerPart), kind: SecondMoment, group: usize) -> Estimate {
         let sums = &self.sums[group];
         let (unit, weight) = (map.unit(), sums[0] as f64 * map.unit() / CONSTANT);
         let deviation = self.variance[group].sqrt() * unit / weight;
@@ -91,14 +85,24 @@ impl Noisy {
         let (first, second) = sums[layer.offset..][..2 * layer.features].split_at(layer.features);
         let pairs: Vec<(f64, f64)> =
             first.iter().zip(second).map(|(&p, &q)| (p as f64 * first_unit, q as f64 * second_unit)).collect();
-        let variances = pairs.iter().map(|&(m1, m2)| m2 - (m1 * m1 - n1));
-        let scale = (variances.sum::<f64>() / pairs.len() as f64).max(1e-8);
+        let average = |value: &dyn Fn(f64, f64) -> f64| {
+            pairs.iter().map(|&(m1, m2)| value(m1, m2)).sum::<f64>() / pairs.len() as f64
+        };
+        let variance = |m1: f64, m2: f64| m2 - (m1 * m1 - n1);
+        let scale = average(&variance).max(1e-8);
+        let (second, noise): (Vec<f32>, f64) = match kind {
+            SecondMoment::Variance => (
+                pairs.iter().map(|&(m1, m2)| variance(m1, m2) as f32).collect(),
+                average(&|m1, _| n2 + 4.0 * m1 * m1 * n1 + 2.0 * n1 * n1),
+            ),
+            SecondMoment::Square => (pairs.iter().map(|&(_, m2)| m2 as f32).collect(), n2),
+        };
         Estimate {
             mean: pairs.iter().map(|&(m1, _)| m1 as f32).collect(),
-            second: pairs.iter().map(|&(_, m2)| m2 as f32).collect(),
+            second,
             scale: scale as f32,
             of_mean: vec![(scale / (scale + n1)) as f32; pairs.len()],
-            of_second: vec![(scale * scale / (scale * scale + n2)) as f32; pairs.len()],
+            of_second: vec![(scale * scale / (scale * scale + noise)) as f32; pairs.len()],
         }
     }
 }
@@ -152,12 +156,12 @@ mod tests {
     }
 
     /// `constant` images with noise of deviation `sigma`, and what is estimated of them.
-    fn estimated(map: &VectorMap, images: f64, sigma: u64, seed: u64) -> ClientMoments {
+    fn estimated(map: &VectorMap, kind: SecondMoment, images: f64, (sigma, seed): (u64, u64)) -> ClientMoments {
         let mut sums = vec![constant(map, images, (0.5, 0.5))];
         sums.iter_mut().for_each(|group| NoiseSource::Seeded(seed).add_noise(sigma, group).unwrap());
         // The weight's own noise is a common factor of all moments; here only theirs is of interest.
         sums[0][0] = (images * CONSTANT / map.unit()) as i64;
-        Noisy { sums, variance: vec![(sigma as f64).powi(2)] }.estimate(map, &Device::Cpu).unwrap().unwrap()
+        Noisy { sums, variance: vec![(sigma as f64).powi(2)] }.estimate(map, kind, &Device::Cpu).unwrap().unwrap()
     }
 
     /// The true mean and mean square are 0.5, so the true variance is 0.25; without its correction the mean variance would be N1 too
@@ -166,8 +170,14 @@ mod tests {
     fn estimates_are_right_on_average_and_without_the_noises_own_variance() {
         const SEEDS: u64 = 8;
         let (map, images) = (map(), 1000.0);
-        for sigma in [1u64, 1 << 21] {
-            let estimates: Vec<ClientMoments> = (0..SEEDS).map(|seed| estimated(&map, images, sigma, seed)).collect();
+        for (sigma, kind, second) in [
+            (1u64, SecondMoment::Variance, 0.25),
+            (1 << 21, SecondMoment::Variance, 0.25),
+            (1, SecondMoment::Square, 0.5),
+            (1 << 21, SecondMoment::Square, 0.5),
+        ] {
+            let estimate = |seed| estimated(&map, kind, images, (sigma, seed));
+            let estimates: Vec<ClientMoments> = (0..SEEDS).map(estimate).collect();
             for (index, layer) in map.layers.iter().enumerate() {
                 let average = |part: fn(&LayerMoments) -> &Tensor| {
                     let of = |m: &ClientMoments| part(&m.layers()[index]).mean_all()?.to_scalar::<f32>();
@@ -177,10 +187,10 @@ mod tests {
                 let deviation = sigma as f64 * map.unit() / images;
                 let [n1, n2] = [layer.first_scale, layer.second_scale].map(|scale| (deviation / scale).powi(2));
                 let numbers = layer.features as f64 * SEEDS as f64;
-                let (mean, square, variance) = (average(|l| &l.mean), average(|l| &l.second), average(|l| &l.scale));
+                let (mean, found, variance) = (average(|l| &l.mean), average(|l| &l.second), average(|l| &l.scale));
                 let tolerance = 1e-3 + 4.0 * ((n2 + n1 + 2.0 * n1 * n1) / numbers).sqrt();
                 assert!((variance - 0.25).abs() < tolerance, "sigma {sigma}, layer {index}: variance {variance}");
-                assert!((square - 0.5).abs() < tolerance, "sigma {sigma}, layer {index}: mean square {square}");
+                assert!((found - second).abs() < tolerance, "sigma {sigma}, layer {index}: {kind} {found}");
                 assert!(sigma == 1 || n1 > 2.0 * tolerance, "layer {index}: {n1} could hide within {tolerance}");
                 let tolerance = 1e-3 + 4.0 * (n1 / numbers).sqrt();
                 assert!((mean - 0.5).abs() < tolerance, "sigma {sigma}, layer {index}: mean {mean}");
@@ -195,7 +205,7 @@ mod tests {
         let release = |sums: Vec<Vec<i64>>| Noisy { variance: vec![1e6 * 1e6; sums.len()], sums };
         let few = 2.0 * 1e6 * map.unit() / CONSTANT;
         assert_eq!(release(vec![weight(1000.0), weight(few), weight(0.0)]).present(&map), [0]);
-        assert!(release(vec![weight(few)]).estimate(&map, &Device::Cpu).unwrap().is_none());
+        assert!(release(vec![weight(few)]).estimate(&map, SecondMoment::Variance, &Device::Cpu).unwrap().is_none());
         // What is absent from a client adds no noise to the sum over clients.
         let all = [release(vec![weight(1000.0), weight(0.0)]), release(vec![weight(1000.0), weight(500.0)])];
         let sum = Noisy::combine(&all, &map);

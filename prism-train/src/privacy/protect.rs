@@ -227,7 +227,7 @@ impl Protection {
         }
         let sent = messages.iter().map(|message| message.len() as u64).sum();
         let noisy = self.gather(&messages, holders, groups)?;
-        let Some(moments) = noisy.estimate(&self.map, holders.device)? else {
+        let Some(moments) = noisy.estimate(&self.map, self.settings.dp_second, holders.device)? else {
             return Err(self.drowned("all clients together"));
         };
         let moments = moments.with_sent(sent);
@@ -255,7 +255,7 @@ impl Protection {
             }
             say(format!("client {client} measures its {} images and adds noise", members.len()));
             let noisy = self.noisy(self.release(holders, groups, members)?, 1);
-            let Some(moments) = noisy.estimate(&self.map, holders.device)? else {
+            let Some(moments) = noisy.estimate(&self.map, self.settings.dp_second, holders.device)? else {
                 return Err(self.drowned(&format!("client {client}")));
             };
             client_files::save_moments(folder, &key, &moments)?;
