@@ -186,6 +186,24 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    /// The channels from `channel` on of cell `place`, counted over the cells of all groups, of maps that are divided into `side` cells
+    /// a side; `images` of each group.
+    fn of_cell(values: &'a [f32], map: Map, (side, place): (usize, usize), images: usize, channel: usize) -> Self {
+        let (group, cell) = (place / (side * side), place % (side * side));
+        let (height, width) = (map.height / side, map.width / side);
+        let corner = (cell / side * height * map.width + cell % side * width) * map.stride;
+        Rows {
+            values,
+            first: group * images * map.image_len() + corner + channel,
+            images,
+            image: map.image_len(),
+            height,
+            line: map.width * map.stride,
+            width,
+            pixel: map.stride,
+        }
+    }
+
     fn count(&self) -> usize {
         self.images * self.height * self.width
     }

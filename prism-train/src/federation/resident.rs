@@ -5,7 +5,7 @@
 //! of: an answer that never counted leaves its client at an older one, which is then read from its file.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::Tensor;
 
@@ -33,7 +33,7 @@ impl Loaded {
 pub struct Resident {
     limit: u64,
     clients: Mutex<Clients>,
-    known: Option<Arc<Known>>,
+    known: Option<Known>,
 }
 
 #[derive(Default)]
@@ -73,11 +73,11 @@ impl Resident {
 
     /// What clients know that hold the state after round `base`, if those of the last round knew it.
     pub fn known(&self, base: u32) -> Option<&Known> {
-        self.known.as_deref().filter(|known| known.global.round() == base)
+        self.known.as_ref().filter(|known| known.global.round() == base)
     }
 
     /// Remembers what the clients of a round know.
-    pub fn remember(&mut self, known: Arc<Known>) {
+    pub fn remember(&mut self, known: Known) {
         self.known = Some(known);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use candle_core::Device;
 use prism_core::file::Pending;
@@ -215,12 +214,7 @@ impl Simulation {
 
     /// What `clients` know once they have the message to those at their state, by that state: computed with all threads, once for
     /// the clients at each.
-    fn receive(
-        &self,
-        round: u32,
-        clients: &[u32],
-        openings: &BTreeMap<u32, Outgoing>,
-    ) -> Result<BTreeMap<u32, Arc<Known>>> {
+    fn receive(&self, round: u32, clients: &[u32], openings: &BTreeMap<u32, Outgoing>) -> Result<BTreeMap<u32, Known>> {
         let (session, mut received) = (&self.training.session, BTreeMap::new());
         for &client in clients {
             let base = self.base(client);
@@ -235,7 +229,7 @@ impl Simulation {
                 }
             };
             global.receive(&openings[&base].bytes, round)?;
-            received.insert(base, Arc::new(Known::new(global)));
+            received.insert(base, Known::new(global));
         }
         Ok(received)
     }

@@ -44,8 +44,7 @@ pub fn moment_loss(
     if targets.kind == SecondMoment::Square {
         return super::square::moment_loss(isa, features, (map, side), images, targets, gradient);
     }
-    let (height, width) = (map.height / side, map.width / side);
-    assert_eq!((height * side, width * side), (map.height, map.width), "cells of one size");
+    assert_eq!((map.height % side, map.width % side), (0, 0), "cells of one size");
     assert_eq!(targets.mean.len(), groups * side * side * map.stride, "a target for every cell and channel");
     assert_eq!(features.len(), groups * images * map.image_len(), "n images for every group");
     let count = (groups * side * side * map.channels) as f64;
@@ -57,23 +56,12 @@ pub fn moment_loss(
         .zip(slopes.par_chunks_mut(map.stride))
         .enumerate()
         .map(|(place, (shifts, slopes))| {
-            let (group, cell) = (place / (side * side), place % (side * side));
-            let corner = (cell / side * height * map.width + cell % side * width) * map.stride;
             let mut loss = 0.0;
             for (block, slope) in slopes.chunks_mut(BLOCK).enumerate() {
                 let channel = block * BLOCK;
-                let rows = Rows {
-                    values: features,
-                    first: group * images * map.image_len() + corner + channel,
-                    images,
-                    image: map.image_len(),
-                    height,
-                    line: map.width * map.stride,
-                    width,
-                    pixel: map.stride,
-                };
+                let rows = Rows::of_cell(features, map, (side, place), images, channel);
                 let from = place * map.stride + channel;
-                let targets = targets.part(from..from + slope.len(), group);
+                let targets = targets.part(from..from + slope.len(), place / (side * side));
                 let mut shift = [0f32; BLOCK];
                 let shift = &mut shift[..slope.len()];
                 let block = Block { rows, targets, count, samples_are_images: false, shift, slope };

@@ -39,8 +39,7 @@ pub fn moment_loss(
     gradient: &mut Gradient,
 ) -> f64 {
     let groups = targets.scale.len();
-    let (height, width) = (map.height / side, map.width / side);
-    assert_eq!((height * side, width * side), (map.height, map.width), "cells of one size");
+    assert_eq!((map.height % side, map.width % side), (0, 0), "cells of one size");
     assert_eq!(targets.mean.len(), groups * side * side * map.stride, "a target for every cell and channel");
     assert_eq!(features.len(), groups * images * map.image_len(), "n images for every group");
     let count = (groups * side * side * map.channels) as f64;
@@ -52,23 +51,12 @@ pub fn moment_loss(
         .zip(slopes.par_chunks_mut(map.stride * images))
         .enumerate()
         .map(|(place, (shifts, slopes))| {
-            let (group, cell) = (place / (side * side), place % (side * side));
-            let corner = (cell / side * height * map.width + cell % side * width) * map.stride;
             let mut loss = 0.0;
             for channel in (0..map.stride).step_by(BLOCK) {
                 let len = BLOCK.min(map.stride - channel);
-                let rows = Rows {
-                    values: features,
-                    first: group * images * map.image_len() + corner + channel,
-                    images,
-                    image: map.image_len(),
-                    height,
-                    line: map.width * map.stride,
-                    width,
-                    pixel: map.stride,
-                };
+                let rows = Rows::of_cell(features, map, (side, place), images, channel);
                 let from = place * map.stride + channel;
-                let targets = targets.part(from..from + len, group);
+                let targets = targets.part(from..from + len, place / (side * side));
                 let at = (channel, map.stride, len);
                 // SAFETY: `isa` is one of this machine's.
                 loss += unsafe { isa.run(Block { rows, targets, count, at, shifts, slopes }) };
