@@ -43,7 +43,7 @@ impl Claim {
         parting: Option<&NoisePlan>,
         images: &[usize],
     ) -> Self {
-        let release = "one release of clipped moments of encoder features, with discrete Gaussian noise";
+        let release = "one release of moments of encoder features, with discrete Gaussian noise";
         Claim {
             mechanism: match parting {
                 None => release.into(),

@@ -1,7 +1,7 @@
 //! From noisy sums to what training matches: means and second moments with the noise's part taken out, and how much each counts.
 //!
 //! ```text
-//! w   = y[0] unit / k                               how many images there are, each counted with its clipping factor
+//! w   = y[0] unit / k                               how many images there are, each counted with its own factor
 //! m1  = y[p] unit / (a_l w),      N1 = its noise's variance;      m2 = y[q] unit / (b_l w),      N2 likewise
 //! mean = m1,   variance = m2 - (m1^2 - N1)          E[m1^2] is too large by N1; a variance may come out below 0
 //! v_l  = mean over features of that variance        the unit in which a layer's distances count
@@ -140,7 +140,7 @@ mod tests {
     fn map() -> VectorMap {
         let device = Device::Cpu;
         let encoder = Encoder::open("random:1", &device).unwrap();
-        VectorMap::new(&encoder, (16, 1), FeatureSet::All, (1.0, 1.0), 1 << 20, &device).unwrap()
+        VectorMap::new(&encoder, (16, 1), FeatureSet::All, 1.0, 1 << 20, &device).unwrap()
     }
 
     /// Sums of `images` copies of a vector whose layers have mean m1 and second moment m2 everywhere.
@@ -172,9 +172,9 @@ mod tests {
         let (map, images) = (map(), 1000.0);
         for (sigma, kind, second) in [
             (1u64, SecondMoment::Variance, 0.25),
-            (1 << 21, SecondMoment::Variance, 0.25),
+            (3 << 20, SecondMoment::Variance, 0.25),
             (1, SecondMoment::Square, 0.5),
-            (1 << 21, SecondMoment::Square, 0.5),
+            (3 << 20, SecondMoment::Square, 0.5),
         ] {
             let estimate = |seed| estimated(&map, kind, images, (sigma, seed));
             let estimates: Vec<ClientMoments> = (0..SEEDS).map(estimate).collect();

@@ -1,4 +1,4 @@
-//! Differential privacy: a client's images enter training only through moments that were clipped and noised once.
+//! Differential privacy: a client's images enter training only through moments that were bounded and noised once.
 //!
 //! ```text
 //! features -> vector of bounded integers (features) -> sum per group + discrete Gaussian noise (release, gaussian)

@@ -100,9 +100,9 @@ impl Protection {
         };
         check_deltas(settings, &images)?;
         let shape = (holders.data.image_size(), holders.data.channels());
-        let scales = (settings.dp_clip, settings.dp_lambda);
         // The grid depends on the budget, the budget's share on the number of coordinates, that on the encoder alone.
-        let mut map = VectorMap::new(holders.encoder, shape, settings.dp_features, scales, 1, holders.device)?;
+        let mut map =
+            VectorMap::new(holders.encoder, shape, settings.dp_features, settings.dp_lambda, 1, holders.device)?;
         let classes = classes(holders);
         let plan = |part, dimensions| NoisePlan::within(budget, part, settings.dp_adjacency, shares, dimensions);
         let parting = match styles.bits() {

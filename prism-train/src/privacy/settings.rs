@@ -37,7 +37,7 @@ pub struct PrivacySettings {
     /// Whose word protects a client: its own noise (local), or the sum of all clients' under secure summation (secagg)
     #[arg(long, value_name = "RULE", default_value_t = Trust::Local, help_heading = "Privacy")]
     pub dp_trust: Trust,
-    /// Bound on an image's feature vector, in lengths of a typical public one; for masks, on a round's change of theta
+    /// Bound on a round's change of theta, for --dp-mechanism mask
     #[arg(long, value_name = "X", default_value_t = 1.0, help_heading = "Privacy")]
     pub dp_clip: f64,
     /// Weight of second moments against first ones in the released vector
@@ -163,6 +163,14 @@ impl PrivacySettings {
             )
             .into());
         }
+        if self.dp_mechanism == Mechanism::Moments && self.dp_clip.total_cmp(&1.0).is_ne() {
+            return Err(Error::usage(format!(
+                "--dp-clip is {}, and nothing is clipped where moments are released: an image's vector is brought to one length \
+                 whatever it is; leave it out, or choose --dp-mechanism mask",
+                self.dp_clip
+            ))
+            .into());
+        }
         for (flag, value) in [("dp-clip", self.dp_clip), ("dp-lambda", self.dp_lambda)] {
             if !(0.01..=100.0).contains(&value) {
                 return Err(Error::usage(format!("--{flag} is {value}; choose a number from 0.01 to 100")).into());
@@ -216,7 +224,15 @@ mod tests {
         }
         let given = PrivacySettings { dp_epsilon: Some(1.0), ..Default::default() };
         assert!(PrivacySettings { dp_delta: f64::NAN, ..given.clone() }.budget().is_err());
-        assert!(PrivacySettings { dp_clip: f64::NAN, ..given.clone() }.budget().is_err());
+        for mechanism in [Mechanism::Moments, Mechanism::Mask] {
+            let nowhere = PrivacySettings { dp_mechanism: mechanism, dp_clip: f64::NAN, ..given.clone() };
+            assert!(nowhere.budget().is_err());
+        }
+        // Moments have no bound to choose, so that one that is given would be silently ignored.
+        let error = PrivacySettings { dp_clip: 2.0, ..given.clone() }.budget().unwrap_err().to_string();
+        assert!(error.contains("leave it out"), "{error}");
+        let mask = PrivacySettings { dp_clip: 2.0, dp_mechanism: Mechanism::Mask, ..given.clone() };
+        assert!(mask.budget().unwrap().is_some());
         assert!(given.check_delta(100_000, "client 0").is_ok());
         let error = given.check_delta(100_001, "client 0").unwrap_err();
         assert!(error.to_string().contains("100001 images of client 0"), "{error}");

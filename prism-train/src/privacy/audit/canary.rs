@@ -61,7 +61,7 @@ pub fn attack(
     source: NoiseSource,
 ) -> Result<CanaryFinding> {
     let device = Device::Cpu;
-    let mut map = VectorMap::new(encoder, (IMAGE_SIZE, 1), FeatureSet::Grid(1), (1.0, 1.0), 1, &device)?;
+    let mut map = VectorMap::new(encoder, (IMAGE_SIZE, 1), FeatureSet::Grid(1), 1.0, 1, &device)?;
     // A canary is there or not.
     let plan = NoisePlan::new(budget, Adjacency::AddRemove, 1, map.dimensions())?;
     map.clip_units = plan.clip_units;

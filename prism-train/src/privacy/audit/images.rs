@@ -38,7 +38,7 @@ pub struct ImageFinding {
 /// If the computation fails.
 pub fn attack(encoder: &Encoder, train_mode: bool) -> Result<ImageFinding> {
     let device = Device::Cpu;
-    let map = VectorMap::new(encoder, (IMAGE_SIZE, 1), FeatureSet::All, (1.0, 1.0), CLIP_UNITS, &device)?;
+    let map = VectorMap::new(encoder, (IMAGE_SIZE, 1), FeatureSet::All, 1.0, CLIP_UNITS, &device)?;
     let options = LoadOptions { image_size: IMAGE_SIZE, limit: Some(IMAGES + 1), ..Default::default() };
     let strokes = data::load(Source::Strokes, &options)?;
     let mut worst = 0.0f64;
