@@ -1,7 +1,7 @@
 //! The training loop of a small classifier: epochs of random views, stochastic gradient descent, a one-cycle rate.
 
 use prism_core::stream::{Purpose, StreamId};
-use prism_nn::encoder::Layout;
+use prism_nn::encoder::{Layout, Step};
 use prism_nn::{Error, Result};
 
 use super::augment::{Augmentation, Views};
@@ -22,6 +22,8 @@ pub struct Descent {
     pub seed: u64,
     /// How an image may be shown.
     pub views: Views,
+    /// Most cells a side over which the last features are averaged before they are classified; 1 for whole maps.
+    pub cells: usize,
 }
 
 /// How far training is.
@@ -49,7 +51,9 @@ impl Descent {
         let batch = self.batch_size.min(training.len());
         let steps_per_epoch = training.len() / batch;
         let steps = steps_per_epoch * self.epochs;
-        let mut network = Network::new(layout, training.classes(), self.seed)?;
+        let pools = layout.steps().iter().filter(|&&step| step == Step::Pool).count();
+        let cells = self.cells.min(training.image_size() >> pools).max(1);
+        let mut network = Network::new(layout, (cells, training.classes()), self.seed)?;
         let mut sgd = Sgd::new(network.parameters())?;
         let rates = OneCycle { highest: self.lr, steps };
         let augmentation =

@@ -103,6 +103,7 @@ impl EncoderTraining {
             lr: self.lr,
             seed: self.seed,
             views: Views::PHOTOGRAPHS,
+            cells: 1,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The network that is trained: `(conv 3x3, batch norm, ReLU | max-pool) ... -> mean over pixels -> linear`.
+//! The network that is trained: `(conv 3x3, batch norm, ReLU | max-pool) ... -> mean over the pixels of a cell -> linear`.
 
 use candle_core::{Device, Result as TensorResult, Tensor, Var};
 use prism_core::stream::{Purpose, StreamId};
@@ -20,16 +20,19 @@ const PER_CONV: usize = 3;
 /// The network's parameters and running statistics.
 pub struct Network {
     layout: Layout,
-    /// Weight, gain and shift of each convolution, then the classifier's weight `[features, classes]` and bias.
+    /// Weight, gain and shift of each convolution, then the classifier's weight and bias.
     parameters: Vec<Var>,
     running: Vec<Vec<ChannelStatistics>>,
+    cells: usize,
     classes: usize,
 }
 
-/// A linear classifier of features that are averaged over their pixels.
+/// A linear classifier of features that are averaged over the pixels of each cell.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// `[features, classes]`.
+    /// Cells a side that a map is divided into; 1 for the whole of it.
+    pub cells: usize,
+    /// `[features * cells * cells, classes]`.
     pub weight: Tensor,
     /// `[classes]`.
     pub bias: Tensor,
@@ -41,7 +44,16 @@ impl Head {
     /// # Errors
     /// If the shapes do not fit.
     pub fn classify(&self, features: &Tensor) -> Result<Tensor> {
-        Ok(features.mean((2, 3))?.matmul(&self.weight)?.broadcast_add(&self.bias)?)
+        let pooled = match self.cells {
+            1 => features.mean((2, 3))?,
+            cells => {
+                let (images, channels, height, width) = features.dims4()?;
+                let divided = (images, channels, cells, height / cells, cells, width / cells);
+                let sums = features.reshape(divided)?.sum(5)?.sum(3)?.flatten_from(1)?;
+                (sums * ((cells * cells) as f64 / (height * width) as f64))?
+            }
+        };
+        Ok(pooled.matmul(&self.weight)?.broadcast_add(&self.bias)?)
     }
 }
 
@@ -56,8 +68,11 @@ pub struct Outcome {
 }
 
 impl Network {
-    /// Kaiming normal convolutions and a zero classifier.
-    pub fn new(layout: &Layout, classes: usize, seed: u64) -> Result<Self> {
+    /// Kaiming normal convolutions, and a classifier of `cells` cells a side of their last map for so many classes.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn new(layout: &Layout, (cells, classes): (usize, usize), seed: u64) -> Result<Self> {
         let mut parameters = Vec::new();
         let mut running = Vec::new();
         let mut width = 0;
@@ -68,9 +83,10 @@ impl Network {
             parameters.push(var(vec![0.0; width], &[width])?);
             running.push(vec![ChannelStatistics { mean: 0.0, variance: 1.0 }; width]);
         }
-        parameters.push(var(classifier(width, classes, layout, seed), &[width, classes])?);
+        let inputs = width * cells * cells;
+        parameters.push(var(classifier(inputs, classes, layout, seed), &[inputs, classes])?);
         parameters.push(var(vec![0.0; classes], &[classes])?);
-        Ok(Network { layout: layout.clone(), parameters, running, classes })
+        Ok(Network { layout: layout.clone(), parameters, running, cells, classes })
     }
 
     /// Everything that is learned.
@@ -104,7 +120,7 @@ impl Network {
     /// The classifier on top of the convolutions, as it is now.
     pub fn head(&self) -> Head {
         let head = &self.parameters[self.parameters.len() - 2..];
-        Head { weight: head[0].as_tensor().clone(), bias: head[1].as_tensor().clone() }
+        Head { cells: self.cells, weight: head[0].as_tensor().clone(), bias: head[1].as_tensor().clone() }
     }
 
     fn features(&mut self, x: &Tensor) -> Result<Tensor> {
@@ -190,6 +206,32 @@ mod tests {
         assert_eq!(accuracy, 0.5);
         for (slope, expected) in slopes.iter().zip(SLOPES) {
             assert!((slope - expected).abs() < 1e-6, "{slopes:?}");
+        }
+    }
+
+    /// Two images of two features on 4x4 maps, in 2x2 cells: each score is the sum of cell means times weights, added up one by one.
+    #[test]
+    fn a_head_of_cells_weighs_each_cells_mean() {
+        let (images, features, side, cells, classes) = (2, 2, 4, 2, 3);
+        let values: Vec<f32> = (0..images * features * side * side).map(|i| (i * 7 % 23) as f32).collect();
+        let weights: Vec<f32> = (0..features * cells * cells * classes).map(|i| (i * 5 % 11) as f32 - 4.0).collect();
+        let tensor = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
+        let head = Head {
+            cells,
+            weight: tensor(&weights, &[features * cells * cells, classes]),
+            bias: tensor(&[0.5, 0.0, -0.5], &[classes]),
+        };
+        let scores = head.classify(&tensor(&values, &[images, features, side, side])).unwrap();
+        for (image, scores) in scores.to_vec2::<f32>().unwrap().iter().enumerate() {
+            for (class, &score) in scores.iter().enumerate() {
+                let mut expected = [0.5, 0.0, -0.5][class];
+                for (at, &value) in values[image * 32..][..32].iter().enumerate() {
+                    let (feature, row, column) = (at / 16, at / 4 % 4, at % 4);
+                    let cell = (feature * cells + row / 2) * cells + column / 2;
+                    expected += value / 4.0 * weights[cell * classes + class];
+                }
+                assert!((score - expected).abs() < 1e-4, "image {image}, class {class}: {score}, not {expected}");
+            }
         }
     }
 

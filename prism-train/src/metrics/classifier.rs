@@ -29,7 +29,7 @@ const LAYOUT: &str = "16,M,32,M,64,64";
 const MAX_CLASSES: usize = 65_536;
 
 /// How every classifier is trained, but for its number of epochs.
-const DESCENT: Descent = Descent { epochs: 1, batch_size: 128, lr: 0.2, seed: 0, views: Views::UPRIGHT };
+const DESCENT: Descent = Descent { epochs: 1, batch_size: 128, lr: 0.2, seed: 0, views: Views::UPRIGHT, cells: 1 };
 
 /// What a classifier was trained on, and how well it tells classes apart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,6 +73,36 @@ pub struct ClassifierFigures {
     pub agreement: Option<f64>,
 }
 
+/// A network that was trained to tell the classes of a set apart.
+pub(super) struct Trained {
+    /// Its convolutions, norms folded in.
+    convs: Vec<ConvWeights>,
+    encoder: Encoder,
+    head: Head,
+    /// Share of the test images that it tells right.
+    pub(super) test_accuracy: f64,
+}
+
+/// Trains on `training` for `epochs`, averaging the last features over `cells` cells a side, and measures on `test`; `progress` is
+/// called after every step.
+///
+/// # Errors
+/// If there are fewer than two classes, the two sets differ in shape or classes, or the computation fails.
+pub(super) fn train_network(
+    training: &Dataset,
+    test: &Dataset,
+    (epochs, cells): (usize, usize),
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Trained> {
+    check_sets(training, test)?;
+    let layout: Layout = LAYOUT.parse()?;
+    let network = Descent { epochs, cells, ..DESCENT }.run(&layout, training, progress)?;
+    let (convs, head) = (network.folded()?, network.head());
+    let encoder = Encoder::from_weights("classifier", layout, &convs, None, &Device::Cpu)?;
+    let test_accuracy = accuracy(&encoder, &head, test)?;
+    Ok(Trained { convs, encoder, head, test_accuracy })
+}
+
 impl Classifier {
     /// Trains on `training` for `epochs` and measures on `test`; `progress` is called after every step.
     ///
@@ -84,9 +114,7 @@ impl Classifier {
         epochs: usize,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self> {
-        check_sets(training, test)?;
-        let layout: Layout = LAYOUT.parse()?;
-        let network = Descent { epochs, ..DESCENT }.run(&layout, training, progress)?;
+        let trained = train_network(training, test, (epochs, 1), progress)?;
         let card = Card {
             dataset: training.name().to_string(),
             images: training.len(),
@@ -94,11 +122,9 @@ impl Classifier {
             class_names: training.class_names().to_vec(),
             image_size: training.image_size(),
             channels: training.channels(),
-            test_accuracy: 0.0,
+            test_accuracy: trained.test_accuracy,
         };
-        let mut classifier = Self::assemble(card, network.folded()?, network.head())?;
-        classifier.card.test_accuracy = accuracy(&classifier.encoder, &classifier.head, test)?;
-        Ok(classifier)
+        Ok(Classifier { card, encoder: trained.encoder, head: trained.head, convs: trained.convs })
     }
 
     fn assemble(card: Card, convs: Vec<ConvWeights>, head: Head) -> Result<Self> {
@@ -222,7 +248,7 @@ impl Classifier {
         let weight = take("head.weight".into(), &[width, classes])?;
         let weight = Tensor::from_vec(weight, (width, classes), &Device::Cpu)?;
         let bias = Tensor::from_vec(take("head.bias".into(), &[classes])?, classes, &Device::Cpu)?;
-        Self::assemble(card, convs, Head { weight, bias })
+        Self::assemble(card, convs, Head { cells: 1, weight, bias })
     }
 }
 

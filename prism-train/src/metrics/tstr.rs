@@ -1,18 +1,26 @@
 //! TSTR, train on synthetic, test on real (Esteban, Hyland and Rätsch 2017): what a class-conditional model is good for.
 //!
-//! The small [`Classifier`] is trained on generated images and the labels that were asked for, and tested on real images
-//! that it has never seen. Near the accuracy of the same network trained on real images, generated ones can stand in for
-//! them.
+//! The convolutions of the small [`Classifier`](super::classifier::Classifier) are trained on generated images and the labels that
+//! were asked for, and tested on real images that they have never seen. Near the accuracy of the same network trained on real
+//! images, generated ones can stand in for them.
+//!
+//! What they see is averaged over the cells of a grid before it is classified, and not over the whole map as in that classifier:
+//! without regard to place a network tells generated classes apart by faint textures, which real images have not. Of digits
+//! generated under epsilon 0.2 a whole-map network learned to read 69% of real ones, and by cells 92%; of clothes without privacy
+//! 84.1% and 85.7% (20,000 images at most; two such networks in PyTorch).
 
 use std::num::NonZeroUsize;
 
 use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::classifier::Classifier;
+use super::classifier;
 use super::subject::Subject;
 use crate::data::Dataset;
 use crate::encoder_training::Progress;
+
+/// Cells a side.
+const CELLS: usize = 4;
 
 /// What a classifier learned from generated images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,11 +73,11 @@ pub fn measure(
     epochs: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<TstrFigures> {
-    let classifier = Classifier::train(generated, test, epochs, progress)?;
+    let trained = classifier::train_network(generated, test, (epochs, CELLS), progress)?;
     Ok(TstrFigures {
         generated_images: generated.len(),
         epochs,
         real_images: test.len(),
-        accuracy: classifier.card().test_accuracy,
+        accuracy: trained.test_accuracy,
     })
 }
