@@ -52,7 +52,7 @@ fn a_run_its_checkpoint_and_its_artifact_get_the_same_figures() {
 fn a_classifier_is_trained_saved_and_read_again() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path());
-    let first = eval(folder.path(), "run --n 300 --epochs 1 --classifier judge.safetensors --tstr 300");
+    let first = eval(folder.path(), "run --n 300 --epochs 1 --classifier judge.safetensors --tstr 5000 --tstr-real");
     assert!(folder.path().join("judge.safetensors").exists());
     let second = eval(folder.path(), "run --n 300 --classifier judge.safetensors");
     assert_eq!(first["classifier"], second["classifier"]);
@@ -62,7 +62,10 @@ fn a_classifier_is_trained_saved_and_read_again() {
     assert!((shares - 1.0).abs() < 1e-9);
     let accuracy = judged["classifier"]["test_accuracy"].as_f64().unwrap();
     assert!(accuracy > 0.5, "a classifier of real strokes tells only {accuracy} right");
-    assert_eq!((first["tstr"]["generated_images"].as_u64(), first["tstr"]["epochs"].as_u64()), (Some(300), Some(1)));
+    assert_eq!((first["tstr"]["generated_images"].as_u64(), first["tstr"]["epochs"].as_u64()), (Some(5000), Some(1)));
+    let reference = &first["tstr"]["trained_on_real"];
+    let (images, accuracy) = (reference["images"].as_u64().unwrap(), reference["accuracy"].as_f64().unwrap());
+    assert!(images <= 5000 && accuracy > 0.3, "chance is 1 in 10: {reference}");
     assert_eq!(first["features"][1]["width"], 64);
     assert!(second["tstr"].is_null());
 }
@@ -83,6 +86,8 @@ fn what_cannot_be_measured_is_refused_with_the_remedy() {
     refuse("nowhere", &["nowhere"]);
     refuse(".", &["holds no run"]);
     refuse("run --tstr 1", &["--tstr is 1"]);
+    refuse("run --tstr-real", &["--tstr"]);
+    refuse("run --tstr 300 --tstr-real --split train", &["--split train", "the same images"]);
     std::fs::write(folder.path().join("odd.safetensors"), "odd").unwrap();
     refused("prism-train", folder.path(), &["eval", "run/samples.png"], 1, &["samples.png"]);
     refused("prism-train", folder.path(), &["eval", "run", "--classifier", "odd.safetensors"], 1, &["odd.safetensors"]);

@@ -53,6 +53,9 @@ pub struct EvalArgs {
     /// Train on synthetic, test on real: train a classifier on N generated images, test it on the real ones
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "60000")]
     tstr: Option<usize>,
+    /// Train the network of --tstr on as many real training images too, for what generated ones could at best do
+    #[arg(long, requires = "tstr")]
+    tstr_real: bool,
     /// Passes over the images of which a classifier is trained
     #[arg(long, value_name = "N", default_value_t = 3)]
     epochs: usize,
@@ -121,6 +124,11 @@ impl EvalArgs {
             let images = self.tstr.unwrap_or_default();
             return Err(Error::usage(format!("--tstr is {images}; choose 2 to {MAX_IMAGES}, such as 60000")));
         }
+        if self.tstr_real && self.split == "train" {
+            return Err(Error::usage(
+                "--tstr-real trains on the training split, and --split train would test on the same images; leave one out",
+            ));
+        }
         check_threads(self.threads)
     }
 
@@ -177,7 +185,14 @@ impl EvalArgs {
         bar.set_length(count as u64);
         let generated = tstr::draw(subject, count, self.seed, threads, &|images| bar.inc(images))?;
         bar.finish_and_clear();
-        self.train("classifier of generated images", |each| tstr::measure(&generated, real, self.epochs, each))
+        let measure = |each: &mut dyn FnMut(Progress)| tstr::measure(&generated, real, self.epochs, each);
+        let mut figures = self.train("classifier of generated images", measure)?;
+        if self.tstr_real {
+            let training = self.load(subject, "train")?;
+            let measure = |each: &mut dyn FnMut(Progress)| tstr::reference(&training, real, (count, self.epochs), each);
+            figures.trained_on_real = Some(self.train("classifier of real images", measure)?);
+        }
+        Ok(figures)
     }
 
     /// Runs `train` with a bar of its steps.
@@ -246,6 +261,13 @@ fn print(evaluation: &Evaluation, as_json: bool) -> Result<()> {
             figures.epochs,
             figures.generated_images
         );
+        if let Some(reference) = &figures.trained_on_real {
+            prism_core::outln!(
+                "  of real images    {:>8.2}%  of them, after as many on {} real ones",
+                100.0 * reference.accuracy,
+                reference.images
+            );
+        }
     }
     prism_core::errln!("{:.1} s; nearest neighbours: {}", evaluation.seconds, evaluation.neighbours);
     Ok(())

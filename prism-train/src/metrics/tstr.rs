@@ -33,6 +33,18 @@ pub struct TstrFigures {
     pub real_images: usize,
     /// Share of them that it tells right.
     pub accuracy: f64,
+    /// What the same network tells right after as many passes over real training images, where that was asked for.
+    #[serde(default)]
+    pub trained_on_real: Option<Reference>,
+}
+
+/// What generated images are to stand in for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Real training images.
+    pub images: usize,
+    /// Share of the test images told right.
+    pub accuracy: f64,
 }
 
 /// Refuses a model that cannot be asked for a class, or real images without labels.
@@ -79,5 +91,21 @@ pub fn measure(
         epochs,
         real_images: test.len(),
         accuracy: trained.test_accuracy,
+        trained_on_real: None,
     })
+}
+
+/// The same with the first `count` real images of `training`, or all if there are fewer, in the place of generated ones.
+///
+/// # Errors
+/// As for [`measure`].
+pub fn reference(
+    training: &Dataset,
+    test: &Dataset,
+    (count, epochs): (usize, usize),
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Reference> {
+    let first = training.subset(&(0..count.min(training.len())).collect::<Vec<_>>());
+    let trained = classifier::train_network(&first, test, (epochs, CELLS), progress)?;
+    Ok(Reference { images: first.len(), accuracy: trained.test_accuracy })
 }

@@ -251,8 +251,12 @@ pub fn evaluation(record: &Record) -> Markup {
         }
         @if let Some(tstr) = &found.tstr {
             p {
-                "Trained on " (count(tstr.generated_images as f64)) " generated images, the same classifier tells "
-                strong { (share(tstr.accuracy)) } " of " (count(tstr.real_images as f64)) " real ones right."
+                "Trained on " (count(tstr.generated_images as f64)) " generated images, a classifier tells "
+                strong { (share(tstr.accuracy)) } " of " (count(tstr.real_images as f64)) " real ones right"
+                @if let Some(reference) = &tstr.trained_on_real {
+                    ", and trained on " (count(reference.images as f64)) " real images " (share(reference.accuracy))
+                }
+                "."
             }
         }
     }
