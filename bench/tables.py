@@ -67,10 +67,16 @@ def baselines(dataset):
 
 def privacy(dataset):
     base = {**PRIVATE, "dataset": dataset}
+    plain = {"estimator": "plain", "classes-per-step": 4}
+    styles = {"styles": 4, "batch-size": 160, "classes-per-step": 2}
     yield "none", {key: value for key, value in base.items() if not key.startswith("dp-")}
     for epsilon in (10, 1, 0.2):
         yield f"epsilon {epsilon}", {**base, "dp-epsilon": epsilon}
-    yield "epsilon 1, 4 styles", {**base, "dp-epsilon": 1, "styles": 4, "batch-size": 160}
+        yield f"epsilon {epsilon}, plain loss", {**base, **plain, "dp-epsilon": epsilon}
+    yield "epsilon 0.2, mean squares", {**base, "dp-epsilon": 0.2, "dp-second": "square"}
+    yield "epsilon 0.2, mean squares, plain loss", {**base, **plain, "dp-epsilon": 0.2, "dp-second": "square"}
+    yield "epsilon 1, 4 styles", {**base, **styles, "dp-epsilon": 1}
+    yield "epsilon 1, 4 styles, plain loss", {**base, **styles, "estimator": "plain", "dp-epsilon": 1}
     yield "epsilon 1, shards:2", {**base, "dp-epsilon": 1, "partition": "shards:2"}
     yield "epsilon 1, local noise", {**base, "dp-epsilon": 1, "dp-trust": "local"}
     yield "epsilon 1, grid:4", {**base, "dp-epsilon": 1, "dp-features": "grid:4"}
@@ -113,6 +119,7 @@ def main():
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for runs and figures")
     parser.add_argument("--bin", default="target/release", type=pathlib.Path, help="folder of the programs")
     parser.add_argument("--rows", default="", help="only rows whose name contains this")
+    parser.add_argument("--tstr", default=60000, type=int, help="images that TSTR's network is trained on")
     args = parser.parse_args(own)
     rows = []
     for name, flags in TABLES[args.table](args.dataset):
@@ -148,7 +155,7 @@ def figures(args, name, flags):
     classifier = args.out / f"{args.dataset}-classifier.safetensors"
     # A model that cannot be asked for a class makes no labelled images.
     without = args.table in WITHOUT_TSTR or flags.get("conditional") == "false"
-    tstr = [] if without else ["--tstr"]
+    tstr = [] if without else ["--tstr", args.tstr]
     judged = call([args.bin / "prism-train", "eval", run, "--data-dir", data, "--classifier", classifier, *tstr,
                    "--quiet", "--json"])
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 #[serde(rename_all = "kebab-case")]
 pub enum Estimator {
     /// By the squared distances of the sample's moments. These are too large by the moments' own variance, so a generator
-    /// gains by making its images alike: at 8 images a class, by a quarter less variance than is asked for.
+    /// gains by making its images alike: at 8 images a class, by a quarter less variance than is asked for. Where targets are
+    /// noisy that keeps it from following the noise with variety (PRIVACY.md has figures).
     #[default]
     Plain,
     /// With that variance taken off, whatever the distribution of a feature, where there are at least
