@@ -45,6 +45,7 @@ impl Head {
     /// If the shapes do not fit.
     pub fn classify(&self, features: &Tensor) -> Result<Tensor> {
         let pooled = match self.cells {
+            // The sums of the general case may come in another order, and the bits of the embedded encoder rest on these.
             1 => features.mean((2, 3))?,
             cells => {
                 let (images, channels, height, width) = features.dims4()?;

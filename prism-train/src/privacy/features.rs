@@ -12,8 +12,9 @@
 //!
 //! Vectors are not only shortened to C but lengthened to it. The noise is that of vectors of length C in any case, so whatever
 //! an image's vector is shorter by is signal given away: 17% of it for digits, 30% for clothes, whose features are smaller than
-//! those of the public images. The price is that means are weighted: an image counts by C / |v|. Lengths differ by 8% (one
-//! standard deviation) among digits and among clothes, which makes the weighted mean of a length 0.7% less than the plain one.
+//! those of the public images (medians of the first 1,024 of MNIST and of Fashion-MNIST). The price is that means are weighted: an
+//! image counts by C / |v|. Lengths differ by 9% and 10% there (one standard deviation), which makes the weighted mean of a length
+//! 0.8% and 0.9% less than the plain one.
 
 use std::fmt;
 use std::str::FromStr;
