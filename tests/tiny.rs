@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use prism_core::Architecture;
@@ -52,6 +53,24 @@ pub fn picture_folder(folder: &Path, classes: &[&str]) {
 /// If it has none.
 pub fn artifact(run: &Path) -> Vec<u8> {
     fs::read(run.join("model.safetensors.zst")).expect("a finished run has an artifact")
+}
+
+/// Starts the run `name`, which must have more rounds than `rounds`, and returns once it has reported so many.
+///
+/// # Panics
+/// If it cannot be started, or ends before that.
+pub fn start_and_reach(folder: &Path, arguments: &[&str], name: &str, rounds: usize) -> Child {
+    let mut child = command("prism-train", folder, arguments).spawn().expect("prism-train starts");
+    while rounds_reported(&folder.join(name)) < rounds {
+        assert_eq!(child.try_wait().expect("a child can be asked"), None, "{name} ended before round {rounds}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child
+}
+
+/// How many rounds a run has reported.
+pub fn rounds_reported(run: &Path) -> usize {
+    fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
 }
 
 /// Starts a run and kills it `milliseconds` after its settings are on disk.

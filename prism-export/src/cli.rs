@@ -94,7 +94,7 @@ fn checkpoint_path(run: &Path) -> Result<PathBuf> {
         return Ok(checkpoint);
     }
     Err(prism_nn::Error::usage(format!(
-        "{} holds no checkpoint.safetensors; give the folder of a run that finished a round",
+        "{} holds no checkpoint.safetensors; give the folder of a run that has saved a round",
         run.display()
     )))
 }

@@ -170,6 +170,11 @@ pub struct Settings {
     #[arg(long, value_name = "MIB", default_value_t = 512, help_heading = "Run")]
     #[serde(default = "half_a_gibibyte")]
     pub client_memory: u64,
+    /// Save a checkpoint when so many seconds have passed since the last one; 0 for after every round. A run that is killed repeats
+    /// the rounds since then, to the same bytes; one that is stopped by Ctrl-C, or ends, saves its last round
+    #[arg(long, value_name = "N", default_value_t = 60, help_heading = "Run")]
+    #[serde(default = "a_minute")]
+    pub checkpoint_seconds: u64,
     /// Run folder; by default a new one under runs/
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,12 +223,18 @@ fn half_a_gibibyte() -> u64 {
     512
 }
 
+/// The default of a run that was begun before it could be chosen.
+fn a_minute() -> u64 {
+    60
+}
+
 fn last() -> String {
     "last".into()
 }
 
 /// Settings that say how a run is carried out, not what it computes: they may change when it is resumed.
-const FREE_ON_RESUME: [&str; 6] = ["device", "threads", "client-memory", "rounds", "sample-every", "data-dir"];
+const FREE_ON_RESUME: [&str; 7] =
+    ["device", "threads", "client-memory", "checkpoint-seconds", "rounds", "sample-every", "data-dir"];
 
 impl Settings {
     /// The settings that the command line and the file at `config` add up to.
@@ -508,6 +519,11 @@ mod tests {
         let longer = Settings::resume(&parse(&["--rounds", "40", "--threads", "1"]), saved.path()).unwrap();
         assert_eq!((longer.rounds, longer.threads), (40, 1));
         assert!(Settings::resume(&parse(&["--ngf", "16"]), saved.path()).is_ok());
+        // A run of before there was the setting takes its default.
+        let older = file(&std::fs::read_to_string(saved.path()).unwrap().replace("checkpoint-seconds = 60\n", ""));
+        assert_eq!(Settings::resume(&parse(&[]), older.path()).unwrap().checkpoint_seconds, 60);
+        let seldom = Settings::resume(&parse(&["--checkpoint-seconds", "600"]), saved.path()).unwrap();
+        assert_eq!(seldom.checkpoint_seconds, 600);
         let error = Settings::resume(&parse(&["--ngf", "8"]), saved.path()).unwrap_err();
         assert!(error.to_string().contains("--ngf 8"), "{error}");
     }

@@ -71,6 +71,8 @@ fn federation(folder: &Path, session: Session, transit: Option<Transit>) -> Simu
         members: (0..CLIENTS).map(|client| (client * 10..client * 10 + 10).collect()).collect(),
         folders: (0..CLIENTS).map(|client| folder.join(client.to_string())).collect(),
         client_rounds: vec![0; CLIENTS],
+        committed: vec![0; CLIENTS],
+        defer: true,
         conditional: false,
         groups: Groups::new(&data, false, Styles::default()),
         privacy: MomentPrivacy::None,

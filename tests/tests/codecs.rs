@@ -105,13 +105,20 @@ fn what_clients_keep_in_memory_changes_no_byte() {
 fn a_killed_run_resumes_to_the_same_bytes_with_lagging_clients() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--rounds", "6", "--clients", "4", "--fraction", "0.5", "--dropout", "0.3"];
-    let codecs =
-        [("mrc", "relay", 150u64), ("mrc", "counts", 400), ("mrc", "quantised:6", 250), ("flips", "relay", 300)];
-    for (attempt, (uplink, downlink, milliseconds)) in codecs.into_iter().enumerate() {
+    // A checkpoint each round, or hardly any; states in memory, or all in files.
+    let (each, rare) = (["--checkpoint-seconds", "0"], ["--checkpoint-seconds", "1000000"]);
+    let codecs = [
+        ("mrc", "relay", 150u64, each, "512"),
+        ("mrc", "counts", 400, rare, "512"),
+        ("mrc", "quantised:6", 250, rare, "0"),
+        ("flips", "relay", 300, each, "0"),
+        ("flips", "counts", 500, rare, "512"),
+    ];
+    for (attempt, (uplink, downlink, milliseconds, checkpoints, memory)) in codecs.into_iter().enumerate() {
         let more = [&more[..], &["--uplink", uplink, "--downlink", downlink]].concat();
         let whole = train(folder.path(), &format!("whole-{attempt}"), &more);
         let name = format!("killed-{attempt}");
-        let arguments = tiny(&[&["--out", name.as_str()], &more[..]].concat());
+        let arguments = tiny(&[&["--out", name.as_str(), "--client-memory", memory][..], &checkpoints, &more].concat());
         kill_in_mid_run(folder.path(), &arguments, &name, milliseconds);
         succeed("prism-train", folder.path(), &["--resume", &name, "--quiet"]);
         assert!(whole == artifact(&folder.path().join(&name)), "{downlink}");

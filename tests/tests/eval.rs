@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use prism_tests::tiny::{picture_folder, tiny};
+use prism_tests::tiny::{picture_folder, start_and_reach, tiny};
 use prism_tests::{refused, succeed};
 
 /// Trains a tiny conditional model in `folder` as the flags `more` say.
@@ -115,6 +115,13 @@ fn judged_rounds_are_recorded_and_the_best_becomes_the_artifact() {
     train_as(folder.path(), &format!("--rounds 2 {flags} --out parts"));
     succeed("prism-train", folder.path(), &["--resume", "parts", "--rounds", "5", "--quiet"]);
     assert_eq!(read("parts/best.safetensors"), read("whole/best.safetensors"));
+    // So does one that is killed between two checkpoints.
+    let killed = format!("--seed 3 --rounds 5 {flags} --out killed --checkpoint-seconds 1000000");
+    let mut child = start_and_reach(folder.path(), &tiny(&killed.split_whitespace().collect::<Vec<_>>()), "killed", 3);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    succeed("prism-train", folder.path(), &["--resume", "killed", "--quiet"]);
+    assert_eq!(read("killed/best.safetensors"), read("whole/best.safetensors"));
     let refuse = |more: &str, words: &[&str]| {
         refused("prism-train", folder.path(), &tiny(&more.split_whitespace().collect::<Vec<_>>()), 2, words);
     };

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use prism_core::Architecture;
 use prism_core::grid::Picture;
-use prism_tests::tiny::{aloud, artifact, kill_in_mid_run, tiny, train};
+use prism_tests::tiny::{aloud, artifact, kill_in_mid_run, rounds_reported, start_and_reach, tiny, train};
 use prism_tests::{command, run, succeed};
 
 #[test]
@@ -61,16 +61,48 @@ fn a_run_killed_at_any_moment_resumes_to_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--rounds", "4", "--dropout", "0.3", "--alpha", "0.2"];
     let whole = train(folder.path(), "whole", &more);
-    for (attempt, milliseconds) in [40u64, 150, 400].into_iter().enumerate() {
-        let name = format!("killed-{attempt}");
-        kill_in_mid_run(folder.path(), &tiny(&[&["--out", name.as_str()], &more[..]].concat()), &name, milliseconds);
-        succeed("prism-train", folder.path(), &["--resume", &name, "--quiet"]);
-        assert!(
-            whole == artifact(&folder.path().join(&name)),
-            "killed {milliseconds} ms after its settings were saved"
-        );
-        let lines = fs::read_to_string(folder.path().join(&name).join("metrics.jsonl")).unwrap().lines().count();
-        assert_eq!(lines, 4, "each round is reported once");
+    for seconds in ["0", "1000000"] {
+        for milliseconds in [40u64, 150, 400] {
+            let name = format!("killed-{seconds}-{milliseconds}");
+            let flags = [&["--out", &name, "--checkpoint-seconds", seconds], &more[..]].concat();
+            kill_in_mid_run(folder.path(), &tiny(&flags), &name, milliseconds);
+            succeed("prism-train", folder.path(), &["--resume", &name, "--quiet"]);
+            let run = folder.path().join(&name);
+            assert!(whole == artifact(&run), "{name}, milliseconds after its settings were saved");
+            assert_eq!(rounds_reported(&run), 4, "{name}: each round is reported once");
+        }
+    }
+}
+
+/// Rounds that wait for a checkpoint: a run that is asked to stop saves them, and one that is killed repeats them.
+#[cfg(unix)]
+#[test]
+fn between_two_checkpoints_nothing_is_lost_but_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_of = |name: &str| folder.path().join(name);
+    for (name, signal) in [("stopped", "-INT"), ("killed", "-KILL")] {
+        let more = ["--out", name, "--rounds", "100000", "--checkpoint-seconds", "1000000", "--sample-every", "0"];
+        let mut child = start_and_reach(folder.path(), &tiny(&more), name, 3);
+        assert!(!run_of(name).join("checkpoint.safetensors").exists(), "{name}: nothing is committed yet");
+        Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        child.wait().unwrap();
+        let reported = rounds_reported(&run_of(name));
+        let rounds = (reported + 1).to_string();
+        let resumed = run("prism-train", folder.path(), &["--resume", name, "--rounds", &rounds]);
+        let said = String::from_utf8(resumed.stderr).unwrap();
+        let went_on = said.contains(&format!("resumed after round {reported}"));
+        assert_eq!(went_on, name == "stopped", "{said}");
+        assert_eq!(rounds_reported(&run_of(name)), reported + 1, "{name}: each round is reported once");
+        let whole = format!("whole-{name}");
+        let bytes = train(folder.path(), &whole, &["--rounds", &rounds, "--checkpoint-seconds", "0"]);
+        assert!(bytes == artifact(&run_of(name)), "{name} after round {reported}");
+        let states = |name: &str| {
+            let names = fs::read_dir(run_of(name).join("clients/0001")).unwrap();
+            let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(states(name), states(&whole), "{name}: older states are removed");
     }
 }
 

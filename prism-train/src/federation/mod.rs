@@ -2,6 +2,7 @@
 
 pub mod ballot;
 pub mod client;
+mod commits;
 pub mod divergence;
 pub mod global;
 pub mod history;

@@ -46,7 +46,7 @@ impl OneShot {
         let (arch, device, seed) = (generator.arch(), generator.device(), self.training.seed);
         let mut clock = Lap::start();
         // The checkpoint of the last round is written, so states of earlier ones are of no use any more.
-        client_files::remove_other_states(&self.folder, self.state_round)?;
+        client_files::remove_other_states(&self.folder, &[self.state_round])?;
         let mut state = client_files::load_state(&self.folder, self.state_round, arch, seed, device)?;
         let turn = Turn { round, client: 0 };
         let loading = clock.lap();

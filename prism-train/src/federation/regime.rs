@@ -68,7 +68,47 @@ impl Federation {
         }
     }
 
-    /// For each client, the round of its saved optimiser state; 0 for none.
+    /// Whether rounds may be committed some at a time ([`Simulation::can_defer`]). A server that trains alone relies on the
+    /// checkpoint of every round.
+    pub fn can_defer(&self) -> bool {
+        matches!(self, Federation::Rounds(simulation) if simulation.can_defer())
+    }
+
+    /// Asks for states to stay in memory until [`Federation::save`], or to be written while clients train.
+    pub fn defer(&mut self, defer: bool) {
+        if let Federation::Rounds(simulation) = self {
+            simulation.defer = defer;
+        }
+    }
+
+    /// Whether a client measures its images in `round` ([`Simulation::measures`]).
+    pub fn measures(&self, round: u32) -> bool {
+        matches!(self, Federation::Rounds(simulation) if simulation.measures(round))
+    }
+
+    /// Writes what a checkpoint will name ([`Simulation::save`]).
+    ///
+    /// # Errors
+    /// If a folder cannot be written.
+    pub fn save(&self) -> Result<()> {
+        match self {
+            Federation::Rounds(simulation) => simulation.save(),
+            Federation::OneShot(_) => Ok(()),
+        }
+    }
+
+    /// Takes note of a checkpoint, and removes what it no longer names ([`Simulation::commit`]).
+    ///
+    /// # Errors
+    /// If a folder cannot be read or a file not removed.
+    pub fn commit(&mut self) -> Result<()> {
+        match self {
+            Federation::Rounds(simulation) => simulation.commit(),
+            Federation::OneShot(_) => Ok(()),
+        }
+    }
+
+    /// For each client, the round of its optimiser state; 0 for none.
     pub fn client_rounds(&self) -> Vec<u32> {
         match self {
             Federation::Rounds(simulation) => simulation.client_rounds.clone(),

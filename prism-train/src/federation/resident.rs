@@ -1,8 +1,8 @@
-//! What stays in memory from round to round, although the clients' files hold it: reading it back is a good part of a short
-//! round's work beside its steps.
+//! What stays in memory from round to round: writing and reading it is a good part of a short round's work beside its steps.
 //!
 //! Up to a limit, so that memory does not grow with the number of clients. A state is used again only for the round that it is
-//! of: an answer that never counted leaves its client at an older one, which is then read from its file.
+//! of: an answer that never counted leaves its client at an older one, which is then read from its file. A state that is not yet
+//! on disk is marked, and given out to be written before a checkpoint names it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,7 +39,33 @@ pub struct Resident {
 #[derive(Default)]
 struct Clients {
     bytes: u64,
-    loaded: HashMap<u32, (u32, Loaded)>,
+    kept: HashMap<u32, Kept>,
+}
+
+/// A client's state, and where else it is.
+struct Kept {
+    round: u32,
+    on_disk: bool,
+    loaded: Loaded,
+}
+
+impl Clients {
+    /// Keeps a state if there is room within `limit`, and gives it back if there is none.
+    fn insert(&mut self, client: u32, kept: Kept, limit: u64) -> Option<Kept> {
+        let bytes = self.bytes + kept.loaded.bytes();
+        if bytes > limit {
+            return Some(kept);
+        }
+        self.bytes = bytes;
+        self.kept.insert(client, kept);
+        None
+    }
+
+    fn remove(&mut self, client: u32) -> Option<Kept> {
+        let kept = self.kept.remove(&client)?;
+        self.bytes -= kept.loaded.bytes();
+        Some(kept)
+    }
 }
 
 impl Resident {
@@ -55,20 +81,29 @@ impl Resident {
 
     /// Takes out the state of `client`, if it is that after `round`.
     pub fn take(&self, client: u32, round: u32) -> Option<Loaded> {
-        let mut clients = self.clients();
-        let (found, loaded) = clients.loaded.remove(&client)?;
-        clients.bytes -= loaded.bytes();
-        (found == round).then_some(loaded)
+        let kept = self.clients().remove(client)?;
+        (kept.round == round).then_some(kept.loaded)
     }
 
-    /// Keeps the state of `client` after `round`, if there is room.
+    /// Keeps the state of `client` after `round`, which is on disk as well, if there is room.
     pub fn put(&self, client: u32, round: u32, loaded: Loaded) {
+        self.clients().insert(client, Kept { round, on_disk: true, loaded }, self.limit);
+    }
+
+    /// Keeps the state of `client` after `round`, which is nowhere else; gives it back if there is no room.
+    pub fn put_unsaved(&self, client: u32, round: u32, loaded: Loaded) -> Option<Loaded> {
+        let refused = self.clients().insert(client, Kept { round, on_disk: false, loaded }, self.limit);
+        refused.map(|kept| kept.loaded)
+    }
+
+    /// Takes out every state that is not on disk, with its client and its round, in the order of the clients.
+    pub fn take_unsaved(&self) -> Vec<(u32, u32, Loaded)> {
         let mut clients = self.clients();
-        let bytes = clients.bytes + loaded.bytes();
-        if bytes <= self.limit {
-            clients.bytes = bytes;
-            clients.loaded.insert(client, (round, loaded));
-        }
+        let unsaved = clients.kept.iter().filter(|(_, kept)| !kept.on_disk).map(|(&client, _)| client);
+        let mut unsaved: Vec<u32> = unsaved.collect();
+        unsaved.sort_unstable();
+        let taken = unsaved.into_iter().filter_map(|client| Some((client, clients.remove(client)?)));
+        taken.map(|(client, kept)| (client, kept.round, kept.loaded)).collect()
     }
 
     /// What clients know that hold the state after round `base`, if those of the last round knew it.
@@ -114,10 +149,35 @@ mod tests {
         assert!(bytes > 0);
         let resident = Resident::new(2 * bytes);
         (0..5).for_each(|client| resident.put(client, 1, loaded()));
-        let kept = |clients: &Clients| (clients.bytes, clients.loaded.len());
+        let kept = |clients: &Clients| (clients.bytes, clients.kept.len());
         assert_eq!(kept(&resident.clients()), (2 * bytes, 2));
         assert!(resident.take(0, 1).is_some());
         resident.put(4, 1, loaded());
         assert!(resident.take(4, 1).is_some());
+    }
+
+    #[test]
+    fn what_is_not_on_disk_is_given_out_once_to_be_written() {
+        let bytes = loaded().bytes();
+        let resident = Resident::new(3 * bytes);
+        let unsaved = |resident: &Resident| {
+            let taken = resident.take_unsaved();
+            taken.into_iter().map(|(client, round, _)| (client, round)).collect::<Vec<_>>()
+        };
+        assert!(resident.put_unsaved(5, 2, loaded()).is_none());
+        assert!(resident.put_unsaved(1, 1, loaded()).is_none());
+        resident.put(3, 2, loaded());
+        assert!(
+            resident.put_unsaved(4, 2, loaded()).is_some(),
+            "there is no room, so it comes back to be written at once"
+        );
+        // Client 1 trains again before its first state was written, which is then of no use.
+        assert!(resident.take(1, 1).is_some());
+        assert!(resident.put_unsaved(1, 2, loaded()).is_none());
+        assert_eq!(unsaved(&resident), [(1, 2), (5, 2)]);
+        assert_eq!(resident.clients().bytes, bytes, "the state that was on disk stays");
+        resident.put(1, 2, loaded());
+        assert_eq!(unsaved(&resident), []);
+        assert!(resident.take(1, 2).is_some(), "it stays in memory once it is written");
     }
 }

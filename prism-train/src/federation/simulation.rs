@@ -31,8 +31,12 @@ pub struct Simulation {
     pub members: Vec<Vec<usize>>,
     /// Each client's own folder.
     pub folders: Vec<PathBuf>,
-    /// For each client, the round of its saved optimiser state; 0 for none.
+    /// For each client, the round of its optimiser state; 0 for none.
     pub client_rounds: Vec<u32>,
+    /// The same as the last checkpoint has it.
+    pub committed: Vec<u32>,
+    /// Whether the states of the next round may stay in memory alone until [`Simulation::save`] is asked for.
+    pub defer: bool,
     /// Whether moments are matched per class.
     pub conditional: bool,
     /// Which images' moments are matched together.
@@ -108,12 +112,14 @@ pub struct Round {
 impl Simulation {
     /// Runs one round: broadcast, local training, answers, aggregation.
     ///
-    /// `on_step` is called after every local step, from several threads. Each client's optimiser state is saved under this
-    /// round; the caller commits those of the clients that answered by writing a checkpoint with
-    /// [`Simulation::client_rounds`]. A message that the server refuses is reported, and the round goes on without it.
+    /// `on_step` is called after every local step, from several threads. Each client's optimiser state is kept under this
+    /// round; the caller commits those of the clients that answered by [`Simulation::save`], a checkpoint with
+    /// [`Simulation::client_rounds`] and [`Simulation::commit`], now or after later rounds. A message that the server refuses is
+    /// reported, and the round goes on without it.
     ///
     /// # Errors
-    /// If a client's computation fails or its folder cannot be written. The round must then not be committed.
+    /// If a client's computation fails or its folder cannot be written. Nothing must then be committed any more: states of
+    /// before the round may be gone from memory.
     pub fn round(&mut self, round: u32, on_step: &(dyn Fn() + Sync)) -> Result<Round> {
         let asked = self.sample_clients(round);
         let answering: Vec<u32> = asked.iter().copied().filter(|&client| !self.drops_out(round, client)).collect();
@@ -127,7 +133,7 @@ impl Simulation {
             let known = &known[&self.base(client)];
             self.visit(Turn { round, client }, Opening { known, asked: &asked }, on_step)
         })?;
-        let (answers, saved): (Vec<Answer>, Vec<Pending>) = visits.into_iter().unzip();
+        let (answers, saved): (Vec<Answer>, Vec<Option<Pending>>) = visits.into_iter().unzip();
         let mut report = Round {
             downlink_bytes: asked.iter().map(|&client| opening(client).bytes.len() as u64).sum(),
             downlink_bound_bits: asked.iter().map(|&client| opening(client).bound_bits).sum(),
@@ -140,7 +146,7 @@ impl Simulation {
         answers.iter().for_each(|answer| phases.client.add(&answer.seconds));
         self.count(round, &answering, answers, &mut report)?;
         // The disk was busy while clients trained and the server counted; only now does anything depend on it.
-        saved.into_iter().try_for_each(Pending::finish)?;
+        saved.into_iter().flatten().try_for_each(Pending::finish)?;
         report.phases = Phases { aggregating: clock.lap(), ..phases };
         Ok(report)
     }
@@ -235,18 +241,19 @@ impl Simulation {
     }
 
     /// One client's turn, in its own folder.
-    fn visit(&self, turn: Turn, opening: Opening<'_>, on_step: &(dyn Fn() + Sync)) -> Result<(Answer, Pending)> {
-        let folder = &self.folders[turn.client as usize];
+    fn visit(
+        &self,
+        turn: Turn,
+        opening: Opening<'_>,
+        on_step: &(dyn Fn() + Sync),
+    ) -> Result<(Answer, Option<Pending>)> {
         let mut clock = Lap::start();
         let mut loaded = self.load(turn.client)?;
         let loading = clock.lap();
         let Loaded { moments, state } = &mut loaded;
         let mut answer = self.training.local_round(turn, moments, state, opening, on_step)?;
         clock.lap();
-        let arch = self.training.step.generator().arch();
-        let saved = client_files::save_state(folder, turn.round, arch, self.training.seed, state)?;
-        opening.known.save(folder, turn.round, &self.training.session)?;
-        self.resident.put(turn.client, turn.round, loaded);
+        let saved = self.keep(turn, loaded, opening.known)?;
         answer.seconds = ClientSeconds { loading, saving: clock.lap(), ..answer.seconds };
         Ok((answer, saved))
     }
@@ -301,7 +308,7 @@ impl Simulation {
     }
 
     /// The clients asked in `round`, without replacement.
-    fn sample_clients(&self, round: u32) -> Vec<u32> {
+    pub(super) fn sample_clients(&self, round: u32) -> Vec<u32> {
         let all = self.folders.len();
         let mut clients: Vec<u32> = (0..all as u32).collect();
         StreamId::new(self.training.seed, Purpose::ClientSample).round(round.into()).open().shuffle(&mut clients);
@@ -310,7 +317,7 @@ impl Simulation {
         clients
     }
 
-    fn drops_out(&self, round: u32, client: u32) -> bool {
+    pub(super) fn drops_out(&self, round: u32, client: u32) -> bool {
         let id = StreamId::new(self.training.seed, Purpose::Dropout).round(round.into()).client(client.into());
         id.open().uniform() < self.dropout
     }

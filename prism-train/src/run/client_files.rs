@@ -1,9 +1,9 @@
 //! What a client keeps between rounds: its optimiser state, its copy of the global scores, and its feature moments, in its
 //! own folder.
 //!
-//! Both are loaded when the client takes part and dropped after it, so a run's memory does not grow with the number of
-//! clients. State and scores are written under a new name each round; the checkpoint says which name counts, and only
-//! then are older ones removed. So a run that is killed at any moment resumes from a matching set.
+//! What does not fit into memory is loaded when the client takes part and dropped after it, so a run's memory does not grow with
+//! the number of clients. State and scores are written under a name of their round; the checkpoint says which names count, and
+//! only then are older ones removed. So a run that is killed at any moment resumes from a matching set.
 
 use std::borrow::Cow;
 use std::fs;
@@ -222,15 +222,15 @@ pub fn load_global(folder: &Path, round: u32, session: &Session, mada: bool) -> 
     Ok(Global::at(session.clone(), mada, description.round, scores))
 }
 
-/// Removes a client's optimiser states and global scores other than those of `round`.
+/// Removes a client's optimiser states and global scores other than those of `rounds`.
 ///
 /// # Errors
 /// If the folder cannot be read or a file not removed.
-pub fn remove_other_states(folder: &Path, round: u32) -> Result<()> {
+pub fn remove_other_states(folder: &Path, rounds: &[u32]) -> Result<()> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
     for entry in entries {
         let path = entry.map_err(|e| Error::io("read", folder, e))?.path();
-        if round_of_state(folder, &path).is_some_and(|found| found != round) {
+        if round_of_state(folder, &path).is_some_and(|found| !rounds.contains(&found)) {
             fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))?;
         }
     }
@@ -471,7 +471,9 @@ mod tests {
         for name in kept.iter().chain(&others).chain(&removed) {
             fs::write(folder.path().join(name), "x").unwrap();
         }
-        remove_other_states(folder.path(), 7).unwrap();
+        remove_other_states(folder.path(), &[6, 7]).unwrap();
+        assert!(folder.path().join("adam-000006.safetensors").exists(), "both of these rounds are kept");
+        remove_other_states(folder.path(), &[7]).unwrap();
         assert!(kept.iter().chain(&others).all(|name| folder.path().join(name).exists()));
         assert!(removed.iter().all(|name| !folder.path().join(name).exists()));
     }

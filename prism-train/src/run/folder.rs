@@ -3,7 +3,7 @@
 //! ```text
 //! settings.toml           the resolved settings; `--config` accepts it
 //! partition.json          how many images of each class each client holds
-//! checkpoint.safetensors  the global scores after the last finished round
+//! checkpoint.safetensors  the global scores after the last round that was committed
 //! best.safetensors        the checkpoint of the best round, where rounds are judged
 //! metrics.jsonl           one line a round
 //! samples/                a grid of images every few rounds

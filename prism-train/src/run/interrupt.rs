@@ -23,7 +23,7 @@ pub fn listen() -> Result<()> {
         }
         prism_core::errln!(
             "\nstopping after the round, or at once where images are being measured; press Ctrl-C again to stop now and lose \
-             what is not finished"
+             what is not saved"
         );
     })
     .map_err(|e| prism_core::Error::io("listen for", "Ctrl-C", std::io::Error::other(e.to_string())).into())

@@ -360,6 +360,8 @@ fn simulation(
         transit: None,
         folders: (0..settings.clients).map(|client| folder.client(client)).collect(),
         client_rounds: checkpoint.description.client_rounds.clone(),
+        committed: checkpoint.description.client_rounds.clone(),
+        defer: false,
         conditional: ground.arch.classes > 0,
         privacy: protected.moments,
         moment_bytes: 0,

@@ -1,6 +1,7 @@
 //! One training run from beginning to end: rounds, checkpoints, grids, export.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use prism_export::Checkpoint;
 use prism_export::checkpoint::Description;
@@ -14,7 +15,7 @@ use super::phases::{Lap, Phases};
 use super::prepare;
 use super::progress::Progress;
 use super::traffic::{Summary, Traffic};
-use super::{RunFolder, client_files, interrupt};
+use super::{RunFolder, interrupt};
 use crate::federation::{Federation, Regime, Round, divergence};
 use crate::settings::Settings;
 
@@ -56,7 +57,7 @@ pub struct Outcome {
 /// Trains as `settings` say, in a folder that is left complete whenever the process ends.
 ///
 /// # Errors
-/// If a setting, the data or the folder is refused, or the computation fails. Finished rounds stay saved.
+/// If a setting, the data or the folder is refused, or the computation fails. Committed rounds stay saved.
 pub fn train(settings: &Settings, start: &Start, quiet: bool) -> Result<Outcome> {
     settings.validate()?;
     let progress = Progress::new(settings.rounds, quiet);
@@ -69,12 +70,17 @@ pub fn train(settings: &Settings, start: &Start, quiet: bool) -> Result<Outcome>
     progress.begin(u64::from(run.round()) * steps_per_round, u64::from(settings.rounds) * steps_per_round);
     while run.round() < settings.rounds && !interrupt::asked() {
         match run.next_round(&progress) {
-            // Asked to stop while images were measured: a resumed run takes this round from its beginning.
-            Err(Error::Interrupted) => break,
+            // Asked to stop while images were measured: a resumed run takes this round from its beginning. What was before it is
+            // committed, and what is in memory now must not be.
+            Err(Error::Interrupted) => {
+                progress.end();
+                return run.finish();
+            }
             metrics => progress.finish_round(u64::from(run.round()) * steps_per_round, &metrics?),
         }
     }
     progress.end();
+    run.commit_last()?;
     run.finish()
 }
 
@@ -86,6 +92,10 @@ struct Run<'a> {
     description: Description,
     judge: Judge,
     phases: Phases,
+    /// The round of the last checkpoint, and when it was written.
+    committed: (u32, Instant),
+    /// How long the last round took.
+    pace: Duration,
 }
 
 impl<'a> Run<'a> {
@@ -98,7 +108,9 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         judge.resume(&folder.metrics(), &checkpoint, &folder.best())?;
         let description = checkpoint.description;
-        Ok(Run { settings, folder, federation, description, judge, phases: Phases::default() })
+        let committed = (description.model.training.rounds, Instant::now());
+        let (phases, pace) = (Phases::default(), Duration::ZERO);
+        Ok(Run { settings, folder, federation, description, judge, phases, committed, pace })
     }
 
     fn round(&self) -> u32 {
@@ -117,6 +129,9 @@ impl<'a> Run<'a> {
         let (mut whole, mut clock) = (Lap::start(), Lap::start());
         let number = self.round() + 1;
         progress.round(number, self.settings.clients as usize);
+        // Where the round is likely to be committed, the disk has its states while clients train, and nobody waits for it.
+        let likely = number == self.settings.rounds || self.since_checkpoint() + self.pace >= self.interval();
+        self.federation.defer(!likely);
         let round = self.federation.round(number, &|| progress.step())?;
         for rejected in &round.rejected {
             progress.say(format!("round {number}: client {} is left out: {}", rejected.client, rejected.reason));
@@ -132,17 +147,14 @@ impl<'a> Run<'a> {
         if let Some(history) = self.federation.history() {
             history.save(&self.folder.records())?;
         }
-        // The checkpoint commits the round: before it, a resumed run repeats the round; after it, it never does.
         metrics::append(&self.folder.metrics(), &metrics)?;
-        self.checkpoint().write(&self.folder.checkpoint())?;
-        if let Some(history) = self.federation.history() {
-            history.tidy(&self.folder.records())?;
+        let best = self.judge.improves(&metrics);
+        if best || self.is_due() {
+            self.commit()?;
         }
-        if self.judge.improves(&metrics) {
+        // After the checkpoint, which must never be of an earlier round than the best one.
+        if best {
             self.checkpoint().write(&self.folder.best())?;
-        }
-        for &client in &round.answered {
-            client_files::remove_other_states(&self.folder.client(client), number)?;
         }
         let checkpoint = clock.lap();
         let every = self.settings.sample_every;
@@ -150,8 +162,52 @@ impl<'a> Run<'a> {
             super::samples::draw_grid(&self.checkpoint(), &self.folder.sample_grid(number))?;
         }
         let samples = clock.lap();
-        self.phases.add(&Phases { judging, checkpoint, samples, total: whole.lap(), ..round.phases });
+        let total = whole.lap();
+        self.pace = Duration::from_secs_f64(total);
+        self.phases.add(&Phases { judging, checkpoint, samples, total, ..round.phases });
         Ok(metrics)
+    }
+
+    /// Whether the last round is to be committed now.
+    ///
+    /// It is before a round in which images are measured, since that one may be left in its midst, when states in memory are no
+    /// longer those of the round before.
+    fn is_due(&self) -> bool {
+        !self.federation.can_defer()
+            || self.since_checkpoint() >= self.interval()
+            || self.federation.measures(self.round() + 1)
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(self.settings.checkpoint_seconds)
+    }
+
+    fn since_checkpoint(&self) -> Duration {
+        self.committed.1.elapsed()
+    }
+
+    /// Commits the rounds since the last checkpoint: before it, a resumed run repeats them; after it, it never does.
+    fn commit(&mut self) -> Result<()> {
+        if self.committed.0 == self.round() {
+            return Ok(());
+        }
+        self.federation.save()?;
+        self.checkpoint().write(&self.folder.checkpoint())?;
+        if let Some(history) = self.federation.history() {
+            history.tidy(&self.folder.records())?;
+        }
+        self.federation.commit()?;
+        self.committed = (self.round(), Instant::now());
+        Ok(())
+    }
+
+    /// Commits the rounds that have not waited long enough, since no round follows them now.
+    fn commit_last(&mut self) -> Result<()> {
+        let mut clock = Lap::start();
+        self.commit()?;
+        let checkpoint = clock.lap();
+        self.phases.add(&Phases { checkpoint, total: checkpoint, ..Phases::default() });
+        Ok(())
     }
 
     fn checkpoint(&self) -> Checkpoint {
