@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use prism_core::codec::{Blinds, Learned, Prior, PrivateSource, ScoreGrid, Uplink, counts, steps};
+use prism_core::codec::{Blinds, Learned, Prior, PrivateSource, ScoreGrid, Uplink, counts, differences, flips, steps};
 use prism_core::stream::{Purpose, StreamId};
 
 const WEIGHTS: usize = 3_544_768;
@@ -17,6 +17,18 @@ fn scores() -> (Vec<f32>, Vec<f32>) {
     (known, own)
 }
 
+/// How many more of `clients` that learned `own` keep each weight than were expected to.
+fn flips_of(own: &[f32], prior: &Prior, clients: u64) -> Vec<i32> {
+    let mut sums = vec![0; own.len()];
+    for client in 0..clients {
+        let shared = StreamId::new(1, Purpose::Dither).client(client);
+        let (mask, expected) = (flips::drawn(own, shared), flips::expected(prior, shared));
+        let pairs = mask.iter().by_vals().zip(expected.iter().by_vals());
+        sums.iter_mut().zip(pairs).for_each(|(sum, (bit, due))| *sum += i32::from(bit) - i32::from(due));
+    }
+    sums
+}
+
 fn codecs(criterion: &mut Criterion) {
     let (known, own) = scores();
     let prior = Prior::new(&known);
@@ -26,8 +38,9 @@ fn codecs(criterion: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements(WEIGHTS as u64));
     group.bench_function("prior", |b| b.iter(|| Prior::new(black_box(&known))));
     for uplink in [Uplink::Raw, Uplink::Entropy, Uplink::Mrc, Uplink::Flips] {
+        let (layers, blinds) = ([own.as_slice()], Blinds::default());
         let learned =
-            Learned { scores: &own, prior: &prior, shared, private: &private, blinds: &Blinds::default(), threads: 2 };
+            Learned { layers: &layers, prior: &prior, shared, private: &private, blinds: &blinds, threads: 2 };
         let code = uplink.encode(&learned);
         let rate = 8.0 * code.len() as f64 / WEIGHTS as f64;
         eprintln!("{uplink}: {rate:.4} bit/weight, KL {:.4}", prior.divergence(&own) / WEIGHTS as f64);
@@ -39,6 +52,11 @@ fn codecs(criterion: &mut Criterion) {
     let code = counts::encode(&votes, 10, &prior);
     group.bench_function("counts encode", |b| b.iter(|| counts::encode(black_box(&votes), 10, &prior)));
     group.bench_function("counts decode", |b| b.iter(|| counts::decode(black_box(&code), 10, &prior)));
+    let sums = flips_of(&own, &prior, 10);
+    let code = differences::encode(&sums, 10, &prior);
+    eprintln!("differences: {:.4} bit/weight", 8.0 * code.len() as f64 / WEIGHTS as f64);
+    group.bench_function("differences encode", |b| b.iter(|| differences::encode(black_box(&sums), 10, &prior)));
+    group.bench_function("differences decode", |b| b.iter(|| differences::decode(black_box(&code), 10, &prior)));
     let grid = ScoreGrid::FINE;
     let index = |scores: &[f32]| scores.iter().map(|&s| grid.index(s)).collect::<Vec<_>>();
     let (before, after) = (index(&known), index(&own));

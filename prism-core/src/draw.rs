@@ -38,36 +38,59 @@ pub fn keeps(draws: [u32; BLOCK], scores: [f32; BLOCK]) -> u16 {
 
 /// A mask in which bit i is 1 with probability `sigmoid(scores[i])`; `fill` gives the next bytes of a keystream, four a bit.
 pub fn mask(scores: &[f32], mut fill: impl FnMut(&mut [u8])) -> LayerBits {
-    let isa = Isa::detect();
-    let mut bits = LayerBits::repeat(false, scores.len());
+    let mut mask = LayerBits::repeat(false, scores.len());
     let mut draws = [0u8; CHUNK * score::BYTES_PER_DRAW];
-    let bytes = bits.as_raw_mut_slice().chunks_mut(CHUNK / 8);
+    let bytes = mask.as_raw_mut_slice().chunks_mut(CHUNK / 8);
     for (scores, out) in scores.chunks(CHUNK).zip(bytes) {
         let draws = &mut draws[..scores.len() * score::BYTES_PER_DRAW];
         fill(draws);
-        // SAFETY: `isa` is this machine's.
-        unsafe { isa.run(Bits { draws, scores, out }) };
+        bits(scores, draws, out);
     }
-    bits
+    mask
+}
+
+/// Writes the bits of the [`mask`] that comes of `draws`, four bytes a score, eight to a byte of `out`; spare ones become 0.
+///
+/// # Panics
+/// If the lengths do not go together.
+pub fn bits(scores: &[f32], draws: &[u8], out: &mut [u8]) {
+    let fit = draws.len() == score::BYTES_PER_DRAW * scores.len() && out.len() == scores.len().div_ceil(8);
+    assert!(fit, "a draw and a bit for each score");
+    // SAFETY: the instruction set is this machine's.
+    unsafe { Isa::detect().run(Bits { draws, scores, out }) };
 }
 
 /// The numbers of `values` from `at` on, and zeros where there are no more.
 #[inline(always)]
 pub fn block(values: &[f32], at: usize) -> [f32; BLOCK] {
-    let mut block = [0.0; BLOCK];
-    let count = BLOCK.min(values.len() - at);
-    block[..count].copy_from_slice(&values[at..at + count]);
-    block
+    first(&values[at..])
 }
 
 /// The draws of the weights from `at` on, and zeros where there are no more.
 #[inline(always)]
 pub fn numbers(draws: &[u8], at: usize) -> [u32; BLOCK] {
-    let mut bytes = [[0; score::BYTES_PER_DRAW]; BLOCK];
-    let rest = &draws[at * score::BYTES_PER_DRAW..];
-    let count = (BLOCK * score::BYTES_PER_DRAW).min(rest.len());
-    bytes.as_flattened_mut()[..count].copy_from_slice(&rest[..count]);
-    bytes.map(u32::from_le_bytes)
+    first(&draws.as_chunks::<{ score::BYTES_PER_DRAW }>().0[at..]).map(u32::from_le_bytes)
+}
+
+/// The first of `values`, and zeros where there are no more.
+#[inline(always)]
+pub fn first<T: Copy + Default>(values: &[T]) -> [T; BLOCK] {
+    // Most often there are enough, and to copy so many as the compiler knows takes no call.
+    if let Some(block) = values.first_chunk() {
+        return *block;
+    }
+    let mut block = [T::default(); BLOCK];
+    block[..values.len()].copy_from_slice(values);
+    block
+}
+
+/// Writes `block` to the beginning of `out`, or as much of it as there is room for.
+#[inline(always)]
+pub fn put<T: Copy, const N: usize>(out: &mut [T], block: [T; N]) {
+    match out.first_chunk_mut() {
+        Some(out) => *out = block,
+        None => out.copy_from_slice(&block[..out.len()]),
+    }
 }
 
 struct Bits<'a> {
@@ -86,7 +109,7 @@ impl Kernel for Bits<'_> {
             let count = BLOCK.min(self.scores.len() - at);
             // Draws of 0 for scores of 0 where there are no more would set bits behind the last.
             let kept = keeps(numbers(self.draws, at), block(self.scores, at)) & (u16::MAX >> (BLOCK - count));
-            out.copy_from_slice(&kept.to_le_bytes()[..out.len()]);
+            put(out, kept.to_le_bytes());
         }
     }
 }

@@ -76,6 +76,8 @@ impl Default for Encoder {
 
 impl Encoder {
     /// Codes `bit`, which is 1 with probability `p` / 65536; `p` is at least 1.
+    // The coder's state stays in registers only where all of this is part of the loop that calls it.
+    #[inline(always)]
     pub fn put(&mut self, bit: bool, p: u16) {
         let bound = bound(self.range, p);
         if bit {
@@ -90,6 +92,7 @@ impl Encoder {
         }
     }
 
+    #[inline(always)]
     fn shift(&mut self) {
         let carry = (self.low >> 32) as u8;
         if carry == 1 || self.low < 0xFF00_0000 {
@@ -140,6 +143,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The next bit, which is 1 with probability `p` / 65536, or `None` where the code ends.
+    #[inline(always)]
     pub fn take(&mut self, p: u16) -> Option<bool> {
         let bound = bound(self.range, p);
         let bit = self.code < bound;

@@ -25,5 +25,6 @@ pub mod privacy;
 pub mod report;
 pub mod run;
 pub mod settings;
+mod values;
 
 pub use settings::Settings;

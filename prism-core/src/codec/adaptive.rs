@@ -19,12 +19,14 @@ pub struct BitModel {
 }
 
 impl BitModel {
+    #[inline(always)]
     fn probability(self) -> u16 {
         // Counts are below 1024, so all of it fits 32 bits, whose division is the quicker one.
         let p = ((2 * self.ones + 1) << 16) / (2 * (self.zeros + self.ones) + 2);
         p.clamp(1, 65_535) as u16
     }
 
+    #[inline(always)]
     fn count(&mut self, bit: bool) {
         if bit {
             self.ones += 1
@@ -37,12 +39,14 @@ impl BitModel {
     }
 
     /// Codes `bit`.
+    #[inline(always)]
     pub fn put(&mut self, encoder: &mut Encoder, bit: bool) {
         encoder.put(bit, self.probability());
         self.count(bit);
     }
 
     /// Reads a bit; `None` where the code ends.
+    #[inline(always)]
     pub fn take(&mut self, decoder: &mut Decoder<'_>) -> Option<bool> {
         let bit = decoder.take(self.probability())?;
         self.count(bit);
@@ -58,22 +62,27 @@ impl BitModel {
 /// ```
 #[derive(Clone, Debug)]
 pub struct NumberModel {
-    length: Vec<BitModel>,
-    second: Vec<BitModel>,
+    max_length: usize,
+    length: [BitModel; LENGTHS],
+    second: [BitModel; LENGTHS],
 }
+
+/// Lengths that a number may have: all of 0 to 31.
+const LENGTHS: usize = 32;
 
 impl NumberModel {
     /// A model of numbers below `2^(max_length + 1) - 1`; at most 31.
     pub fn new(max_length: u32) -> Self {
-        let length = max_length.min(31) as usize;
-        NumberModel { length: vec![BitModel::default(); length], second: vec![BitModel::default(); length + 1] }
+        let models = [BitModel::default(); LENGTHS];
+        NumberModel { max_length: max_length.min(31) as usize, length: models, second: models }
     }
 
     /// Codes `number`, which must be within the model's limit.
+    #[inline(always)]
     pub fn put(&mut self, encoder: &mut Encoder, number: u32) {
         let length = (number + 1).ilog2() as usize;
-        debug_assert!(length <= self.length.len(), "{number} is above the model's limit");
-        for (i, model) in self.length.iter_mut().enumerate().take(length + 1) {
+        debug_assert!(length <= self.max_length, "{number} is above the model's limit");
+        for (i, model) in self.length[..self.max_length].iter_mut().enumerate().take(length + 1) {
             model.put(encoder, i < length);
         }
         for i in (0..length).rev() {
@@ -87,9 +96,10 @@ impl NumberModel {
     }
 
     /// Reads a number; `None` where the code ends.
+    #[inline(always)]
     pub fn take(&mut self, decoder: &mut Decoder<'_>) -> Option<u32> {
         let mut length = 0;
-        while length < self.length.len() && self.length[length].take(decoder)? {
+        while length < self.max_length && self.length[length].take(decoder)? {
             length += 1;
         }
         let mut number = 1u32;
@@ -115,6 +125,7 @@ impl SignedModel {
     }
 
     /// Codes `number`.
+    #[inline(always)]
     pub fn put(&mut self, encoder: &mut Encoder, number: i32) {
         self.magnitude.put(encoder, number.unsigned_abs());
         if number != 0 {
@@ -123,6 +134,7 @@ impl SignedModel {
     }
 
     /// Reads a number; `None` where the code ends.
+    #[inline(always)]
     pub fn take(&mut self, decoder: &mut Decoder<'_>) -> Option<i32> {
         let magnitude = self.magnitude.take(decoder)? as i32;
         let negative = magnitude != 0 && self.negative.take(decoder)?;

@@ -28,7 +28,7 @@ impl Models {
 }
 
 fn context(threshold: u16) -> usize {
-    CERTAINTIES * usize::from(threshold >= 32_768) + certainty(threshold)
+    CERTAINTIES * usize::from(threshold >= 32_768) + usize::from(certainty(threshold))
 }
 
 /// Codes the differences of `answers` clients under `prior`.

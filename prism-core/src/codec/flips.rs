@@ -14,77 +14,50 @@
 //!
 //! There is no private randomness in it: who knows the seed learns of each weight on which side of `u_i` the client's probability is.
 
+mod contexts;
+mod joined;
+
+pub(super) use self::contexts::{CERTAINTIES, certainty};
+use self::contexts::{CHUNK, CONTEXTS, Shared};
+use self::joined::Joined;
 use super::Prior;
 use super::adaptive::BitModel;
 use crate::draw;
-use crate::mask::{LayerBits, Packer};
+use crate::mask::LayerBits;
 use crate::rangecoder::{Decoder, Encoder};
 use crate::score::BYTES_PER_DRAW;
-use crate::stream::{Stream, StreamId};
-
-/// Classes of how near a number is to the prior: the bits in its distance plus one, in 65536ths.
-const DISTANCES: usize = 17;
-/// Classes of how sure the prior is: the bits in the lesser of both probabilities, in 65536ths.
-pub(super) const CERTAINTIES: usize = 16;
-
-/// Weights whose numbers are drawn at once.
-const CHUNK: usize = 4096;
+use crate::stream::StreamId;
 
 /// The models of a message's flips, alike on both sides.
-struct Models(Vec<BitModel>);
+struct Models([BitModel; CONTEXTS]);
 
 impl Models {
     fn new() -> Self {
-        Models(vec![BitModel::default(); 2 * CERTAINTIES * DISTANCES])
+        Models([BitModel::default(); CONTEXTS])
     }
 
-    /// The model of a weight of prior `threshold` whose number has the upper half `upper`, and whether it is expected to be kept.
-    fn of(&mut self, threshold: u16, upper: u16) -> (&mut BitModel, bool) {
-        let expected = upper < threshold;
-        let distance = if expected { threshold - 1 - upper } else { upper - threshold };
-        let distance = (u32::from(distance) + 1).ilog2() as usize;
-        let context = (usize::from(expected) * CERTAINTIES + certainty(threshold)) * DISTANCES + distance;
-        (&mut self.0[context], expected)
+    #[inline]
+    fn of(&mut self, context: u16) -> &mut BitModel {
+        // Every context is below, which the compiler cannot know.
+        &mut self.0[usize::from(context) % CONTEXTS]
     }
-}
-
-/// The class of how sure a prior is, below [`CERTAINTIES`].
-pub(super) fn certainty(threshold: u16) -> usize {
-    threshold.min(threshold.wrapping_neg()).max(1).ilog2() as usize
-}
-
-/// The shared numbers, some at a time: memory for all of them would be fetched for every message anew.
-struct Numbers {
-    stream: Stream,
-    bytes: [u8; BYTES_PER_DRAW * CHUNK],
-}
-
-impl Numbers {
-    fn new(shared: StreamId) -> Self {
-        Numbers { stream: shared.open(), bytes: [0; BYTES_PER_DRAW * CHUNK] }
-    }
-
-    /// The numbers of the next `weights` weights, at most [`CHUNK`].
-    fn next(&mut self, weights: usize) -> &[u8] {
-        let bytes = &mut self.bytes[..BYTES_PER_DRAW * weights];
-        self.stream.fill(bytes);
-        bytes
-    }
-}
-
-/// The upper half of each weight's number.
-fn uppers(numbers: &[u8]) -> impl Iterator<Item = u16> {
-    numbers.as_chunks::<BYTES_PER_DRAW>().0.iter().map(|number| (u32::from_le_bytes(*number) >> 16) as u16)
 }
 
 /// The mask that `prior` draws with the shared numbers.
 pub fn expected(prior: &Prior, shared: StreamId) -> LayerBits {
-    let (mut numbers, mut mask) = (Numbers::new(shared), Packer::with_capacity(prior.len()));
-    for thresholds in prior.thresholds().chunks(CHUNK) {
-        let uppers = uppers(numbers.next(thresholds.len()));
-        uppers.zip(thresholds).for_each(|(upper, &threshold)| mask.push(upper < threshold));
-    }
-    mask.finish()
+    let (mut shared, mut expected) = (Shared::new(shared), Vec::with_capacity(prior.len().div_ceil(8)));
+    prior
+        .thresholds()
+        .chunks(CHUNK)
+        .for_each(|thresholds| expected.extend_from_slice(shared.next(thresholds).expected));
+    bits(expected, prior.len())
+}
+
+/// The first `len` bits of `bytes`.
+fn bits(bytes: Vec<u8>, len: usize) -> LayerBits {
+    let mut bits = LayerBits::from_vec(bytes);
+    bits.truncate(len);
+    bits
 }
 
 /// The mask that `sigmoid(scores)` draws with the shared numbers.
@@ -93,30 +66,33 @@ pub fn drawn(scores: &[f32], shared: StreamId) -> LayerBits {
     draw::mask(scores, |bytes| stream.fill(bytes))
 }
 
-/// Codes the mask that `sigmoid(scores)` draws with the shared numbers.
+/// Codes the mask that `sigmoid(scores)` draws with the shared numbers, for the scores of `layers`, one after another.
 ///
 /// # Panics
-/// If scores and prior differ in length.
-pub fn encode(scores: &[f32], prior: &Prior, shared: StreamId) -> Vec<u8> {
-    assert_eq!(scores.len(), prior.len(), "one score per weight of the prior");
-    let mut scores = scores.chunks(CHUNK);
-    code_of(prior, shared, |mut numbers| {
-        draw::mask(scores.next().unwrap_or_default(), |bytes| {
-            let (these, later) = numbers.split_at(bytes.len());
-            bytes.copy_from_slice(these);
-            numbers = later;
-        })
+/// If there are not as many scores as the prior has weights.
+pub fn encode(layers: &[&[f32]], prior: &Prior, shared: StreamId) -> Vec<u8> {
+    let scores: usize = layers.iter().map(|layer| layer.len()).sum();
+    assert_eq!(scores, prior.len(), "one score per weight of the prior");
+    let (mut joined, mut scores) = (Joined::new(layers), [0.0; CHUNK]);
+    code_of(prior, shared, |numbers, mask| {
+        let scores = &mut scores[..numbers.len() / BYTES_PER_DRAW];
+        joined.fill(scores);
+        draw::bits(scores, numbers, mask);
     })
 }
 
 /// The code of a mask, of which `next` gives the bits of the next [`CHUNK`] weights from their numbers.
-fn code_of(prior: &Prior, shared: StreamId, mut next: impl FnMut(&[u8]) -> LayerBits) -> Vec<u8> {
-    let (mut encoder, mut models, mut numbers) = (Encoder::default(), Models::new(), Numbers::new(shared));
+fn code_of(prior: &Prior, shared: StreamId, mut next: impl FnMut(&[u8], &mut [u8])) -> Vec<u8> {
+    let (mut encoder, mut models, mut shared) = (Encoder::default(), Models::new(), Shared::new(shared));
+    let mut mask = [0; CHUNK / 8];
     for thresholds in prior.thresholds().chunks(CHUNK) {
-        let numbers = numbers.next(thresholds.len());
-        for ((bit, upper), &threshold) in next(numbers).iter().by_vals().zip(uppers(numbers)).zip(thresholds) {
-            let (model, expected) = models.of(threshold, upper);
-            model.put(&mut encoder, bit != expected);
+        let known = shared.next(thresholds);
+        next(known.numbers, &mut mask[..known.expected.len()]);
+        for (contexts, (mask, expected)) in known.contexts.chunks(8).zip(mask.iter().zip(known.expected)) {
+            let flips = mask ^ expected;
+            for (place, &context) in contexts.iter().enumerate() {
+                models.of(context).put(&mut encoder, flips >> place & 1 == 1);
+            }
         }
     }
     encoder.finish()
@@ -127,29 +103,33 @@ fn code_of(prior: &Prior, shared: StreamId, mut next: impl FnMut(&[u8]) -> Layer
 /// # Errors
 /// A clause that says what is wrong, if `code` is not exactly what [`encode`] makes of some mask.
 pub fn decode(code: &[u8], prior: &Prior, shared: StreamId) -> Result<(LayerBits, LayerBits), String> {
-    let (mut decoder, mut models, mut numbers) = (Decoder::new(code)?, Models::new(), Numbers::new(shared));
-    let (mut mask, mut all_expected) = (Packer::with_capacity(prior.len()), Packer::with_capacity(prior.len()));
+    let (mut decoder, mut models, mut shared) = (Decoder::new(code)?, Models::new(), Shared::new(shared));
+    let [mut mask, mut all_expected] = [(); 2].map(|()| Vec::with_capacity(prior.len().div_ceil(8)));
     for thresholds in prior.thresholds().chunks(CHUNK) {
-        for (upper, &threshold) in uppers(numbers.next(thresholds.len())).zip(thresholds) {
-            let (model, expected) = models.of(threshold, upper);
-            let flipped = model.take(&mut decoder);
-            mask.push(flipped.ok_or_else(|| format!("its code ends before weight {}", mask.len()))? != expected);
-            all_expected.push(expected);
+        let known = shared.next(thresholds);
+        for (contexts, expected) in known.contexts.chunks(8).zip(known.expected) {
+            let mut flips = 0;
+            for (place, &context) in contexts.iter().enumerate() {
+                let flip = models.of(context).take(&mut decoder);
+                let flip = flip.ok_or_else(|| format!("its code ends before weight {}", 8 * mask.len() + place))?;
+                flips |= u8::from(flip) << place;
+            }
+            mask.push(expected ^ flips);
         }
+        all_expected.extend_from_slice(known.expected);
     }
     decoder.finish()?;
-    Ok((mask.finish(), all_expected.finish()))
+    Ok((bits(mask, prior.len()), bits(all_expected, prior.len())))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-
     use sha2::{Digest, Sha256};
 
     use super::*;
     use crate::codec::ScoreGrid;
-    use crate::mask::pack;
+    use crate::mask::{pack, to_bytes};
     use crate::score::sigmoid;
     use crate::stream::Purpose;
 
@@ -162,15 +142,16 @@ mod tests {
     }
 
     fn code_of_mask(mask: &LayerBits, prior: &Prior) -> Vec<u8> {
-        let mut chunks = mask.chunks(CHUNK);
-        code_of(prior, SHARED, |_| chunks.next().unwrap_or_default().to_bitvec())
+        let bytes = to_bytes(mask);
+        let mut chunks = bytes.chunks(CHUNK / 8);
+        code_of(prior, SHARED, |_, mask| mask.copy_from_slice(chunks.next().unwrap_or_default()))
     }
 
     #[test]
     fn the_servers_own_scores_flip_hardly_anything() {
         let known = normals(50_000, 2.0, 0);
         let prior = Prior::new(&known);
-        let code = encode(&known, &prior, SHARED);
+        let code = encode(&[&known], &prior, SHARED);
         let (mask, by_code) = decode(&code, &prior, SHARED).unwrap();
         assert_eq!(by_code, expected(&prior, SHARED));
         let flips = (mask ^ by_code).count_ones();
@@ -189,7 +170,7 @@ mod tests {
         let mut squares = vec![0i32; known.len()];
         for round in 0..ROUNDS {
             let shared = SHARED.round(round);
-            let (mask, expected) = decode(&encode(&learned, &prior, shared), &prior, shared).unwrap();
+            let (mask, expected) = decode(&encode(&[&learned], &prior, shared), &prior, shared).unwrap();
             for (i, (kept, expected)) in mask.into_iter().zip(expected).enumerate() {
                 let difference = i32::from(kept) - i32::from(expected);
                 sums[i] += difference;
@@ -213,7 +194,7 @@ mod tests {
     fn the_code_is_that_of_the_format_page() {
         let known: Vec<f32> = (-2048..2048).map(|index| ScoreGrid::FINE.score(index)).collect();
         let learned: Vec<f32> = known.iter().map(|score| score * 1.25).collect();
-        let code = encode(&learned, &Prior::new(&known), SHARED.round(2).client(3));
+        let code = encode(&[&learned], &Prior::new(&known), SHARED.round(2).client(3));
         let hash: String = Sha256::digest(&code).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             (code.len(), hash.as_str()),
@@ -226,7 +207,7 @@ mod tests {
         let known = normals(100_000, 2.0, 0);
         let learned: Vec<f32> = known.iter().zip(normals(100_000, 0.25, 1)).map(|(s, d)| s + d).collect();
         let prior = Prior::new(&known);
-        let code = encode(&learned, &prior, SHARED);
+        let code = encode(&[&learned], &prior, SHARED);
         assert_eq!(decode(&code, &prior, SHARED).unwrap().0, drawn(&learned, SHARED));
         let rate = 8.0 * code.len() as f64 / known.len() as f64;
         let cross_entropy = prior.cross_entropy(&learned) / known.len() as f64;

@@ -8,7 +8,7 @@
 
 use std::sync::OnceLock;
 
-use crate::draw::{QUICK_RANGE, block};
+use crate::draw::{QUICK_RANGE, block, put};
 use crate::score::sigmoid;
 use crate::simd::math::{self, BLOCK};
 use crate::simd::{Isa, Kernel, Shape};
@@ -136,7 +136,7 @@ impl Kernel for Thresholds<'_> {
                 found[lane] = threshold(scores[lane]);
                 doubtful &= doubtful - 1;
             }
-            out.copy_from_slice(&found[..out.len()]);
+            put(out, found);
         }
     }
 }

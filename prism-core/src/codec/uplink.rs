@@ -57,8 +57,8 @@ impl fmt::Display for Uplink {
 
 /// What a client has to send, and with what.
 pub struct Learned<'a> {
-    /// Its scores of the layers that cross as masks, one after another.
-    pub scores: &'a [f32],
+    /// Its scores of the layers that cross as masks.
+    pub layers: &'a [&'a [f32]],
     /// What both sides knew beforehand.
     pub prior: &'a Prior,
     /// The numbers that this client and the server share in this round.
@@ -95,13 +95,13 @@ impl Uplink {
             Uplink::Raw => mask::to_bytes(&learned.draw()),
             Uplink::Entropy => entropy::encode(&learned.draw(), learned.prior),
             Uplink::Mrc => {
-                let Learned { scores, prior, shared, private, threads, .. } = *learned;
-                mrc::encode(prior, scores, shared, private, threads)
+                let Learned { prior, shared, private, threads, .. } = *learned;
+                mrc::encode(prior, &learned.layers.concat(), shared, private, threads)
             }
-            Uplink::Flips => flips::encode(learned.scores, learned.prior, learned.shared),
+            Uplink::Flips => flips::encode(learned.layers, learned.prior, learned.shared),
             Uplink::Sums => {
-                let mut sums = Sums::new(learned.scores.len(), learned.blinds.clients);
-                sums.add_mask(&flips::drawn(learned.scores, learned.shared));
+                let mut sums = Sums::new(learned.prior.len(), learned.blinds.clients);
+                sums.add_mask(&flips::drawn(&learned.layers.concat(), learned.shared));
                 learned.blinds.peers.iter().for_each(|blind| sums.blind(blind));
                 sums.to_bytes()
             }
@@ -148,7 +148,7 @@ impl Learned<'_> {
     /// A mask of independent bits, from the first part of the private source.
     fn draw(&self) -> LayerBits {
         let mut stream = self.private.open(0);
-        draw::mask(self.scores, |bytes| stream.fill(bytes))
+        draw::mask(&self.layers.concat(), |bytes| stream.fill(bytes))
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
         let (shared, private) =
             (StreamId::new(1, Purpose::MrcCandidate), PrivateSource::simulated(StreamId::new(1, Purpose::Test)));
         let learned = Learned {
-            scores: &scores,
+            layers: &[&scores],
             prior: &prior,
             shared,
             private: &private,

@@ -36,16 +36,17 @@ impl Update {
     pub fn encode(
         session: &Session,
         (round, client): (u32, u32),
-        learned: &[Vec<f32>],
+        learned: &[impl AsRef<[f32]>],
         prior: &Prior,
         private: &PrivateSource,
         blinds: &Blinds,
         threads: usize,
     ) -> Vec<u8> {
         assert_eq!(session.layers().len(), learned.len(), "one vector of scores per layer");
-        let (masks, scores) = learned.split_at(session.mask_layers().len());
-        let (flat, shared) = (masks.concat(), session.shared(round, client));
-        let mut payload = session.uplink().encode(&Learned { scores: &flat, prior, shared, private, blinds, threads });
+        let learned: Vec<&[f32]> = learned.iter().map(AsRef::as_ref).collect();
+        let (layers, scores) = learned.split_at(session.mask_layers().len());
+        let shared = session.shared(round, client);
+        let mut payload = session.uplink().encode(&Learned { layers, prior, shared, private, blinds, threads });
         for (layer, scores) in session.score_layers_of(session.layers()).iter().zip(scores) {
             put_scores(&mut payload, layer, scores);
         }

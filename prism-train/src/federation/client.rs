@@ -9,6 +9,8 @@
 //!
 //! Source: PRISM, section 3.2 and algorithm 1. A client's images enter through its feature moments only.
 
+use std::borrow::Cow;
+
 use candle_core::{Tensor, Var};
 use prism_core::codec::{Blind, Blinds, Prior, PrivateSource, Uplink};
 use prism_core::stream::{Purpose, StreamId};
@@ -29,6 +31,7 @@ use crate::moments::ClientMoments;
 use crate::privacy::gaussian::NoiseSource;
 use crate::privacy::masks::MaskNoise;
 use crate::run::phases::{ClientSeconds, Lap};
+use crate::values::values;
 
 /// What all clients share: the frozen networks and the settings of local training.
 pub struct LocalTraining {
@@ -186,11 +189,16 @@ impl LocalTraining {
     ) -> Result<Answer> {
         let mut clock = Lap::start();
         let global = &opening.known.global;
-        let (mut learned, loss) = self.learn(turn, moments, state, global.scores(), on_step)?;
+        let (scores, loss) = self.train(turn, moments, state, global.scores(), on_step)?;
         let steps = clock.lap();
         let mut loss = Some(loss);
+        // Read where they are: a copy would fetch as much memory again for every client.
+        let held: Vec<_> = scores.iter().map(|scores| scores.storage_and_layout()).collect();
+        let learned = scores.iter().zip(&held).map(|(scores, (storage, layout))| values(scores, storage, layout));
+        let mut learned = learned.collect::<Result<Vec<_>>>()?;
         if let Some(noise) = &self.mask_noise {
-            learned = noise.protect(&learned, global.scores(), NoiseSource::OperatingSystem)?;
+            let protected = noise.protect(&learned, global.scores(), NoiseSource::OperatingSystem)?;
+            learned = protected.into_iter().map(Cow::Owned).collect();
             loss = None;
         }
         let answer = self.answer(turn, &learned, &global.prior(), &self.blinds(turn, opening.asked), loss)?;
@@ -210,6 +218,20 @@ impl LocalTraining {
         start: &[Vec<f32>],
         on_step: &(dyn Fn() + Sync),
     ) -> Result<(Vec<Vec<f32>>, f64)> {
+        let (scores, loss) = self.train(turn, moments, state, start, on_step)?;
+        let learned = scores.iter().map(|s| s.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
+        Ok((learned, loss))
+    }
+
+    /// The same, with the scores where they were trained.
+    fn train(
+        &self,
+        turn: Turn,
+        moments: &ClientMoments,
+        state: &mut OptimiserState,
+        start: &[Vec<f32>],
+        on_step: &(dyn Fn() + Sync),
+    ) -> Result<(Vec<Var>, f64)> {
         let scores = self.step.generator().scores_from(start.iter().cloned())?;
         // Only the penalty asks what was known before the first step.
         let copies = scores.iter().filter(|_| self.kl_weight > 0.0).map(|s| s.as_tensor().copy());
@@ -219,8 +241,7 @@ impl LocalTraining {
             losses.push(self.local_step(turn, step, moments, state, &scores, &known)?);
             on_step();
         }
-        let learned = scores.iter().map(|s| s.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?;
-        Ok((learned, self.mean_loss(turn, &losses)?))
+        Ok((scores, self.mean_loss(turn, &losses)?))
     }
 
     /// What hides this client's mask in the sum over `asked`, where the session sums.
@@ -237,7 +258,7 @@ impl LocalTraining {
     fn answer(
         &self,
         turn: Turn,
-        learned: &[Vec<f32>],
+        learned: &[Cow<'_, [f32]>],
         prior: &Prior,
         blinds: &Blinds,
         loss: Option<f64>,
@@ -245,7 +266,7 @@ impl LocalTraining {
         let private = self.choice.source(turn, self.seed)?;
         let who = (turn.round, turn.client);
         let masks = &learned[..self.session.mask_layers().len()];
-        let [cross_entropy_bits, kl_bits] = prior.costs(masks.iter().map(Vec::as_slice));
+        let [cross_entropy_bits, kl_bits] = prior.costs(masks.iter().map(AsRef::as_ref));
         Ok(Answer {
             bytes: Update::encode(&self.session, who, learned, prior, &private, blinds, rayon::current_num_threads()),
             loss,

@@ -36,6 +36,8 @@ pub struct Global {
     scores: Vec<Vec<f32>>,
     /// The prior of `scores`, once somebody asked for it.
     prior: OnceLock<Arc<Prior>>,
+    /// Their digest, likewise.
+    digest: OnceLock<[u8; 8]>,
 }
 
 impl Global {
@@ -50,7 +52,7 @@ impl Global {
         if let Some(grid) = session.downlink().grid() {
             round_to(grid, &mut scores);
         }
-        Global { session, mada, round, scores, prior: OnceLock::new() }
+        Global { session, mada, round, scores, prior: OnceLock::new(), digest: OnceLock::new() }
     }
 
     /// Rounds behind this state.
@@ -70,7 +72,17 @@ impl Global {
 
     /// The digest that a broadcast carries.
     pub fn digest(&self) -> [u8; 8] {
-        state_digest(&self.scores)
+        *self.digest.get_or_init(|| state_digest(&self.scores))
+    }
+
+    /// Computes what will be asked of this state, all of it at the same time.
+    pub fn prepare(&self) {
+        rayon::join(|| self.prior(), || self.digest());
+    }
+
+    /// Forgets what followed from the scores, which are about to move.
+    fn move_on(&mut self) {
+        (self.prior, self.digest) = (OnceLock::new(), OnceLock::new());
     }
 
     /// Every score's index on the downlink's grid, layer after layer; nothing where it has none.
@@ -84,7 +96,7 @@ impl Global {
     /// Ends a round in which these answers came in; returns lambda, or `None` if there were none and nothing moved.
     pub fn end_round(&mut self, tally: &Tally) -> Option<f64> {
         self.round += 1;
-        self.prior.take();
+        self.move_on();
         let lambda = advance(&self.session, self.mada, self.round, &mut self.scores, tally)?;
         if let Some(grid) = self.session.downlink().grid() {
             round_to(grid, &mut self.scores);
@@ -101,7 +113,7 @@ impl Global {
         let refuse = |why: String| Error::corrupt("a broadcast", why);
         let digest = match Broadcast::decode(broadcast, &self.session, round)? {
             Broadcast::Scores(scores) => {
-                self.prior.take();
+                self.move_on();
                 self.scores = scores;
                 None
             }
@@ -122,7 +134,9 @@ impl Global {
             }
         };
         self.round = round.saturating_sub(1);
-        if digest.is_some_and(|digest| digest != self.digest()) {
+        let Some(digest) = digest else { return Ok(()) };
+        self.prepare();
+        if digest != self.digest() {
             return Err(refuse(
                 "it leads this client to another state than the server's: give both sides the same settings".into(),
             ));
@@ -161,7 +175,7 @@ impl Global {
 
     fn set_indices(&mut self, indices: &[i32]) {
         let Some(grid) = self.session.downlink().grid() else { return };
-        self.prior.take();
+        self.move_on();
         self.scores.iter_mut().flatten().zip(indices).for_each(|(score, &index)| *score = grid.score(index));
     }
 }

@@ -129,8 +129,10 @@ impl Server {
             self.scores = self.known.scores().to_vec();
             lambda
         };
-        let (record, bound_bits) = match self.session.downlink() {
-            Downlink::Scores => return lambda,
+        if self.session.downlink() == Downlink::Scores {
+            return lambda;
+        }
+        let record = || match self.session.downlink() {
             _ if silent => (Vec::new(), 0.0),
             Downlink::Counts => self.record_of_sums(&prior, &tally),
             Downlink::Relay => (record::relay(&updates), relay_bound + self.score_bits(updates.len())),
@@ -139,7 +141,11 @@ impl Server {
                 let moved: Vec<i32> = before.iter().zip(&after).map(|(from, to)| to - from).collect();
                 (steps::encode(&before, &after, grid), steps::entropy_bits(&moved))
             }
+            // Left above.
+            Downlink::Scores => (Vec::new(), 0.0),
         };
+        // A record is coded weight by weight, which leaves the other threads time for what the next round begins with.
+        let ((record, bound_bits), ()) = rayon::join(record, || self.known.prepare());
         self.history.push(Entry { record, bound_bits });
         lambda
     }

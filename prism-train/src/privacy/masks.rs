@@ -79,12 +79,12 @@ impl MaskNoise {
     /// If there is no randomness; nothing may then be sent.
     pub fn protect(
         &self,
-        learned: &[Vec<f32>],
+        learned: &[impl AsRef<[f32]>],
         start: &[Vec<f32>],
         source: NoiseSource,
     ) -> prism_nn::Result<Vec<Vec<f32>>> {
         let theta = |score: f32| f64::from(sigmoid(score));
-        let pairs = || learned.iter().flatten().zip(start.iter().flatten());
+        let pairs = || learned.iter().flat_map(AsRef::as_ref).zip(start.iter().flatten());
         let change: Vec<f64> = pairs().map(|(&l, &s)| theta(l) - theta(s)).collect();
         let mut grid = self.to_grid(&change)?;
         source.add_noise(self.sigma, &mut grid)?;

@@ -5,11 +5,10 @@
 //! the number of clients. State and scores are written under a name of their round; the checkpoint says which names count, and
 //! only then are older ones removed. So a run that is killed at any moment resumes from a matching set.
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Layout, Storage, Tensor};
+use candle_core::{Device, Tensor};
 use prism_core::arch::Layer;
 use prism_core::file::Pending;
 use prism_core::tensor_file::{self, FileKind, NamedTensor};
@@ -22,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::federation::moving_average::MovingAverage;
 use crate::federation::{Global, OptimiserState};
 use crate::moments::{ClientMoments, LayerMoments};
+use crate::values::values;
 
 const OPTIMISER: FileKind = FileKind { name: "optimiser state", version: 1 };
 const GLOBAL: FileKind = FileKind { name: "global scores", version: 1 };
@@ -365,14 +365,6 @@ fn take_layer(
         return Err(refuse(format!("the tensors of layer {layer} differ in shape; start a new run")).into());
     }
     Ok(Some(LayerMoments { mean, second, scale, weights }))
-}
-
-/// The values of `tensor`, whose storage is held: where they are, or a copy if they are on a GPU or not in their order.
-fn values<'a>(tensor: &Tensor, storage: &'a Storage, layout: &Layout) -> Result<Cow<'a, [f32]>> {
-    match (storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(storage), Some((start, end))) => Ok(Cow::Borrowed(&storage.as_slice()?[start..end])),
-        _ => Ok(Cow::Owned(tensor.flatten_all()?.to_vec1()?)),
-    }
 }
 
 fn named(name: String, tensor: &Tensor) -> Result<NamedTensor<'static>> {
