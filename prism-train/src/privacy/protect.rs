@@ -146,7 +146,7 @@ impl Protection {
         };
         match self.settings.dp_trust {
             Trust::Secagg if images.iter().sum::<usize>() <= least => {
-                refuse("all clients together hold".into(), images.iter().sum(), "or --dp-features pooled")
+                refuse("all clients together hold".into(), images.iter().sum(), "or more clients")
             }
             Trust::Secagg => Ok(()),
             Trust::Local => match images.iter().position(|&n| n <= least) {

@@ -13,6 +13,8 @@ use super::features::FeatureSet;
 
 /// The delta of a run that names none; whether it is small enough depends on the data ([`PrivacySettings::check_delta`]).
 const DEFAULT_DELTA: f64 = 1e-5;
+/// Cells of four pixels a side at 32 pixels: what noise does to single pixels costs more than these are worth (PRIVACY.md).
+const DEFAULT_FEATURES: FeatureSet = FeatureSet::Grid(8);
 
 /// How a client's images are protected. Without `--dp-epsilon` they are not.
 #[derive(Clone, Debug, PartialEq, Args, Serialize, Deserialize)]
@@ -28,8 +30,9 @@ pub struct PrivacySettings {
     /// Probability that the bound of --dp-epsilon does not hold; at most one in the number of images (of clients, for masks)
     #[arg(long, value_name = "D", default_value_t = DEFAULT_DELTA, allow_hyphen_values = true, help_heading = "Privacy")]
     pub dp_delta: f64,
-    /// Features whose moments are released: all, pooled, or grid:N
-    #[arg(long, value_name = "SET", default_value_t = FeatureSet::All, help_heading = "Privacy")]
+    /// Features whose moments are released: grid:N, averages over the cells of a grid of N a side; all, every pixel's; or pooled, over
+    /// whole maps
+    #[arg(long, value_name = "SET", default_value_t = DEFAULT_FEATURES, help_heading = "Privacy")]
     pub dp_features: FeatureSet,
     /// What two neighbouring data sets differ in: replace-one (number of images public) or add-remove (private)
     #[arg(long, value_name = "RULE", default_value_t = Adjacency::ReplaceOne, help_heading = "Privacy")]
@@ -118,7 +121,7 @@ impl Default for PrivacySettings {
             dp_epsilon: None,
             dp_mechanism: Mechanism::Moments,
             dp_delta: DEFAULT_DELTA,
-            dp_features: FeatureSet::All,
+            dp_features: DEFAULT_FEATURES,
             dp_adjacency: Adjacency::ReplaceOne,
             dp_trust: Trust::Local,
             dp_clip: 1.0,
@@ -136,8 +139,14 @@ impl PrivacySettings {
     /// [`Error::Usage`] if a setting is outside its limits, or if settings of privacy are given without an epsilon: a run
     /// that looks protected and is not must not start.
     pub fn budget(&self) -> Result<Option<Budget>> {
+        // `all` was the default once, and stands in the settings of runs that were begun then.
+        let unsaid = if self.dp_features == FeatureSet::All { FeatureSet::All } else { DEFAULT_FEATURES };
         let Some(epsilon) = self.dp_epsilon else {
-            let silent = PrivacySettings { dp_ledger: self.dp_ledger.clone(), ..PrivacySettings::default() };
+            let silent = PrivacySettings {
+                dp_features: unsaid,
+                dp_ledger: self.dp_ledger.clone(),
+                ..PrivacySettings::default()
+            };
             return match *self == silent {
                 true => Ok(None),
                 false => Err(Error::usage(
@@ -149,7 +158,7 @@ impl PrivacySettings {
         };
         let budget = Budget::new(epsilon, self.dp_delta)?;
         let fitting = PrivacySettings {
-            dp_features: FeatureSet::All,
+            dp_features: unsaid,
             dp_adjacency: Adjacency::ReplaceOne,
             dp_trust: Trust::Local,
             dp_lambda: 1.0,
@@ -204,6 +213,8 @@ mod tests {
     #[test]
     fn no_setting_of_privacy_is_silently_ignored() {
         assert!(PrivacySettings::default().budget().unwrap().is_none());
+        let of_before = PrivacySettings { dp_features: FeatureSet::All, ..Default::default() };
+        assert!(of_before.budget().unwrap().is_none(), "an unprotected run of before goes on");
         let changed = [
             PrivacySettings { dp_delta: 1e-6, ..Default::default() },
             PrivacySettings { dp_features: FeatureSet::Grid(1), ..Default::default() },
