@@ -172,8 +172,8 @@ pub struct Settings {
     pub client_memory: u64,
     /// Save a checkpoint when so many seconds have passed since the last one; 0 for after every round. A run that is killed repeats
     /// the rounds since then, to the same bytes; one that is stopped by Ctrl-C, or ends, saves its last round
-    #[arg(long, value_name = "N", default_value_t = 60, help_heading = "Run")]
-    #[serde(default = "a_minute")]
+    #[arg(long, value_name = "N", default_value_t = 120, help_heading = "Run")]
+    #[serde(default = "two_minutes")]
     pub checkpoint_seconds: u64,
     /// Run folder; by default a new one under runs/
     #[arg(long, value_name = "DIR", help_heading = "Run")]
@@ -224,8 +224,8 @@ fn half_a_gibibyte() -> u64 {
 }
 
 /// The default of a run that was begun before it could be chosen.
-fn a_minute() -> u64 {
-    60
+fn two_minutes() -> u64 {
+    120
 }
 
 fn last() -> String {
@@ -520,8 +520,8 @@ mod tests {
         assert_eq!((longer.rounds, longer.threads), (40, 1));
         assert!(Settings::resume(&parse(&["--ngf", "16"]), saved.path()).is_ok());
         // A run of before there was the setting takes its default.
-        let older = file(&std::fs::read_to_string(saved.path()).unwrap().replace("checkpoint-seconds = 60\n", ""));
-        assert_eq!(Settings::resume(&parse(&[]), older.path()).unwrap().checkpoint_seconds, 60);
+        let older = file(&std::fs::read_to_string(saved.path()).unwrap().replace("checkpoint-seconds = 120\n", ""));
+        assert_eq!(Settings::resume(&parse(&[]), older.path()).unwrap().checkpoint_seconds, 120);
         let seldom = Settings::resume(&parse(&["--checkpoint-seconds", "600"]), saved.path()).unwrap();
         assert_eq!(seldom.checkpoint_seconds, 600);
         let error = Settings::resume(&parse(&["--ngf", "8"]), saved.path()).unwrap_err();
