@@ -17,8 +17,9 @@ pub enum Estimator {
     #[default]
     Plain,
     /// With that variance taken off, whatever the distribution of a feature, where there are at least
-    /// [`LEAST_IMAGES`](crate::cpu::moments::exact::LEAST_IMAGES) images: see [`exact`](crate::cpu::moments::exact). Of fewer
-    /// images, and of pooled features, a variance's is taken off as if they were normal: `2 var^2 / (n + 1)`.
+    /// [`LEAST_IMAGES`](crate::cpu::moments::exact::LEAST_IMAGES) images: see [`exact`](crate::cpu::moments::exact) and, of
+    /// pooled features, [`cells`](crate::cpu::moments::cells). Of fewer images a variance's is taken off as if pixels were normal
+    /// and independent.
     Unbiased,
 }
 

@@ -9,7 +9,7 @@
 //!
 //! The images of a class differ most in their lowest frequencies, whatever they show, so no image is needed to choose these. The
 //! halves are those of the whole federation: clients would agree on where they part by adding up histograms of `a_j`; the
-//! simulation takes the exact medians. With differential privacy a class is parted at noisy means instead
+//! simulation takes the exact medians. With differential privacy a class is parted at the medians of noisy histograms instead
 //! ([`crate::privacy::thresholds`]), each coefficient by itself.
 
 use std::collections::BTreeMap;

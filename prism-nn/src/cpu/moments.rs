@@ -12,12 +12,14 @@
 //! ```
 //!
 //! with weights a, b of each feature's terms, 1 where none are given. Blocks of features are tasks; their sums are added in
-//! order. [`exact`] takes off what chance adds to numbers that are not normal too, for which it takes 4 images; [`pooled`] does
-//! nearly the same as here for features pooled over the cells of a grid; [`square`] compares mean squares in the place of variances.
+//! order. [`exact`] takes off what chance adds to numbers that are not normal too, for which it takes 4 images; [`pooled`] is for
+//! features pooled over the cells of a grid; [`cells`] for those whose mean squares are compared in the place of variances.
 
+pub mod cells;
 pub mod exact;
 pub mod pooled;
-pub mod square;
+mod square;
+mod variance;
 
 use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
@@ -94,7 +96,7 @@ pub fn moment_loss(
     assert_eq!(features.len(), groups * images * width, "n features for every target");
     if targets.kind == SecondMoment::Square {
         let map = Map { batch: groups * images, height: 1, width: 1, channels: counted, stride: width };
-        return square::moment_loss(isa, features, (map, 1), images, targets, gradient);
+        return cells::moment_loss(isa, features, (map, 1), images, targets, gradient);
     }
     if targets.estimator == Estimator::Unbiased && images >= exact::LEAST_IMAGES {
         return exact::moment_loss(isa, features, images, targets, counted, gradient);

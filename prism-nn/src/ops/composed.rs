@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor};
 use prism_core::score;
 use prism_core::stream::StreamId;
 
-use crate::cpu::moments::exact;
+use crate::cpu::moments::exact::LEAST_IMAGES;
 use crate::estimator::Estimator;
 use crate::second_moment::SecondMoment;
 use crate::step_mask::StepMask;
@@ -151,13 +151,21 @@ fn chance_of_mean(samples: &Tensor, images: usize) -> Result<Tensor> {
     samples.reshape((groups, images, (), width))?.mean(2)?.var(1)? / images as f64
 }
 
-/// The squared distance of variances `[G, D]` without what chance adds to it: see [`exact`]. `features` are `[G, n, D]`.
-fn exact_variance_term(features: &Tensor, variance: &Tensor, aim: &Tensor) -> Result<Tensor> {
-    let n = features.dim(1)? as f64;
-    let squares = features.broadcast_sub(&features.mean_keepdim(1)?)?.sqr()?;
-    let p = n * (n * n - 3.0 * n + 3.0) / ((n - 1.0) * (n - 2.0) * (n - 3.0));
-    let q = n / ((n - 2.0) * (n - 3.0));
-    let square = ((squares.mean(1)?.sqr()? * p)? - (squares.sqr()?.mean(1)? * q)?)?;
+/// The squared distance of variances `[G, D]` without what chance adds to it: see `cpu/moments/variance.rs`. `samples [G, S, D]` are
+/// of `images` images of each group, image after image.
+fn exact_variance_term(samples: &Tensor, images: usize, aim: &Tensor) -> Result<Tensor> {
+    let (groups, _, width) = samples.dims3()?;
+    let n = images as f64;
+    let [n2, n3, n4] = [n * (n - 1.0), n * (n - 1.0) * (n - 2.0), n * (n - 1.0) * (n - 2.0) * (n - 3.0)];
+    let centred = samples.broadcast_sub(&samples.mean_keepdim(1)?)?.reshape((groups, images, (), width))?;
+    let (m_square, q) = (centred.mean(2)?.sqr()?, centred.sqr()?.mean(2)?);
+    let [sum_q, sum_m, sum_q_square, sum_q_m, sum_m_fourth] =
+        [q.sum(1)?, m_square.sum(1)?, q.sqr()?.sum(1)?, (&q * &m_square)?.sum(1)?, m_square.sqr()?.sum(1)?];
+    let variance = ((&sum_q / n)? + (&sum_m / n2)?)?;
+    let of_squares = ((sum_q.sqr()? - sum_q_square)? / n2)?;
+    let of_both = (((sum_q_m * 2.0)? - (&sum_q * &sum_m)?)? * (2.0 / n3))?;
+    let of_means = (((sum_m.sqr()? * 3.0)? - (sum_m_fourth * 6.0)?)? / n4)?;
+    let square = ((of_squares - of_both)? + of_means)?;
     square - ((aim * variance)? * 2.0)? + aim.sqr()?
 }
 
@@ -166,7 +174,7 @@ fn exact_variance_term(features: &Tensor, variance: &Tensor, aim: &Tensor) -> Re
 ///
 /// `features [G * n, ...]` holds n images of group 0, then n of group 1, and so on; `var` is unbiased, so n >= 2, or it is the mean
 /// square.
-/// An [`Estimator::Unbiased`] one takes off what chance adds to both squares; of pooled features, to that of the mean.
+/// An [`Estimator::Unbiased`] one takes off what chance adds to both squares.
 /// Source: PRISM, equation 5 (a linear-kernel MMD with second moments, as in GFMN).
 pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor> {
     let images = features.dim(0)? / targets.mean.dim(0)?;
@@ -175,13 +183,12 @@ pub fn moment_loss(features: &Tensor, targets: &MomentTargets) -> Result<Tensor>
     let mut mean_term = (features.mean(1)? - &targets.mean)?.sqr()?;
     let mut second_term = (&second - &targets.second)?.sqr()?;
     if targets.estimator == Estimator::Unbiased {
-        let n = features.dim(1)? as f64;
         mean_term = (mean_term - chance_of_mean(&features, images)?)?;
-        let exact = images >= exact::LEAST_IMAGES && targets.grid.is_none();
+        let exact = images >= LEAST_IMAGES;
         second_term = match targets.kind {
             SecondMoment::Square => (second_term - chance_of_mean(&features.sqr()?, images)?)?,
-            SecondMoment::Variance if exact => exact_variance_term(&features, &second, &targets.second)?,
-            SecondMoment::Variance => (second_term - (second.sqr()? * (2.0 / (n + 1.0)))?)?,
+            SecondMoment::Variance if exact => exact_variance_term(&features, images, &targets.second)?,
+            SecondMoment::Variance => (second_term - (second.sqr()? * (2.0 / (features.dim(1)? as f64 + 1.0)))?)?,
         };
     }
     if let Some([of_mean, of_second]) = &targets.weights {

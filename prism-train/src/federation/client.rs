@@ -293,7 +293,7 @@ impl LocalTraining {
     /// How many groups share a step's batch: so many that each has the images that an unbiased estimate takes.
     fn groups_per_step(&self, moments: &ClientMoments) -> usize {
         let groups = self.classes_per_step * self.styles.count();
-        let exact = self.estimator == Estimator::Unbiased && moments.grid().is_none() && self.average.is_none();
+        let exact = self.estimator == Estimator::Unbiased && self.average.is_none();
         if exact { groups.min((self.batch_size / LEAST_IMAGES).max(1)) } else { groups }
     }
 

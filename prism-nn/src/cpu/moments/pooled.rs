@@ -10,12 +10,14 @@
 //! e = sum over i of (m_i - mu)^2 / (n (n - 1)),     de/df[i, pixel] = 2 (m_i - mu) / (n (n - 1) A)
 //! ```
 //!
-//! The gradient is then linear in each feature, with a shift of its own for every image.
+//! The gradient is then linear in each feature, with a shift of its own for every image. To a variance's square chance adds what it would
+//! to one of normal and independent pixels; of at least 4 images [`cells`] takes off all that chance adds.
 
 use prism_core::simd::Isa;
 use rayon::prelude::*;
 
-use super::{BLOCK, Block, Gradient, Rows, Targets};
+use super::exact::LEAST_IMAGES;
+use super::{BLOCK, Block, Gradient, Rows, Targets, cells};
 use crate::cpu::map::Map;
 use crate::estimator::Estimator;
 use crate::second_moment::SecondMoment;
@@ -41,8 +43,9 @@ pub fn moment_loss(
     gradient: &mut Gradient,
 ) -> f64 {
     let (groups, side) = (targets.scale.len(), cells(grid, map.height));
-    if targets.kind == SecondMoment::Square {
-        return super::square::moment_loss(isa, features, (map, side), images, targets, gradient);
+    let exact = targets.estimator == Estimator::Unbiased && images >= LEAST_IMAGES;
+    if exact || targets.kind == SecondMoment::Square {
+        return cells::moment_loss(isa, features, (map, side), images, targets, gradient);
     }
     assert_eq!((map.height % side, map.width % side), (0, 0), "cells of one size");
     assert_eq!(targets.mean.len(), groups * side * side * map.stride, "a target for every cell and channel");
