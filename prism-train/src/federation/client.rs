@@ -291,7 +291,7 @@ impl LocalTraining {
     }
 
     /// How many groups share a step's batch: so many that each has the images that an unbiased estimate takes.
-    fn groups_per_step(&self, moments: &ClientMoments) -> usize {
+    fn groups_per_step(&self) -> usize {
         let groups = self.classes_per_step * self.styles.count();
         let exact = self.estimator == Estimator::Unbiased && self.average.is_none();
         if exact { groups.min((self.batch_size / LEAST_IMAGES).max(1)) } else { groups }
@@ -308,7 +308,7 @@ impl LocalTraining {
         known: &[Tensor],
     ) -> Result<Tensor> {
         let stream = |purpose| turn.stream(self.seed, purpose).index(step);
-        let groups = self.groups_per_step(moments);
+        let groups = self.groups_per_step();
         let groups = moments.choose_groups(groups, &mut stream(Purpose::TrainClass).open());
         let (labels, styles) = moments.labels(&groups, self.batch_size, self.styles);
         let generator = self.step.generator();
