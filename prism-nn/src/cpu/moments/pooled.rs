@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The gradient is then linear in each feature, with a shift of its own for every image. To a variance's square chance adds what it would
-//! to one of normal and independent pixels; of at least 4 images [`cells`] takes off all that chance adds.
+//! to one of normal and independent pixels; of at least 4 images [`mod@super::cells`] takes off all that chance adds.
 
 use prism_core::simd::Isa;
 use rayon::prelude::*;
