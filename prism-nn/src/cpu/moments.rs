@@ -13,7 +13,7 @@
 //!
 //! with weights a, b of each feature's terms, 1 where none are given. Blocks of features are tasks; their sums are added in
 //! order. [`exact`] takes off what chance adds to numbers that are not normal too, for which it takes 4 images; [`pooled`] is for
-//! features pooled over the cells of a grid; [`cells`] for those whose mean squares are compared in the place of variances.
+//! features pooled over the cells of a grid; [`cells`] for these too if all chance is taken off, and for mean squares in the place of variances.
 
 pub mod cells;
 pub mod exact;

@@ -30,7 +30,7 @@ pub const SHARE: f64 = 1.0 / 16.0;
 
 /// Bins of a histogram. Coefficients of a class lie within a tenth of their range, so that the noise of their mean, which is that of
 /// the whole range, is as wide as they are at epsilon 0.2: the smallest of four styles of a digit then had 5% of its images on average,
-/// with the histograms' medians 13%, and 18% with the exact ones (simulated on MNIST).
+/// with the histograms' medians 13%, and 18% with the exact ones (simulated on MNIST, outside the program).
 const BINS: usize = 64;
 
 /// Most bytes that a file of thresholds may have: room for those of as many classes as a folder may have, several times over.
@@ -146,11 +146,12 @@ fn medians(sums: &Sums) -> Vec<Vec<f64>> {
 /// Where a noisy histogram has as much below as above, within its bin as if that were evenly filled. Noise may let the sum cross a
 /// half several times: the fullest bin in which it does is taken. Where noise leaves the class no weight, it is the middle of the range.
 fn median(histogram: &[i64]) -> f64 {
-    let total: i64 = histogram.iter().sum();
-    let mut below = 0;
+    // Wider than any count that a message can bring.
+    let total: i128 = histogram.iter().map(|&count| i128::from(count)).sum();
+    let mut below = 0i128;
     let crossings = histogram.iter().enumerate().filter_map(|(bin, &count)| {
         let missing = total as f64 / 2.0 - below as f64;
-        below += count;
+        below += i128::from(count);
         (missing >= 0.0 && missing < count as f64).then_some((count, bin as f64 + missing / count as f64))
     });
     let fullest = crossings.max_by_key(|&(count, _)| count).filter(|_| total > 0);
@@ -228,6 +229,7 @@ mod tests {
         for nothing in [&[][..], &[(5, -3)], &[(5, 3), (6, -3)], &[(5, -7), (60, 3)]] {
             assert_eq!(histogram(nothing), BINS as f64 / 2.0, "{nothing:?}");
         }
+        assert_eq!(histogram(&[(3, i64::MAX), (4, i64::MAX)]), 4.0, "sums of what a message can bring do not overflow");
     }
 
     #[test]
