@@ -71,10 +71,12 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
     save_setup(&folder, settings, &ground.table)?;
     let done = checkpoint.description.model.training.rounds;
     metrics::rewind(&folder.metrics(), done)?;
-    progress.say(match done {
-        0 => format!("run folder {}; each client first measures its images, once", folder.path().display()),
-        _ => format!("run folder {}, resumed after round {done}", folder.path().display()),
-    });
+    let how = match (start, done) {
+        (Start::New, _) => "; each client first measures its images, once".to_string(),
+        (Start::Resume(_), 0) => ", resumed before its first round".to_string(),
+        (Start::Resume(_), done) => format!(", resumed after round {done}"),
+    };
+    progress.say(format!("run folder {}{how}", folder.path().display()));
     let federation = match privacy.carry_out(settings, &ground.holders(), &folder, progress) {
         Err(Error::Interrupted) => None,
         protected => Some(federation(settings, ground, training, desk, protected?, &checkpoint, &folder)?),
