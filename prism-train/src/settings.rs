@@ -133,7 +133,7 @@ pub struct Settings {
     #[arg(long, value_name = "RATE", default_value_t = 0.4, help_heading = "Training")]
     pub lr: f64,
     /// How moments of a batch are compared with those to match: unbiased (what chance adds is taken off) or plain, whose images
-    /// are more alike and clearer, which pays where moments are noisy (--dp-epsilon 1 or less)
+    /// are more alike and, where moments are noisy (--dp-epsilon 1 or less), clearer
     #[arg(long, value_name = "NAME", default_value_t = Estimator::Unbiased, help_heading = "Training")]
     #[serde(default)]
     pub estimator: Estimator,
