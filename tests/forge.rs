@@ -96,8 +96,15 @@ pub fn packed(bytes: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Where a tensor stands in the payload hash: masks in the order of the layers, then the norms, scale before shift.
-fn hash_position(meta: &Value, name: &str) -> (usize, usize, bool) {
+/// Where a tensor stands in the payload hash: component by component, masks in the order of the layers, then the norms, scale before
+/// shift.
+fn hash_position(meta: &Value, name: &str) -> (usize, (usize, usize, bool)) {
+    let numbered = name.split_once('.').and_then(|(component, rest)| Some((component.parse().ok()?, rest)));
+    let (component, own) = numbered.unwrap_or((0, name));
+    (component, position_in_component(meta, own))
+}
+
+fn position_in_component(meta: &Value, name: &str) -> (usize, usize, bool) {
     if let Some(layer) = name.strip_prefix("mask.") {
         let layers = meta["layers"].as_array().expect("a list of layers");
         return (0, layers.iter().position(|l| l["name"] == layer).expect("a listed layer"), false);

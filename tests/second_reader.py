@@ -64,6 +64,11 @@ def chacha20(key, length):
     return (x + state).T.astype("<u4").tobytes()[:length]
 
 
+def component_of(components, seed, index):
+    (number,) = struct.unpack("<Q", chacha20(stream_key("component", seed, index=index), 8))
+    return (number >> 11) * components >> 53
+
+
 def normals(key, count):
     pairs = -(-count // 2)
     words = struct.unpack(f"<{2 * pairs}Q", chacha20(key, 16 * pairs))
@@ -145,27 +150,32 @@ def range_decode(data, count, ones):
     return bits
 
 
-class Generator:
+class Model:
+    """An artifact: one generator, or a mixture of them."""
+
     def __init__(self, path):
         text, tensors = read_safetensors(decompress(path))
         self.meta = meta = json.loads(text)
-        assert meta["version"] == 1, "this reader knows version 1"
-        self.arch = meta["description"]["architecture"]
+        description = meta["description"]
+        assert meta["version"] in (1, 2), "this reader knows versions 1 and 2"
+        assert ("components" in description) == (meta["version"] == 2), "version 2 says how many components there are"
+        count = description.get("components", 1)
+        assert meta["version"] == 1 or 2 <= count <= 64, "a mixture has 2 to 64 components"
+        self.arch = description["architecture"]
         layers, norms = layers_and_norms(self.arch)
-        names = [f"mask.{name}" for name, _, _ in layers]
-        names += [f"norm.{name}.{what}" for name, _ in norms for what in ("scale", "shift")]
+        assert len(meta["layers"]) == count * len(layers), "as many layers as the components have"
+        own = [f"mask.{name}" for name, _, _ in layers]
+        own += [f"norm.{name}.{what}" for name, _ in norms for what in ("scale", "shift")]
+        prefixes = [f"{c}." for c in range(count)] if meta["version"] == 2 else [""]
+        names = [prefix + name for prefix in prefixes for name in own]
         assert sorted(names) == sorted(tensors), "the tensors are exactly those of the format"
         self.check_hash(text, [tensors[name][2] for name in names])
 
-        self.weights = {}
-        for index, ((name, shape, fan_in), entry) in enumerate(zip(layers, meta["layers"], strict=True)):
-            self.weights[name] = self.rebuild(index, name, shape, fan_in, entry, tensors[f"mask.{name}"])
-        self.norms = {}
-        for name, channels in norms:
-            for what in ("scale", "shift"):
-                dtype, shape, data = tensors[f"norm.{name}.{what}"]
-                assert (dtype, shape) == ("F32", [channels]), name
-                self.norms[name, what] = np.frombuffer(data, dtype="<f4").astype(np.float64)
+        self.components = []
+        for c, prefix in enumerate(prefixes):
+            entries = meta["layers"][c * len(layers) : (c + 1) * len(layers)]
+            seed = (description["seed"] + c) % 2**64
+            self.components.append(Generator(self.arch, seed, entries, {name: tensors[prefix + name] for name in own}))
 
     def check_hash(self, text, tensors):
         claimed = self.meta["payload_sha256"]
@@ -173,6 +183,31 @@ class Generator:
         for data in tensors:
             digest.update(data)
         assert digest.hexdigest() == claimed, "the payload hash"
+
+    def component_of(self, seed, index):
+        return self.components[component_of(len(self.components), seed, index)]
+
+    def input(self, seed, index, label=None):
+        z = normals(stream_key("latent", seed, index=index), self.arch["latent"])
+        one_hot = np.zeros(self.arch["classes"], dtype=np.float32)
+        if self.arch["classes"]:
+            one_hot[index % self.arch["classes"] if label is None else label] = self.arch["label_scale"]
+        return np.concatenate([z, one_hot]).astype(np.float64)
+
+
+class Generator:
+    def __init__(self, arch, seed, entries, tensors):
+        self.arch, self.seed = arch, seed
+        layers, norms = layers_and_norms(arch)
+        self.weights = {}
+        for index, ((name, shape, fan_in), entry) in enumerate(zip(layers, entries, strict=True)):
+            self.weights[name] = self.rebuild(index, name, shape, fan_in, entry, tensors[f"mask.{name}"])
+        self.norms = {}
+        for name, channels in norms:
+            for what in ("scale", "shift"):
+                dtype, shape, data = tensors[f"norm.{name}.{what}"]
+                assert (dtype, shape) == ("F32", [channels]), name
+                self.norms[name, what] = np.frombuffer(data, dtype="<f4").astype(np.float64)
 
     def rebuild(self, index, name, shape, fan_in, entry, tensor):
         count = math.prod(shape)
@@ -184,7 +219,7 @@ class Generator:
         else:
             mask = range_decode(data, count, entry["ones"])
         assert int(mask.sum()) == entry["ones"], f"the ones of {name}"
-        key = stream_key("sign", self.meta["description"]["seed"], layer=index)
+        key = stream_key("sign", self.seed, layer=index)
         signs = np.frombuffer(chacha20(key, -(-count // 8)), dtype=np.uint8)
         signs = np.unpackbits(signs, bitorder="little")[:count].astype(np.float64) * 2 - 1
         sigma = float(np.float32(math.sqrt(2.0 / fan_in)))
@@ -192,13 +227,6 @@ class Generator:
         return (mask * signs * sigma).reshape(shape)
 
     # --- Section 3: forward pass -------------------------------------------------------------------------------------
-
-    def input(self, seed, index, label=None):
-        z = normals(stream_key("latent", seed, index=index), self.arch["latent"])
-        one_hot = np.zeros(self.arch["classes"], dtype=np.float32)
-        if self.arch["classes"]:
-            one_hot[index % self.arch["classes"] if label is None else label] = self.arch["label_scale"]
-        return np.concatenate([z, one_hot]).astype(np.float64)
 
     def image(self, z):
         x = np.einsum("i,iorc->orc", z, self.weights["first"])
@@ -240,12 +268,13 @@ def main():
 
     key = "c714b911da383e5c4c5acb4afdc8f61e04f0d7514eee757ef513ac8f974e4591"
     assert stream_key("sign", 7, layer=2).hex() == key, "the key that FORMAT.md gives as a check"
-    generator = Generator(arguments.model)
+    model = Model(arguments.model)
     print("payload hash: right")
 
-    answer = generator.meta["known_answer"]
-    image = generator.image(generator.input(answer["seed"], answer["index"], answer["label"]))
-    found = hashlib.sha256(image_bytes(image)).hexdigest()
+    answer = model.meta["known_answer"]
+    z = model.input(answer["seed"], answer["index"], answer["label"])
+    images = [image_bytes(component.image(z)) for component in model.components]
+    found = hashlib.sha256(b"".join(images)).hexdigest()
     if found != answer["sha256"]:
         print(f"known answer: {found} here, {answer['sha256']} in the artifact")
         return 1
@@ -254,7 +283,7 @@ def main():
     if arguments.npy:
         worst = 0.0
         for index, drawn in enumerate(np.load(arguments.npy)):
-            own = generator.image(generator.input(arguments.seed, index))
+            own = model.component_of(arguments.seed, index).image(model.input(arguments.seed, index))
             assert drawn.shape == own.shape, f"shape {drawn.shape}, not {own.shape}"
             worst = max(worst, float(np.abs(drawn - own).max()))
         print(f"largest difference of a pixel: {worst:.3g}")

@@ -16,6 +16,7 @@ pub mod frozen;
 pub mod grid;
 pub mod latent;
 pub mod mask;
+pub mod mixture;
 pub mod npy;
 pub mod rangecoder;
 pub mod sampler;

@@ -28,6 +28,8 @@ pub enum Purpose {
     Sign,
     /// Latents of generated images (`index` = image number). Part of the artifact format.
     Latent,
+    /// Which component of a mixture draws a generated image (`index` = image number). Part of the artifact format.
+    Component,
     /// Initial scores (`layer`).
     Score,
     /// Latents of a local training step (`round`, `client`, `index` = step).
@@ -78,6 +80,7 @@ impl Purpose {
         match self {
             Purpose::Sign => "sign",
             Purpose::Latent => "latent",
+            Purpose::Component => "component",
             Purpose::Score => "score",
             Purpose::TrainLatent => "train-latent",
             Purpose::TrainMask => "train-mask",

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use prism_core::arch::Layer;
 use prism_core::artifact;
 use prism_core::tensor_file::{self, FileKind, NamedTensor};
 use prism_core::{Error, Result};
@@ -25,12 +26,12 @@ pub struct Description {
     pub dense: bool,
 }
 
-/// The global scores after a round, one vector per layer, and what is known of the run.
+/// The global scores after a round, one vector per layer (of every component), and what is known of the run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// The run's description.
     pub description: Description,
-    /// Scores in the order of [`Architecture::layers`](prism_core::Architecture::layers).
+    /// Scores in the order of [`Architecture::layers`](prism_core::Architecture::layers); of a mixture those of every component in turn.
     pub scores: Vec<Vec<f32>>,
 }
 
@@ -40,15 +41,10 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`] if it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let layers = self.description.model.architecture.layers();
-        let tensors: Vec<_> = layers
-            .iter()
+        let tensors: Vec<_> = slots(&self.description.model)
+            .into_iter()
             .zip(&self.scores)
-            .map(|(layer, scores)| NamedTensor {
-                name: format!("score.{}", layer.name),
-                shape: layer.shape().to_vec(),
-                values: scores.into(),
-            })
+            .map(|((name, layer), scores)| NamedTensor { name, shape: layer.shape().to_vec(), values: scores.into() })
             .collect();
         tensor_file::write(path, KIND, &self.description, &tensors)
     }
@@ -62,13 +58,12 @@ impl Checkpoint {
         let (description, mut tensors) = tensor_file::read::<Description>(path, KIND)?;
         let arch = &description.model.architecture;
         arch.validate().map_err(|e| refuse(e.to_string()))?;
-        let layers = arch.layers();
-        if tensors.len() != layers.len() {
-            return Err(refuse(format!("it has {} tensors for {} layers", tensors.len(), layers.len())));
+        let slots = slots(&description.model);
+        if tensors.len() != slots.len() {
+            return Err(refuse(format!("it has {} tensors for {} layers", tensors.len(), slots.len())));
         }
-        let mut scores = Vec::with_capacity(layers.len());
-        for layer in &layers {
-            let name = format!("score.{}", layer.name);
+        let mut scores = Vec::with_capacity(slots.len());
+        for (name, layer) in slots {
             let tensor = tensors
                 .iter_mut()
                 .find(|t| t.name == name && t.shape == layer.shape())
@@ -80,6 +75,24 @@ impl Checkpoint {
         }
         Ok(Checkpoint { description, scores })
     }
+
+    /// The scores of every component in turn: one generator's, where the model is no mixture.
+    pub fn components(&self) -> impl Iterator<Item = &[Vec<f32>]> {
+        self.scores.chunks(self.description.model.architecture.layers().len())
+    }
+}
+
+/// The tensors' names and layers, in the order of the scores.
+fn slots(model: &artifact::Description) -> Vec<(String, Layer)> {
+    let name = |component: usize, layer: &Layer| match model.components {
+        1 => format!("score.{}", layer.name),
+        _ => format!("{component}.score.{}", layer.name),
+    };
+    let of_component = |component| {
+        let layers = model.architecture.layers().into_iter();
+        layers.map(move |layer| (name(component, &layer), layer))
+    };
+    (0..model.components).flat_map(of_component).collect()
 }
 
 #[cfg(test)]
@@ -96,6 +109,7 @@ pub(crate) mod tests {
         let model = artifact::Description {
             architecture,
             seed: 1,
+            components: 1,
             encoder: "random:1".into(),
             dataset: "strokes".into(),
             class_names: vec!["0".into(), "1".into()],
@@ -112,12 +126,24 @@ pub(crate) mod tests {
         Checkpoint { description: Description { model, client_rounds: vec![3, 0], dense: false }, scores }
     }
 
+    /// A checkpoint of an untrained mixture of two.
+    pub(crate) fn mixture() -> Checkpoint {
+        let mut mixture = sample();
+        mixture.description.model.components = 2;
+        let layers = mixture.description.model.architecture.layers();
+        let second = layers.iter().enumerate().map(|(i, l)| prism_core::score::initial_scores(2, i, l, 1.0));
+        mixture.scores.extend(second);
+        mixture
+    }
+
     #[test]
     fn what_is_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("checkpoint.safetensors");
-        sample().write(&path).unwrap();
-        assert_eq!(Checkpoint::read(&path).unwrap(), sample());
+        for checkpoint in [sample(), mixture()] {
+            checkpoint.write(&path).unwrap();
+            assert_eq!(Checkpoint::read(&path).unwrap(), checkpoint);
+        }
     }
 
     #[test]

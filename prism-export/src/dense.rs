@@ -27,6 +27,12 @@ impl Dense {
         if !checkpoint.description.dense {
             return Err(Error::usage("this run trained masks; freeze it to an artifact").into());
         }
+        if model.components != 1 {
+            return Err(Error::usage(
+                "a mixture of dense weights is nothing that this program trains; train one component",
+            )
+            .into());
+        }
         let generator = Generator::new(&model.architecture, model.seed, &Device::Cpu)?;
         let layers = model.architecture.layers();
         let weight = |((layer, scores), frozen): ((&prism_core::arch::Layer, &Vec<f32>), &Tensor)| {
@@ -64,7 +70,7 @@ mod tests {
         let arch = &masked.description.model.architecture;
         let input = latent::input(arch, &latent::latent(arch, 0, 0), Some(1)).unwrap();
         let drawn = Dense::of(&dense, options).unwrap().images(&input).unwrap();
-        assert_eq!(drawn, freeze(&masked, options).unwrap().images(&input).unwrap());
+        assert_eq!(drawn, freeze(&masked, options).unwrap().images(&input, 0).unwrap());
         assert!(freeze(&dense, options).is_err() && Dense::of(&masked, options).is_err());
     }
 }

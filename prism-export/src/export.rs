@@ -43,11 +43,12 @@ pub fn export(checkpoint: &Checkpoint, options: Options, path: &Path) -> Result<
     let read = Artifact::from_bytes(&bytes)?;
     read.verify()?;
     let inputs = inputs(&checkpoint.description.model.architecture)?;
-    let drawn = Sampler::new(&read.model()).images(&inputs, NonZeroUsize::MIN);
-    let trained = frozen.images(&inputs)?;
-    let largest_difference = drawn.iter().zip(&trained).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    // A NaN fails this comparison too.
-    if !(drawn.len() == trained.len() && largest_difference <= TOLERANCE) {
+    let mut largest_difference = 0.0f32;
+    for (component, model) in read.models().iter().enumerate() {
+        let drawn = Sampler::new(model).images(&inputs, NonZeroUsize::MIN);
+        largest_difference = largest_difference.max(difference(&drawn, &frozen.images(&inputs, component)?));
+    }
+    if largest_difference > TOLERANCE {
         return Err(Error::corrupt(
             format!("the artifact for {}", path.display()),
             format!(
@@ -67,6 +68,15 @@ pub fn export(checkpoint: &Checkpoint, options: Options, path: &Path) -> Result<
     Ok(Report { path: path.to_path_buf(), file_bytes: bytes.len() as u64, mask: read.stats(), largest_difference })
 }
 
+/// The largest difference between two numbers in the same place; infinite where one is no number or has no fellow.
+fn difference(drawn: &[f32], trained: &[f32]) -> f32 {
+    if drawn.len() != trained.len() {
+        return f32::INFINITY;
+    }
+    let apart = |(a, b): (&f32, &f32)| Some((a - b).abs()).filter(|d| !d.is_nan()).unwrap_or(f32::INFINITY);
+    drawn.iter().zip(trained).map(apart).fold(0.0, f32::max)
+}
+
 /// A path as text: JSON has no form for one that is no UTF-8.
 fn as_text<S: Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
@@ -81,7 +91,7 @@ fn inputs(arch: &Architecture) -> Result<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::tests::sample;
+    use crate::checkpoint::tests::{mixture, sample};
     use prism_core::artifact::MaskRule;
 
     #[test]
@@ -94,13 +104,25 @@ mod tests {
         assert!(report.largest_difference < 1e-4, "{}", report.largest_difference);
         let artifact = Artifact::read(&path).unwrap();
         assert_eq!(artifact.meta().description.training.rounds, 3);
-        assert_eq!(artifact.mask().ones(), report.mask.ones);
+        assert_eq!(artifact.components()[0].mask.ones(), report.mask.ones);
         #[cfg(unix)]
         {
             use std::os::unix::ffi::OsStrExt;
             let path = PathBuf::from(std::ffi::OsStr::from_bytes(b"no-utf-8-\xff"));
             assert!(serde_json::to_string(&Report { path, ..report }).unwrap().contains("no-utf-8-\u{fffd}"));
         }
+    }
+
+    #[test]
+    fn every_component_of_a_mixture_is_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mixture.safetensors.zst");
+        let report = export(&mixture(), Options::of(&mixture()), &path).unwrap();
+        assert!(report.largest_difference < 1e-4, "{}", report.largest_difference);
+        assert_eq!(Artifact::read(&path).unwrap().components().len(), 2);
+        assert_eq!(difference(&[1.0, f32::NAN], &[1.0, 2.0]), f32::INFINITY);
+        assert_eq!(difference(&[1.0], &[1.0, 2.0]), f32::INFINITY);
+        assert_eq!(difference(&[1.0, 4.0], &[1.5, 2.0]), 2.0);
     }
 
     /// A pipe stands for every target that is no file.

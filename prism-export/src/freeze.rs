@@ -6,12 +6,13 @@
 //!        scale = 1 / sqrt(variance + 1e-5),  shift = -mean * scale
 //! ```
 //!
-//! No data is needed: the statistics that count are those of the generator's own noise, with classes in equal shares.
+//! Each component of a mixture by itself. No data is needed: the statistics that count are those of the generator's own noise, with classes in equal shares.
 
 use candle_core::{Device, Tensor};
-use prism_core::artifact::{Artifact, MaskRule};
+use prism_core::artifact::{Artifact, Component, MaskRule};
 use prism_core::draw;
 use prism_core::mask::Mask;
+use prism_core::mixture::component_seed;
 use prism_core::sampler::FoldedNorm;
 use prism_core::score;
 use prism_core::stream::{Purpose, StreamId};
@@ -47,6 +48,12 @@ impl Options {
 pub struct Frozen {
     /// The artifact, not yet written.
     pub artifact: Artifact,
+    /// Each component as it was measured.
+    measured: Vec<Measured>,
+}
+
+/// A generator with its mask applied.
+struct Measured {
     generator: Generator,
     weights: Vec<Tensor>,
 }
@@ -66,23 +73,31 @@ pub fn freeze(checkpoint: &Checkpoint, options: Options) -> Result<Frozen> {
     }
     let mut description = checkpoint.description.model.clone();
     description.mask_rule = options.mask_rule;
-    let (arch, seed) = (&description.architecture, description.seed);
-    let mask = fix_mask(&checkpoint.scores, options.mask_rule, seed);
-    let generator = Generator::new(arch, seed, &Device::Cpu)?;
-    let weights = generator.fixed_weights(&mask)?;
-    let norms = folded_norms(&generator, &weights, options.calibration_images)?;
-    let artifact = Artifact::new(description, mask, norms)?;
-    Ok(Frozen { artifact, generator, weights })
+    let (mut components, mut measured) = (Vec::new(), Vec::new());
+    for (component, scores) in checkpoint.components().enumerate() {
+        let seed = component_seed(description.seed, component);
+        let mask = fix_mask(scores, options.mask_rule, seed);
+        let generator = Generator::new(&description.architecture, seed, &Device::Cpu)?;
+        let weights = generator.fixed_weights(&mask)?;
+        let norms = folded_norms(&generator, &weights, options.calibration_images)?;
+        components.push(Component { mask, norms });
+        measured.push(Measured { generator, weights });
+    }
+    Ok(Frozen { artifact: Artifact::new(description, components)?, measured })
 }
 
 impl Frozen {
-    /// The images of `inputs [n, arch.inputs()]` by the generator that was measured, as `[n, channels, size, size]`: an
-    /// independent computation, against which the sampler of a written artifact is compared.
+    /// The images of `inputs [n, arch.inputs()]` by the generator that was measured for component `component`, as
+    /// `[n, channels, size, size]`: an independent computation, against which the sampler of a written artifact is compared.
     ///
     /// # Errors
-    /// If the shape does not fit or the computation fails.
-    pub fn images(&self, inputs: &[f32]) -> Result<Vec<f32>> {
-        images(&self.generator, inputs, &self.weights, self.artifact.norms())
+    /// If there is no such component, the shape does not fit or the computation fails.
+    pub fn images(&self, inputs: &[f32], component: usize) -> Result<Vec<f32>> {
+        let Some((measured, own)) = self.measured.get(component).zip(self.artifact.components().get(component)) else {
+            let count = self.measured.len();
+            return Err(Error::usage(format!("component {component} does not exist; this model has {count}")).into());
+        };
+        images(&measured.generator, inputs, &measured.weights, &own.norms)
     }
 }
 
@@ -127,7 +142,7 @@ fn calibration_batches(arch: &Architecture, seed: u64, images: usize) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::tests::sample;
+    use crate::checkpoint::tests::{mixture, sample};
 
     #[test]
     fn the_rule_decides_the_mask() {
@@ -145,5 +160,21 @@ mod tests {
         let options = Options { mask_rule: MaskRule::Sampled, calibration_images: 1 };
         let bytes = || freeze(&sample(), options).unwrap().artifact.to_bytes().unwrap();
         assert_eq!(bytes(), bytes());
+    }
+
+    #[test]
+    fn a_component_is_what_a_model_of_its_own_seed_would_be() {
+        let options = Options { mask_rule: MaskRule::Sampled, calibration_images: 1 };
+        let frozen = freeze(&mixture(), options).unwrap();
+        let mut alone = mixture();
+        alone.description.model.components = 1;
+        alone.description.model.seed += 1;
+        alone.scores.drain(..alone.scores.len() / 2);
+        let alone = freeze(&alone, options).unwrap();
+        assert_eq!(frozen.artifact.components()[1], alone.artifact.components()[0]);
+        let input = vec![0.5; alone.artifact.meta().description.architecture.inputs()];
+        assert_eq!(frozen.images(&input, 1).unwrap(), alone.images(&input, 0).unwrap());
+        assert_ne!(frozen.images(&input, 0).unwrap(), alone.images(&input, 0).unwrap());
+        assert!(frozen.images(&input, 2).is_err());
     }
 }

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use prism_core::frozen::sign_bytes;
-use prism_core::sampler::{FoldedNorm, Isa, Model, Sampler};
+use prism_core::mixture::component_of_image;
+use prism_core::sampler::{FoldedNorm, Isa, Mixture, Model};
 use prism_core::{Architecture, Error, Mask, Result, latent, mask};
 use serde::Serialize;
 
@@ -73,12 +74,12 @@ pub fn bench(flags: &BenchFlags) -> Result<()> {
     let (sampler, label) = match &flags.model {
         Some(path) => {
             let artifact = embedded::load(Some(path))?.artifact;
-            (Sampler::with(&artifact.model(), precision, Isa::detect()), path.display().to_string())
+            (Mixture::with(&artifact.models(), precision, Isa::detect()), path.display().to_string())
         }
         None => {
             let synthetic = Synthetic::new(flags)?;
             let model = Model::new(&synthetic.arch, 0, &synthetic.mask, &synthetic.norms)?;
-            (Sampler::with(&model, precision, Isa::detect()), "random weights".into())
+            (Mixture::with(&[model], precision, Isa::detect()), "random weights".into())
         }
     };
     let threads = flags.threads.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
@@ -109,15 +110,17 @@ fn check(flags: &BenchFlags, arch: &Architecture) -> Result<()> {
     Ok(())
 }
 
-fn measure(flags: &BenchFlags, sampler: &Sampler, threads: NonZeroUsize) -> Result<Report> {
+fn measure(flags: &BenchFlags, sampler: &Mixture, threads: NonZeroUsize) -> Result<Report> {
     let arch = sampler.arch();
     check(flags, arch)?;
     let input = |k| latent::input(arch, &latent::latent(arch, 0, k), latent::default_label(arch, k));
     let inputs = (0..flags.batch.get() as u64).map(input).collect::<Result<Vec<_>>>()?.concat();
+    let images = 0..flags.batch.get() as u64;
+    let components: Vec<usize> = images.map(|k| component_of_image(sampler.components(), 0, k)).collect();
     let mut times = Vec::new();
     for run in 0..flags.runs.get() + WARM_UP {
         let start = Instant::now();
-        std::hint::black_box(sampler.images(std::hint::black_box(&inputs), threads));
+        std::hint::black_box(sampler.images(std::hint::black_box(&inputs), &components, threads));
         if run >= WARM_UP {
             times.push(start.elapsed().as_secs_f64() * 1e3 / flags.batch.get() as f64);
         }

@@ -3,13 +3,13 @@
 use std::num::NonZeroUsize;
 
 use prism_core::artifact::Artifact;
-use prism_core::sampler::{Isa, Precision, Sampler};
+use prism_core::sampler::{Isa, Mixture, Precision};
 use prism_core::{Error, Result};
 
 /// A generator on the device that draws it.
 pub enum Drawer {
     /// The CPU sampler: the reference for what a model draws.
-    Cpu(Sampler),
+    Cpu(Mixture),
     /// A GPU, whose images differ from the CPU's by rounding.
     #[cfg(feature = "cuda")]
     Gpu(gpu::Generator),
@@ -37,18 +37,19 @@ impl Drawer {
     }
 
     fn on_cpu(artifact: &Artifact, precision: Precision) -> Self {
-        Drawer::Cpu(Sampler::with(&artifact.model(), precision, Isa::detect()))
+        Drawer::Cpu(Mixture::with(&artifact.models(), precision, Isa::detect()))
     }
 
-    /// The images of `inputs`, as `[n, channels, size, size]` in [-1, 1]; `threads` counts on the CPU only.
+    /// The images of `inputs`, row r drawn by component `components[r]`, as `[n, channels, size, size]` in [-1, 1]; `threads` counts on
+    /// the CPU only.
     ///
     /// # Errors
     /// If a GPU fails.
-    pub fn images(&self, inputs: &[f32], threads: NonZeroUsize) -> Result<Vec<f32>> {
+    pub fn images(&self, inputs: &[f32], components: &[usize], threads: NonZeroUsize) -> Result<Vec<f32>> {
         match self {
-            Drawer::Cpu(sampler) => Ok(sampler.images(inputs, threads)),
+            Drawer::Cpu(mixture) => Ok(mixture.images(inputs, components, threads)),
             #[cfg(feature = "cuda")]
-            Drawer::Gpu(generator) => generator.images(inputs),
+            Drawer::Gpu(generator) => generator.images(inputs, components),
         }
     }
 }
@@ -56,13 +57,20 @@ impl Drawer {
 #[cfg(feature = "cuda")]
 mod gpu {
     use candle_core::{Device, Tensor};
+    use prism_core::artifact;
+    use prism_core::mixture::{component_seed, route};
     use prism_core::sampler::FoldedNorm;
     use prism_nn::device;
 
     use super::{Artifact, Drawer, Error, Precision, Result};
 
-    /// A finished generator in a GPU's memory.
+    /// A finished model in a GPU's memory.
     pub struct Generator {
+        components: Vec<Component>,
+    }
+
+    /// One of its generators.
+    struct Component {
         generator: prism_nn::generator::Generator,
         weights: Vec<Tensor>,
         norms: Vec<FoldedNorm>,
@@ -81,15 +89,24 @@ mod gpu {
     impl Generator {
         fn new(artifact: &Artifact, device: &Device) -> prism_nn::Result<Self> {
             let description = &artifact.meta().description;
-            let generator = prism_nn::generator::Generator::new(&description.architecture, description.seed, device)?;
-            let weights = generator.fixed_weights(artifact.mask())?;
-            Ok(Generator { generator, weights, norms: artifact.norms().to_vec() })
+            let component = |(c, own): (usize, &artifact::Component)| {
+                let seed = component_seed(description.seed, c);
+                let generator = prism_nn::generator::Generator::new(&description.architecture, seed, device)?;
+                let weights = generator.fixed_weights(&own.mask)?;
+                Ok(Component { generator, weights, norms: own.norms.clone() })
+            };
+            let components = artifact.components().iter().enumerate().map(component);
+            Ok(Generator { components: components.collect::<prism_nn::Result<_>>()? })
         }
 
-        pub fn images(&self, inputs: &[f32]) -> Result<Vec<f32>> {
-            self.draw(inputs).map_err(plain)
+        pub fn images(&self, inputs: &[f32], components: &[usize]) -> Result<Vec<f32>> {
+            let width = inputs.len() / components.len().max(1);
+            let draw = |component: usize, rows: &[f32]| self.components[component].draw(rows);
+            route(inputs, width, components, draw).map_err(plain)
         }
+    }
 
+    impl Component {
         fn draw(&self, inputs: &[f32]) -> prism_nn::Result<Vec<f32>> {
             let width = self.generator.arch().inputs();
             let z = Tensor::from_slice(inputs, (inputs.len() / width, width), self.generator.device())?;

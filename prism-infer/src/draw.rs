@@ -41,7 +41,7 @@ struct Report<'a> {
 pub fn draw(flags: &DrawFlags) -> Result<()> {
     let model = embedded::load(flags.model.as_deref())?;
     let description = &model.artifact.meta().description;
-    let plan = Plan::new(&description.architecture, flags)?;
+    let plan = Plan::new(description, flags)?;
     let drawer = Drawer::open(&flags.device, &model.artifact, flags.precision.into())?;
     let started = Instant::now();
     let written = draw_all(&plan, &description.architecture, &drawer)?;
@@ -70,7 +70,8 @@ fn draw_all(plan: &Plan, arch: &Architecture, drawer: &Drawer) -> Result<Vec<Pat
     while first < plan.count {
         let next = first.saturating_add(chunk).min(plan.count);
         let inputs = (first..next).map(|index| plan.inputs.get(index)).collect::<Result<Vec<_>>>()?.concat();
-        outputs.take(&drawer.images(&inputs, plan.threads)?)?;
+        let components: Vec<usize> = (first..next).map(|index| plan.inputs.component(index)).collect();
+        outputs.take(&drawer.images(&inputs, &components, plan.threads)?)?;
         progress.show(next);
         first = next;
     }

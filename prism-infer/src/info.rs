@@ -69,7 +69,12 @@ impl Info<'_> {
         writeln!(f, "model          {}, format version {}", self.model, self.meta.version)?;
         writeln!(f, "images         {0} x {0}, {colour}", arch.image_size)?;
         writeln!(f, "classes        {classes}")?;
-        writeln!(f, "generator      ngf {}, latent {}, seed {}", arch.ngf, arch.latent, description.seed)?;
+        let mixture = if description.components > 1 {
+            format!(", a mixture of {}", description.components)
+        } else {
+            String::new()
+        };
+        writeln!(f, "generator      ngf {}, latent {}, seed {}{mixture}", arch.ngf, arch.latent, description.seed)?;
         writeln!(f, "data set       {}", description.dataset)?;
         writeln!(f, "encoder        {}", description.encoder)?;
         writeln!(

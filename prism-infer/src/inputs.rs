@@ -1,7 +1,10 @@
-//! The generator's inputs, image by image: from the seed or from a file, straight or on the way between two.
+//! The generator's inputs, image by image: from the seed or from a file, straight or on the way between two; and which component
+//! of a mixture draws each.
 
 use std::path::Path;
 
+use prism_core::artifact::Description;
+use prism_core::mixture::component_of_image;
 use prism_core::{Architecture, Error, Result, file, latent, npy};
 
 use crate::cli::DrawFlags;
@@ -18,12 +21,23 @@ const MAX_LATENTS: u64 = 1 << 28;
 pub struct Inputs {
     arch: Architecture,
     source: Source,
+    /// Who draws.
+    drawn_by: Drawn,
     /// Labels that go round; empty for the default rule.
     labels: Vec<usize>,
     /// Number of latents.
     stops: u64,
     /// Images from each latent to the next; none to draw the latents themselves.
     steps: Option<u64>,
+}
+
+/// Which components of a model draw its images.
+#[derive(Clone, Copy, Debug)]
+enum Drawn {
+    /// This one all of them.
+    By(usize),
+    /// Each those that fall to it, among so many components under a seed.
+    InTurn(usize, u64),
 }
 
 #[derive(Debug)]
@@ -41,7 +55,8 @@ impl Inputs {
     ///
     /// # Errors
     /// If a label does not exist, the file of latents cannot be used, or there is nothing to draw between.
-    pub fn new(arch: &Architecture, flags: &DrawFlags) -> Result<Self> {
+    pub fn new(description: &Description, flags: &DrawFlags) -> Result<Self> {
+        let arch = &description.architecture;
         flags.label.iter().try_for_each(|label| latent::check_label(arch, *label))?;
         let (source, rows) = match &flags.latents {
             None => (Source::Seed(flags.seed), None),
@@ -61,7 +76,9 @@ impl Inputs {
                 "there is no way of {steps} images between {stops} latents; --interpolate and --n take at least 2"
             )));
         }
-        Ok(Inputs { arch: arch.clone(), source, labels: flags.label.clone(), stops, steps: flags.interpolate })
+        let drawn_by = drawn_by(description.components, flags)?;
+        let (labels, steps) = (flags.label.clone(), flags.interpolate);
+        Ok(Inputs { arch: arch.clone(), source, drawn_by, labels, stops, steps })
     }
 
     /// Number of images.
@@ -84,6 +101,17 @@ impl Inputs {
         Ok(latent::interpolate(&self.stop(pair)?, &self.stop(pair + 1)?, self.arch.latent, t))
     }
 
+    /// The component that draws image `index`. All images of a way between latents are drawn by one, that of image 0: another would
+    /// break the way.
+    pub fn component(&self, index: u64) -> usize {
+        match self.drawn_by {
+            Drawn::By(component) => component,
+            Drawn::InTurn(components, seed) => {
+                component_of_image(components, seed, if self.steps.is_some() { 0 } else { index })
+            }
+        }
+    }
+
     /// The input of latent `index`.
     fn stop(&self, index: u64) -> Result<Vec<f32>> {
         match &self.source {
@@ -104,6 +132,18 @@ impl Inputs {
     fn label(&self, index: u64) -> Option<usize> {
         let chosen = index.checked_rem(self.labels.len() as u64).map(|turn| self.labels[turn as usize]);
         chosen.or_else(|| latent::default_label(&self.arch, index))
+    }
+}
+
+/// The component that the flags ask for, if it exists; else each draws its share. Rows of a file count as images of seed 0.
+fn drawn_by(components: usize, flags: &DrawFlags) -> Result<Drawn> {
+    match flags.component {
+        None => Ok(Drawn::InTurn(components, flags.seed)),
+        Some(component) if component < components => Ok(Drawn::By(component)),
+        Some(component) => Err(Error::usage(match components {
+            1 => format!("--component is {component} and this model is a single generator; leave it out"),
+            _ => format!("--component is {component}; this model has the components 0 to {}", components - 1),
+        })),
     }
 }
 

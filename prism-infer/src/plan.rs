@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use prism_core::artifact::Description;
 use prism_core::{Architecture, Error, Result, grid};
 
 use crate::cli::DrawFlags;
@@ -44,12 +45,12 @@ pub(crate) enum Target {
 }
 
 impl Plan {
-    /// Resolves `flags` for a model of shape `arch`.
+    /// Resolves `flags` for the model that `description` tells of.
     ///
     /// # Errors
     /// [`Error::Usage`] if they ask for what the model cannot do or for more than fits; errors of reading the latents.
-    pub fn new(arch: &Architecture, flags: &DrawFlags) -> Result<Self> {
-        let inputs = Inputs::new(arch, flags)?;
+    pub fn new(description: &Description, flags: &DrawFlags) -> Result<Self> {
+        let (arch, inputs) = (&description.architecture, Inputs::new(description, flags)?);
         let count = inputs.count()?;
         let picture = picture(flags)?;
         check_places(flags, picture.as_ref())?;

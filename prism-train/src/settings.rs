@@ -8,6 +8,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
 use prism_core::Architecture;
 use prism_core::artifact::MaskRule;
+use prism_core::mixture::MAX_COMPONENTS;
 use prism_core::wire::Downlink;
 use prism_nn::encoder::Grids;
 use prism_nn::generator::Styles;
@@ -85,6 +86,11 @@ pub struct Settings {
     /// Length of the latent vector
     #[arg(long, value_name = "N", default_value_t = 128, help_heading = "Model")]
     pub latent: usize,
+    /// Generators that the model is a mixture of, each a mask over frozen weights of its own, trained in turn towards the same moments
+    /// (1 to 64; above 1 with --federation one-shot): images vary more, and time and file grow with it
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Model")]
+    #[serde(default = "one_component")]
+    pub components: usize,
     /// Standard deviation of the initial scores: the larger, the surer the mask, and the less noise the votes of a round bring
     /// in; a learning rate goes with it
     #[arg(long, value_name = "X", default_value_t = 4.0, help_heading = "Model")]
@@ -208,6 +214,11 @@ fn one() -> f32 {
     1.0
 }
 
+/// The components of runs that were begun before there were any.
+fn one_component() -> usize {
+    1
+}
+
 /// The styles of runs that were begun before there were any.
 fn one_style() -> usize {
     1
@@ -289,6 +300,7 @@ impl Settings {
         self.validate_sketches(protected && !masked)?;
         self.validate_styles(masked)?;
         self.wire.validate(self.asked(), self.federation)?;
+        self.validate_components()?;
         self.validate_dense(masked)?;
         self.validate_judging(masked)?;
         // The data set may still change channels and classes; the rest of the shape is settled here, before it loads.
@@ -342,6 +354,24 @@ impl Settings {
         }
         if !(self.score_scale > 0.0 && self.score_scale <= 8.0) {
             return refuse("score-scale", self.score_scale, "a number above 0 and at most 8, such as 4");
+        }
+        Ok(())
+    }
+
+    fn validate_components(&self) -> Result<()> {
+        if !(1..=MAX_COMPONENTS).contains(&self.components) {
+            return refuse("components", self.components, &format!("1 to {MAX_COMPONENTS}, such as 4"));
+        }
+        if self.components > 1 && self.federation == Regime::Rounds {
+            let why = "1, or --federation one-shot: in rounds a client would train and send a mask for each";
+            return refuse("components", self.components, why);
+        }
+        if self.components > 1 && self.training_mask == TrainingMask::None {
+            return refuse(
+                "components",
+                self.components,
+                "1 with --training-mask none, whose weights have no artifact",
+            );
         }
         Ok(())
     }
@@ -571,6 +601,9 @@ mod tests {
             ["--kl-weight", "-1"],
             ["--score-scale", "0"],
             ["--styles", "5"],
+            ["--components", "0"],
+            ["--components", "2"],
+            ["--components", "65"],
             ["--layer-growth", "0"],
             ["--tanh-leak", "-1"],
             ["--tanh-leak", "NaN"],

@@ -6,7 +6,7 @@ use std::process::Command;
 use clap::Parser;
 use prism_core::Architecture;
 use prism_infer::cli::Cli;
-use prism_tests::model::{tiny, untrained};
+use prism_tests::model::{mixture, tiny, untrained};
 
 /// What the script exits with where something that it needs is not installed.
 const NOT_INSTALLED: i32 = 77;
@@ -51,7 +51,8 @@ fn the_second_reader_draws_the_same_images_of_every_kind_of_model() {
             untrained(Architecture { classes: 0, channels: 3, ..base.clone() }, 0.1, u64::MAX),
             "sparse, colour, unconditional",
         ),
-        (untrained(Architecture { image_size: 32, label_scale: 0.7, ..base }, 0.9, 12), "dense"),
+        (untrained(Architecture { image_size: 32, label_scale: 0.7, ..base.clone() }, 0.9, 12), "dense"),
+        (mixture(base, 0.4, u64::MAX, 3), "mixture"),
     ];
     for (model, kind) in models {
         let path = folder.path().join(format!("{kind}.safetensors.zst"));

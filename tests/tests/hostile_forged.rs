@@ -2,7 +2,7 @@
 
 use prism_core::artifact::Artifact;
 use prism_tests::forge::{Forged, packed};
-use prism_tests::model::{tiny, untrained};
+use prism_tests::model::{mixture, tiny, untrained};
 use proptest::prelude::*;
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
@@ -31,16 +31,41 @@ fn refuse(word: &str, change: impl FnOnce(&mut Forged)) {
 #[test]
 fn the_forger_can_write_a_good_artifact() {
     let (forged, original) = (after(|_| ()).unwrap(), untrained(tiny(), 0.1, 3));
-    assert_eq!((forged.mask(), forged.norms()), (original.mask(), original.norms()));
+    assert_eq!(forged.components(), original.components());
     assert_eq!(forged.meta().description, original.meta().description);
 }
 
 #[test]
 fn another_version_is_refused_whatever_else_it_holds() {
-    refuse("version is 2", |f| f.meta["version"] = json!(2));
+    refuse("version is 3", |f| f.meta["version"] = json!(3));
     refuse("version is 0", |f| f.meta = json!({"version": 0, "anything": [1, 2]}));
     refuse("version", |f| f.meta = json!({"other": 1}));
     refuse("metadata", |f| f.meta = json!("text"));
+}
+
+#[test]
+fn mixtures_that_contradict_themselves_are_refused() {
+    let lie = |word: &str, change: &dyn Fn(&mut Forged)| {
+        let mut forged = Forged::from_good(&mixture(tiny(), 0.4, 3, 2).to_bytes().unwrap());
+        change(&mut forged);
+        let why = Artifact::from_bytes(&forged.file()).expect_err("the lie must be refused").to_string();
+        assert!(why.contains(word), "should mention '{word}': {why}");
+    };
+    assert!(Artifact::from_bytes(&Forged::from_good(&mixture(tiny(), 0.4, 3, 2).to_bytes().unwrap()).file()).is_ok());
+    lie("version 1 cannot hold", &|f| f.meta["version"] = json!(1));
+    for count in [0u64, 1, 65, 1 << 40] {
+        lie("a mixture has 2 to 64", &|f| f.meta["description"]["components"] = json!(count));
+    }
+    lie("lists 10 layers", &|f| f.meta["description"]["components"] = json!(3));
+    lie("version 2 cannot hold", &|f| drop(f.meta["description"].as_object_mut().unwrap().remove("components")));
+    lie("no tensor 1.mask.first", &|f| {
+        f.tensors.iter_mut().find(|t| t.0 == "1.mask.first").unwrap().0 = "mask.first".into()
+    });
+    lie("payload hash", &|f| f.tensors.swap(0, 7));
+    lie("scale of norm bn is NaN", &|f| f.tensor("1.norm.bn.scale").copy_from_slice(&f32::NAN.to_le_bytes()));
+    refuse("a mixture has 2 to 64", |f| f.meta["description"]["components"] = json!(1));
+    refuse("version 1 cannot hold", |f| f.meta["description"]["components"] = json!(2));
+    refuse("version 2 cannot hold", |f| f.meta["version"] = json!(2));
 }
 
 #[test]
@@ -159,7 +184,7 @@ proptest! {
             *f.tensor("mask.first") = bytes;
         });
         if let Ok(artifact) = read {
-            prop_assert_eq!(artifact.mask().layers()[0].count_ones(), ones);
+            prop_assert_eq!(artifact.components()[0].mask.layers()[0].count_ones(), ones);
         }
     }
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use clap::Parser;
 use prism_core::artifact::Artifact;
+use prism_core::mixture::component_of_image;
 use prism_core::sampler::reference;
 use prism_core::{Architecture, Error, latent, npy};
 use prism_infer::cli::Cli;
-use prism_tests::model::{tiny, untrained};
+use prism_tests::model::{mixture, tiny, untrained};
 
 /// Runs `prism-infer` with `line` split at spaces, each `@` standing for the folder.
 fn infer(folder: &Path, line: &str) -> Result<(), Error> {
@@ -50,10 +51,40 @@ fn images_are_those_of_the_reference_with_labels_going_round() {
         assert_eq!(shape, [4, 1, 8, 8]);
         let expected = labels.into_iter().zip(0..).flat_map(|(label, k)| {
             let input = latent::input(&tiny(), &latent::latent(&tiny(), 9, k), Some(label)).unwrap();
-            reference::image(&model.model(), &input)
+            reference::image(&model.models()[0], &input)
         });
         assert!(values.iter().zip(expected).all(|(x, y)| (f64::from(*x) - y).abs() < 1e-5), "{name}");
     }
+}
+
+#[test]
+fn a_mixture_draws_every_image_by_one_component_or_all_by_the_one_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let model = mixture(tiny(), 0.4, 1, 3);
+    model.write(&folder.join("m")).unwrap();
+    infer(folder, "--model @m --n 30 --seed 9 --npy @all --quiet").unwrap();
+    for component in 0..3 {
+        infer(folder, &format!("--model @m --n 30 --seed 9 --component {component} --npy @{component} --quiet"))
+            .unwrap();
+    }
+    let (_, all) = array(folder, "all");
+    let mut drawn = [0; 3];
+    for (k, image) in all.chunks(64).enumerate() {
+        let component = component_of_image(3, 9, k as u64);
+        let (_, own) = array(folder, &component.to_string());
+        assert_eq!(image, &own[k * 64..(k + 1) * 64], "image {k}");
+        drawn[component] += 1;
+    }
+    assert!(drawn.iter().all(|&n| n > 4), "{drawn:?}");
+    refuse(folder, "--model @m --component 3", "the components 0 to 2");
+    infer(folder, "--model @m --n 3 --interpolate 5 --seed 9 --npy @way --quiet").unwrap();
+    let of_way = format!("--model @m --n 3 --interpolate 5 --seed 9 --component {}", component_of_image(3, 9, 0));
+    infer(folder, &format!("{of_way} --npy @own --quiet")).unwrap();
+    assert_eq!(array(folder, "way"), array(folder, "own"), "one component draws the whole way");
+    let (single, _) = folder_with_model(&tiny());
+    infer(single.path(), "--model @m --n 2 --component 0 --npy @0 --quiet").unwrap();
+    refuse(single.path(), "--model @m --component 1", "a single generator");
 }
 
 #[test]

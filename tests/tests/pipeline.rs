@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use prism_core::Architecture;
+use prism_core::artifact::Artifact;
 use prism_core::grid::Picture;
 use prism_tests::tiny::{aloud, artifact, kill_in_mid_run, rounds_reported, start_and_reach, tiny, train};
 use prism_tests::{command, run, succeed};
@@ -179,6 +180,26 @@ fn every_option_of_the_method_trains() {
     ] {
         assert!(base != train(folder.path(), name, &more), "{name} changes nothing");
     }
+}
+
+/// Components are trained one by one: the first as the only one would be, each going on where it was after an interruption.
+#[test]
+fn a_mixture_trains_resumes_and_ships_its_components() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let read = |name: &str| Artifact::read(&folder.join(name).join("model.safetensors.zst")).unwrap();
+    let alone = ["--federation", "one-shot"];
+    let two = [&alone[..], &["--components", "2"]].concat();
+    train(folder, "alone", &alone);
+    let whole = train(folder, "two", &two);
+    let (alone, mixture) = (read("alone"), read("two"));
+    assert_eq!(mixture.components()[0], alone.components()[0]);
+    assert_ne!(mixture.components()[1], alone.components()[0]);
+    train(folder, "shorter", &[&two[..], &["--rounds", "1", "--lr-decay-rounds", "0"]].concat());
+    succeed("prism-train", folder, &["--resume", "shorter", "--rounds", "3", "--quiet"]);
+    assert!(whole == artifact(&folder.join("shorter")), "a resumed mixture goes on where it was");
+    let info = succeed("prism-infer", folder, &["info", "--model", "two/model.safetensors.zst", "--verify"]);
+    assert!(info.contains("a mixture of 2") && info.contains("(found again)") && info.contains("1.first"), "{info}");
 }
 
 #[test]

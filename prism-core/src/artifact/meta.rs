@@ -3,13 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::arch::{Architecture, Layer};
 use crate::error::Error;
+use crate::mixture::{self, MAX_COMPONENTS};
 
-/// Version of the artifact format; a reader accepts no other.
+/// Version of the artifact format of a model that is one generator.
 pub const VERSION: u32 = 1;
+/// Version of the artifact format of a mixture. A reader accepts these two.
+pub const MIXTURE_VERSION: u32 = 2;
 
 /// Most characters of a class name.
 const MAX_NAME: usize = 80;
@@ -22,13 +25,13 @@ const SIGMA_TOLERANCE: f32 = 1e-6;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Meta {
-    /// [`VERSION`] of the format.
+    /// [`VERSION`] of the format, or [`MIXTURE_VERSION`] where there are several components.
     pub version: u32,
     /// SHA-256 over this text, with these 64 digits taken as zeros, and all tensors.
     pub payload_sha256: String,
     /// Where the model comes from.
     pub description: Description,
-    /// One entry per masked layer, in the order of the architecture.
+    /// One entry per masked layer, in the order of the architecture; of a mixture those of every component in turn.
     pub layers: Vec<LayerMeta>,
     /// An image that tells whether a reader rebuilds the generator rightly.
     pub known_answer: KnownAnswer,
@@ -40,8 +43,11 @@ pub struct Meta {
 pub struct Description {
     /// The generator's shape.
     pub architecture: Architecture,
-    /// Seed of the frozen weights' signs.
+    /// Seed of the frozen weights' signs; component c of a mixture has those of [`component_seed`](crate::mixture::component_seed).
     pub seed: u64,
+    /// Generators that the model is a mixture of; 1, which is not written, for a single one.
+    #[serde(default = "one", skip_serializing_if = "is_one", deserialize_with = "several")]
+    pub components: usize,
     /// The encoder whose features were matched: its name and, where it has weights, their digest.
     pub encoder: String,
     /// Name of the data set.
@@ -112,7 +118,8 @@ pub enum Encoding {
     Range,
 }
 
-/// The SHA-256 of an image's bytes, drawn in `f64` by the [reference sampler](crate::sampler::reference).
+/// The SHA-256 of an image's bytes, drawn in `f64` by the [reference sampler](crate::sampler::reference): by every component in turn,
+/// one image behind the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownAnswer {
@@ -130,6 +137,7 @@ impl Description {
     /// Refuses texts that are too long or would play tricks on a terminal, and numbers outside their limits.
     pub(super) fn check(&self) -> Result<(), String> {
         self.architecture.validate().map_err(|e| e.to_string())?;
+        mixture::check(&self.architecture, self.components).map_err(|e| e.to_string())?;
         let classes = self.architecture.classes;
         if !self.class_names.is_empty() && self.class_names.len() != classes {
             return Err(format!("it names {} classes and has {classes}", self.class_names.len()));
@@ -154,15 +162,50 @@ impl Description {
     }
 }
 
+/// The components of a model whose description names none.
+fn one() -> usize {
+    1
+}
+
+fn is_one(components: &usize) -> bool {
+    *components == 1
+}
+
+/// A number of components that is worth writing down.
+fn several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        components if (2..=MAX_COMPONENTS).contains(&components) => Ok(components),
+        components => Err(serde::de::Error::custom(format!(
+            "it names {components} components; a mixture has 2 to {MAX_COMPONENTS}"
+        ))),
+    }
+}
+
 impl Meta {
+    /// The version of the format that a model of so many components is written in.
+    pub(super) fn version_for(components: usize) -> u32 {
+        if components == 1 { VERSION } else { MIXTURE_VERSION }
+    }
+
     /// Refuses what contradicts the architecture or itself; after this, every number in it is as the format has it.
     pub(super) fn check(&self) -> Result<(), String> {
         self.description.check()?;
-        let layers = self.description.architecture.layers();
-        if layers.len() != self.layers.len() {
-            return Err(format!("it lists {} layers; its architecture has {}", self.layers.len(), layers.len()));
+        let components = self.description.components;
+        if self.version != Self::version_for(components) {
+            return Err(format!(
+                "it has {components} components, which its format version {} cannot hold",
+                self.version
+            ));
         }
-        layers.iter().zip(&self.layers).try_for_each(|(layer, meta)| meta.check(layer))?;
+        let layers = self.description.architecture.layers();
+        if layers.len() * components != self.layers.len() {
+            return Err(format!(
+                "it lists {} layers; its architecture has {}",
+                self.layers.len(),
+                layers.len() * components
+            ));
+        }
+        self.layers.iter().zip(layers.iter().cycle()).try_for_each(|(meta, layer)| meta.check(layer))?;
         let classes = self.description.architecture.classes;
         if self.known_answer.label.map_or(classes != 0, |label| label >= classes) {
             return Err(format!("its known answer has the label {:?} of {classes} classes", self.known_answer.label));

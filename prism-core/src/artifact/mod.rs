@@ -8,6 +8,8 @@
 //!     norm.NAME.scale/shift  F32, batch norm folded to y = scale * x + shift
 //! ```
 //!
+//! A mixture has the tensors of each component, their names behind its number as in `0.mask.first`.
+//!
 //! Any zstd and any safetensors library open it. `FORMAT.md` is the whole of the format; [`Artifact::from_bytes`] takes
 //! nothing that deviates from it, and reading never allocates on a file's word alone.
 
@@ -20,7 +22,7 @@ mod write;
 
 use std::path::Path;
 
-pub use meta::{Description, Encoding, KnownAnswer, LayerMeta, MaskRule, Meta, Training, VERSION};
+pub use meta::{Description, Encoding, KnownAnswer, LayerMeta, MIXTURE_VERSION, MaskRule, Meta, Training, VERSION};
 use sha2::{Digest, Sha256};
 pub use stats::{LayerStats, Stats};
 
@@ -28,6 +30,7 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::latent;
 use crate::mask::Mask;
+use crate::mixture::component_seed;
 use crate::sampler::{FoldedNorm, Model, reference};
 
 /// The one metadata key of the safetensors file.
@@ -37,26 +40,48 @@ const KEY: &str = "prism";
 #[derive(Clone, Debug, PartialEq)]
 pub struct Artifact {
     meta: Meta,
-    mask: Mask,
-    norms: Vec<FoldedNorm>,
+    components: Vec<Component>,
+}
+
+/// What is learned of one generator: all of the model, but in a mixture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Component {
+    /// Which weights are kept.
+    pub mask: Mask,
+    /// The folded norms, in the order of [`Architecture::norms`](crate::Architecture::norms).
+    pub norms: Vec<FoldedNorm>,
 }
 
 impl Artifact {
-    /// A model from its parts. Draws the known-answer image, which takes some tenths of a second for a large generator.
+    /// A model from its parts, as many as the description has components. Draws the known-answer image, which takes some tenths of a
+    /// second for a large generator.
     ///
     /// # Errors
     /// [`Error::Usage`] if mask or norms do not fit the architecture, or the description is out of its limits.
-    pub fn new(description: Description, mask: Mask, norms: Vec<FoldedNorm>) -> Result<Self> {
+    pub fn new(description: Description, components: Vec<Component>) -> Result<Self> {
         description.check().map_err(Error::Usage)?;
-        let model = Model::new(&description.architecture, description.seed, &mask, &norms)?;
-        let known_answer = known_answer(&model, 0, 0, latent::default_label(&description.architecture, 0))?;
-        let layers = description.architecture.layers();
-        let encoded = layers.iter().zip(mask.layers()).map(|(layer, bits)| payload::encode_mask(layer, bits));
-        let (layers, mut tensors): (Vec<_>, Vec<_>) = encoded.unzip();
-        tensors.extend(payload::encode_norms(&norms));
-        let mut meta = Meta { version: VERSION, payload_sha256: String::new(), description, layers, known_answer };
+        if components.len() != description.components {
+            let (given, wanted) = (components.len(), description.components);
+            return Err(Error::usage(format!("{given} components do not fit a description of {wanted}")));
+        }
+        let arch = &description.architecture;
+        let seed = |c| component_seed(description.seed, c);
+        let models = components.iter().enumerate().map(|(c, own)| Model::new(arch, seed(c), &own.mask, &own.norms));
+        let models = models.collect::<Result<Vec<_>>>()?;
+        let known_answer = known_answer(&models, (0, 0), latent::default_label(arch, 0))?;
+        let (mut layers, mut tensors) = (Vec::new(), Vec::new());
+        for component in &components {
+            for (layer, bits) in arch.layers().iter().zip(component.mask.layers()) {
+                let (meta, bytes) = payload::encode_mask(layer, bits);
+                layers.push(meta);
+                tensors.push(bytes);
+            }
+            tensors.extend(payload::encode_norms(&component.norms));
+        }
+        let version = Meta::version_for(components.len());
+        let mut meta = Meta { version, payload_sha256: String::new(), description, layers, known_answer };
         payload::seal(&mut meta, &tensors).map_err(|e| Error::usage(format!("the description is no JSON: {e}")))?;
-        Ok(Artifact { meta, mask, norms })
+        Ok(Artifact { meta, components })
     }
 
     /// Reads an artifact from the bytes of its file.
@@ -100,20 +125,17 @@ impl Artifact {
         &self.meta
     }
 
-    /// Which weights are kept.
-    pub fn mask(&self) -> &Mask {
-        &self.mask
+    /// What was learned: of one generator, or of each component of a mixture.
+    pub fn components(&self) -> &[Component] {
+        &self.components
     }
 
-    /// The folded norms, in the order of [`Architecture::norms`](crate::Architecture::norms).
-    pub fn norms(&self) -> &[FoldedNorm] {
-        &self.norms
-    }
-
-    /// The generator, for a sampler.
-    pub fn model(&self) -> Model<'_> {
-        let description = &self.meta.description;
-        Model::of_checked_parts(&description.architecture, description.seed, &self.mask, &self.norms)
+    /// The generators, for a [`Mixture`](crate::sampler::Mixture) of samplers: one, or each component of a mixture.
+    pub fn models(&self) -> Vec<Model<'_>> {
+        let Description { architecture, seed, .. } = &self.meta.description;
+        let components = self.components.iter().enumerate();
+        let seed = |c| component_seed(*seed, c);
+        components.map(|(c, own)| Model::of_checked_parts(architecture, seed(c), &own.mask, &own.norms)).collect()
     }
 
     /// Draws the known-answer image again and compares.
@@ -122,7 +144,7 @@ impl Artifact {
     /// [`Error::Corrupt`] if this program does not rebuild the generator that the artifact was made with.
     pub fn verify(&self) -> Result<()> {
         let expected = &self.meta.known_answer;
-        let found = known_answer(&self.model(), expected.seed, expected.index, expected.label)?;
+        let found = known_answer(&self.models(), (expected.seed, expected.index), expected.label)?;
         if found != *expected {
             return Err(Error::corrupt(
                 "the artifact",
@@ -137,14 +159,17 @@ impl Artifact {
 
     /// Sizes, densities and entropies.
     pub fn stats(&self) -> Stats {
-        Stats::new(&self.meta.layers)
+        Stats::new(&self.meta.layers, self.components.len())
     }
 }
 
-fn known_answer(model: &Model<'_>, seed: u64, index: u64, label: Option<usize>) -> Result<KnownAnswer> {
-    let input = latent::input(model.arch(), &latent::latent(model.arch(), seed, index), label)?;
-    let sha256 = payload::hex(&Sha256::digest(reference::bytes(model, &input)));
-    Ok(KnownAnswer { seed, index, label, sha256 })
+fn known_answer(models: &[Model<'_>], (seed, index): (u64, u64), label: Option<usize>) -> Result<KnownAnswer> {
+    let mut hash = Sha256::new();
+    for model in models {
+        let input = latent::input(model.arch(), &latent::latent(model.arch(), seed, index), label)?;
+        hash.update(reference::bytes(model, &input));
+    }
+    Ok(KnownAnswer { seed, index, label, sha256: payload::hex(&hash.finalize()) })
 }
 
 #[cfg(all(test, feature = "write"))]

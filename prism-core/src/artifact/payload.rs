@@ -27,11 +27,24 @@ pub(super) struct Slot {
     pub(super) len: usize,
 }
 
-/// Every tensor of an artifact, in the order of its hash: the masks in the order of the layers, then for each norm its
-/// scale and its shift.
+/// Every tensor of an artifact, in the order of its hash: of each component the masks in the order of the layers, then for each norm its
+/// scale and its shift. `layers` are those of all components.
 pub(super) fn slots(arch: &Architecture, layers: &[LayerMeta]) -> Vec<Slot> {
-    let masks = layers.iter().map(|l| Slot { name: format!("mask.{}", l.name), element: Element::U8, len: l.bytes });
-    let norm = |name: &str, what, len| Slot { name: format!("norm.{name}.{what}"), element: Element::F32, len };
+    let each = arch.layers().len();
+    let components = layers.len() / each;
+    let of_component = |(component, layers)| component_slots(arch, layers, &prefix(component, components));
+    layers.chunks(each).enumerate().flat_map(of_component).collect()
+}
+
+/// What the names of a component's tensors and layers begin with: its number, where there are several.
+pub(super) fn prefix(component: usize, components: usize) -> String {
+    if components == 1 { String::new() } else { format!("{component}.") }
+}
+
+fn component_slots(arch: &Architecture, layers: &[LayerMeta], prefix: &str) -> Vec<Slot> {
+    let mask = |l: &LayerMeta| Slot { name: format!("{prefix}mask.{}", l.name), element: Element::U8, len: l.bytes };
+    let masks = layers.iter().map(mask);
+    let norm = |name: &str, what, len| Slot { name: format!("{prefix}norm.{name}.{what}"), element: Element::F32, len };
     let norms = arch.norms().into_iter();
     let norms = norms.flat_map(|n| [norm(&n.name, "scale", n.channels), norm(&n.name, "shift", n.channels)]);
     masks.chain(norms).collect()

@@ -6,9 +6,9 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use super::meta::{Meta, VERSION};
+use super::meta::{LayerMeta, MIXTURE_VERSION, Meta, VERSION};
 use super::payload::{self, Element};
-use super::{Artifact, KEY};
+use super::{Artifact, Component, KEY};
 use crate::arch::Architecture;
 use crate::mask::Mask;
 use crate::sampler::model::check_norms;
@@ -46,12 +46,21 @@ fn assemble(text: &str, file: &SafeTensors<'_>) -> Result<Artifact, String> {
     if !payload::is_intact(text, &meta, tensors.iter().copied()) {
         return Err("its payload hash is wrong: it was altered, so fetch it again".into());
     }
-    let (masks, norms) = tensors.split_at(meta.layers.len());
-    let masks = meta.layers.iter().zip(masks).map(|(layer, bytes)| payload::decode_mask(layer, bytes));
+    let components = meta.description.components;
+    let (layers, tensors) = (meta.layers.len() / components, tensors.chunks(tensors.len() / components));
+    let parts = meta.layers.chunks(layers).zip(tensors);
+    let components = parts.map(|(layers, tensors)| component(&meta.description.architecture, layers, tensors));
+    let components = components.collect::<Result<_, _>>()?;
+    Ok(Artifact { meta, components })
+}
+
+fn component(arch: &Architecture, layers: &[LayerMeta], tensors: &[&[u8]]) -> Result<Component, String> {
+    let (masks, norms) = tensors.split_at(layers.len());
+    let masks = layers.iter().zip(masks).map(|(layer, bytes)| payload::decode_mask(layer, bytes));
     let mask = Mask::new(masks.collect::<Result<_, _>>()?);
     let norms = payload::decode_norms(norms);
-    check_norms(&meta.description.architecture, &norms)?;
-    Ok(Artifact { meta, mask, norms })
+    check_norms(arch, &norms)?;
+    Ok(Component { mask, norms })
 }
 
 /// Decompresses one zstd frame, never holding more than its window and [`MAX_BYTES`].
@@ -97,9 +106,9 @@ fn check_header(bytes: &[u8]) -> Result<(), String> {
 fn parse_meta(text: &str) -> Result<Meta, String> {
     let refuse = |e: serde_json::Error| format!("its metadata cannot be read: {e}");
     let AnyVersion { version } = serde_json::from_str(text).map_err(refuse)?;
-    if version != VERSION {
+    if ![VERSION, MIXTURE_VERSION].contains(&version) {
         return Err(format!(
-            "its format version is {version} and this program reads version {VERSION}: update the older side"
+            "its format version is {version} and this program reads versions {VERSION} and {MIXTURE_VERSION}: update the older side"
         ));
     }
     let meta: Meta = serde_json::from_str(text).map_err(refuse)?;

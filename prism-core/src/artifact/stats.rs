@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::meta::{Encoding, LayerMeta};
+use super::payload::prefix;
 use crate::mask::entropy;
 
 /// Sizes and densities of a whole mask.
@@ -20,14 +21,14 @@ pub struct Stats {
     pub bits_per_weight: f64,
     /// Bits per weight below which no code of independent bits can go, given each layer's density.
     pub entropy_bits_per_weight: f64,
-    /// The layers, in the order of the architecture.
+    /// The layers, in the order of the architecture; of a mixture those of every component in turn.
     pub layers: Vec<LayerStats>,
 }
 
 /// Sizes and densities of one layer's mask.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerStats {
-    /// The layer's name.
+    /// The layer's name; of a mixture behind the component's number, as in `0.first`.
     pub name: String,
     /// Number of weights.
     pub weights: usize,
@@ -44,8 +45,10 @@ pub struct LayerStats {
 }
 
 impl Stats {
-    pub(super) fn new(layers: &[LayerMeta]) -> Self {
-        let stats: Vec<_> = layers.iter().map(LayerStats::new).collect();
+    pub(super) fn new(layers: &[LayerMeta], components: usize) -> Self {
+        let each = layers.len() / components;
+        let named = |(i, layer)| LayerStats::new(&prefix(i / each, components), layer);
+        let stats: Vec<_> = layers.iter().enumerate().map(named).collect();
         let weights: usize = stats.iter().map(|l| l.weights).sum();
         let ones: usize = layers.iter().map(|l| l.ones).sum();
         let mask_bytes: usize = layers.iter().map(|l| l.bytes).sum();
@@ -63,11 +66,11 @@ impl Stats {
 }
 
 impl LayerStats {
-    fn new(layer: &LayerMeta) -> Self {
+    fn new(prefix: &str, layer: &LayerMeta) -> Self {
         let weights: usize = layer.shape.iter().product();
         let density = layer.ones as f64 / weights as f64;
         LayerStats {
-            name: layer.name.clone(),
+            name: format!("{prefix}{}", layer.name),
             weights,
             density,
             encoding: layer.encoding,

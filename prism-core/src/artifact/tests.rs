@@ -14,6 +14,7 @@ fn description(architecture: Architecture) -> Description {
         class_names: (0..architecture.classes).map(|class| format!("class {class}")).collect(),
         architecture,
         seed: 7,
+        components: 1,
         encoder: "random:1".into(),
         dataset: "untrained \"quoted\" ünïcode".into(),
         training: Training { rounds: 3, clients: 2, partition: "iid".into(), ..Training::default() },
@@ -24,13 +25,23 @@ fn description(architecture: Architecture) -> Description {
 
 /// A model whose layers are `density` dense.
 fn artifact(architecture: Architecture, density: f32, seed: u64) -> Artifact {
+    let component = component(&architecture, density, seed);
+    Artifact::new(description(architecture), vec![component]).unwrap()
+}
+
+/// A mixture of so many.
+fn mixture(architecture: Architecture, components: usize) -> Artifact {
+    let parts = (0..components as u64).map(|seed| component(&architecture, 0.1 + 0.2 * seed as f32, seed)).collect();
+    Artifact::new(Description { components, ..description(architecture) }, parts).unwrap()
+}
+
+fn component(architecture: &Architecture, density: f32, seed: u64) -> Component {
     let mut stream = StreamId::new(seed, Purpose::Test).open();
     let mask = architecture.layers().iter().map(|l| sample_bits(&vec![density; l.weights()], &mut stream)).collect();
     let mut draw = |n: usize| (0..n).map(|_| stream.normal() as f32).collect();
     let norms =
         architecture.norms().into_iter().map(|n| FoldedNorm { scale: draw(n.channels), shift: draw(n.channels) });
-    let norms = norms.collect();
-    Artifact::new(description(architecture), Mask::new(mask), norms).unwrap()
+    Component { mask: Mask::new(mask), norms: norms.collect() }
 }
 
 #[test]
@@ -78,8 +89,47 @@ fn sparse_masks_come_close_to_their_entropy_and_even_ones_stay_raw() {
 fn the_known_answer_is_found_again_and_missed_when_the_mask_is_another() {
     let model = artifact(Architecture { ngf: 4, ..arch(2) }, 0.5, 1);
     model.verify().unwrap();
-    let other = Artifact { mask: artifact(Architecture { ngf: 4, ..arch(2) }, 0.5, 2).mask, ..model };
+    let other = Artifact { components: artifact(Architecture { ngf: 4, ..arch(2) }, 0.5, 2).components, ..model };
     assert!(other.verify().is_err());
+}
+
+#[test]
+fn a_mixture_is_written_and_read_and_every_component_answers_for_itself() {
+    let wide = Architecture { ngf: 4, ..arch(2) };
+    let model = mixture(wide.clone(), 3);
+    assert_eq!((model.meta.version, model.meta.layers.len()), (MIXTURE_VERSION, 3 * wide.layers().len()));
+    let bytes = model.to_bytes().unwrap();
+    let read = Artifact::from_bytes(&bytes).unwrap();
+    assert_eq!(read, model);
+    read.verify().unwrap();
+    let file = zstd::decode_all(&bytes[..]).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&file).unwrap();
+    assert!(file.tensor("2.norm.bn.scale").is_ok() && file.tensor("mask.first").is_err());
+    let stats = model.stats();
+    assert_eq!((stats.weights, &stats.layers[5].name[..]), (3 * wide.weights(), "1.first"));
+    for damaged in 0..3 {
+        let mut other = model.clone();
+        let own = &mut other.components[damaged].norms[0].shift[0];
+        *own += 10.0;
+        assert!(other.verify().is_err(), "component {damaged} is not looked at");
+    }
+    let seeds: Vec<_> = model.models().iter().map(|m| m.seed()).collect();
+    assert_eq!(seeds, [7, 8, 9]);
+}
+
+#[test]
+fn mixtures_outside_their_limits_are_refused() {
+    let parts = |n| vec![component(&arch(2), 0.5, 1); n];
+    let attempt = |components, n| {
+        let why = Artifact::new(Description { components, ..description(arch(2)) }, parts(n)).unwrap_err();
+        why.to_string()
+    };
+    assert!(attempt(65, 65).contains("components is 65"));
+    assert!(attempt(0, 0).contains("components is 0"));
+    assert!(attempt(2, 3).contains("3 components do not fit"));
+    let vast = Architecture { image_size: 32, ngf: 256, latent: 128, ..arch(0) };
+    let why = Description { components: 64, ..description(vast) }.check().unwrap_err();
+    assert!(why.contains("64 components of"), "{why}");
 }
 
 #[test]
@@ -88,7 +138,7 @@ fn descriptions_outside_their_limits_are_refused() {
     let attempt = |change: &dyn Fn(&mut Description)| {
         let mut description = good.meta.description.clone();
         change(&mut description);
-        Artifact::new(description, good.mask.clone(), good.norms.clone()).map(|_| ()).map_err(|e| e.to_string())
+        Artifact::new(description, good.components.clone()).map(|_| ()).map_err(|e| e.to_string())
     };
     assert_eq!(attempt(&|_| ()), Ok(()));
     assert!(attempt(&|d| d.dataset = "\u{1b}[2J".into()).unwrap_err().contains("control"));

@@ -3,7 +3,7 @@
 use safetensors::{Dtype, serialize, tensor::TensorView};
 
 use super::payload::{self, Element};
-use super::{Artifact, KEY};
+use super::{Artifact, Component, KEY};
 use crate::error::{Error, Result};
 
 /// zstd's strongest ordinary level: artifacts are small, written once and read often.
@@ -29,8 +29,11 @@ pub(super) fn to_bytes(artifact: &Artifact) -> Result<Vec<u8>> {
 /// The tensors' bytes, in the order of the format.
 pub(super) fn tensors(artifact: &Artifact) -> Vec<Vec<u8>> {
     let layers = artifact.meta.description.architecture.layers();
-    let masks = layers.iter().zip(artifact.mask.layers()).map(|(layer, bits)| payload::encode_mask(layer, bits).1);
-    masks.chain(payload::encode_norms(&artifact.norms)).collect()
+    let of_component = |component: &Component| {
+        let masks = layers.iter().zip(component.mask.layers()).map(|(layer, bits)| payload::encode_mask(layer, bits).1);
+        masks.chain(payload::encode_norms(&component.norms)).collect::<Vec<_>>()
+    };
+    artifact.components.iter().flat_map(of_component).collect()
 }
 
 fn compress(file: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -10,6 +10,8 @@
 //! between the two by rounding; in integers they are the same everywhere. [`mod@reference`] is the same generator in plain
 //! `f64` loops.
 //!
+//! A [`Mixture`] is a sampler for each component of a model.
+//!
 //! The way down from here: `engine` deals images out among threads, which `crew` keeps from call to call, `draw` walks a few of them through the `network`, each
 //! `layer` convolves by a `scheme` of few products, `product` multiplies matrices, and a `sink` takes what comes out.
 
@@ -19,6 +21,7 @@ mod engine;
 mod image;
 mod layer;
 mod maps;
+mod mixture;
 pub(crate) mod model;
 mod network;
 mod number;
@@ -34,6 +37,7 @@ mod weights;
 use std::num::NonZeroUsize;
 
 use engine::Engine;
+pub use mixture::Mixture;
 pub use model::{FoldedNorm, Model};
 
 use crate::arch::Architecture;

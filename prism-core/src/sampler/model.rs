@@ -51,6 +51,11 @@ impl<'a> Model<'a> {
         self.arch
     }
 
+    /// The seed of its frozen weights.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Its folded norms, in the order of [`Architecture::norms`].
     pub fn norms(&self) -> &'a [FoldedNorm] {
         self.norms

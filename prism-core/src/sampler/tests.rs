@@ -217,3 +217,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_mixture_draws_each_image_by_its_component() {
+    let all = [parts(arch(8, 1, 2, 3), 1), parts(arch(8, 1, 2, 3), 2)];
+    let models: Vec<_> = all.iter().map(Parts::model).collect();
+    let (mixture, inputs) = (Mixture::new(&models), all[0].inputs(5));
+    let drawn = mixture.images(&inputs, &[1, 0, 0, 1, 1], threads(2));
+    let own = |component: usize| Sampler::new(&models[component]).images(&inputs, threads(1));
+    let (first, second, size) = (own(0), own(1), 64);
+    for (image, expected) in [&second, &first, &first, &second, &second].into_iter().enumerate() {
+        let place = image * size..(image + 1) * size;
+        assert_eq!(drawn[place.clone()], expected[place], "image {image}");
+    }
+    assert_ne!(first, second);
+    assert_eq!(mixture.components(), 2);
+}

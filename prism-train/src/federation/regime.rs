@@ -52,11 +52,11 @@ impl Federation {
         }
     }
 
-    /// The frozen networks, the settings of training, and what crosses the wire.
+    /// The frozen networks, the settings of training, and what crosses the wire; of a mixture those of its first component.
     pub fn training(&self) -> &LocalTraining {
         match self {
             Federation::Rounds(simulation) => &simulation.training,
-            Federation::OneShot(server) => &server.training,
+            Federation::OneShot(server) => &server.components[0],
         }
     }
 

@@ -6,7 +6,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use prism_core::artifact::{Artifact, Description};
-use prism_core::sampler::{Sampler, pixel};
+use prism_core::mixture::component_of_image;
+use prism_core::sampler::{Mixture, pixel};
 use prism_core::{Error, file, latent};
 use prism_export::cli::kept_checkpoint;
 use prism_export::{Checkpoint, Dense, Options, freeze};
@@ -44,8 +45,8 @@ enum Model {
     Dense(Box<Dense>),
 }
 
-/// From inputs to images in [-1, 1].
-type Draw<'a> = dyn Fn(&[f32]) -> Result<Vec<f32>> + 'a;
+/// From inputs, and the component that draws each, to images in [-1, 1].
+type Draw<'a> = dyn Fn(&[f32], &[usize]) -> Result<Vec<f32>> + 'a;
 
 /// The settings of a run that name its images. The others are not read, so that runs of other versions can be evaluated.
 #[derive(Clone, Debug, Deserialize)]
@@ -133,17 +134,19 @@ impl Subject {
         let arch = &description.architecture;
         let draw: Box<Draw<'_>> = match &self.model {
             Model::Artifact(artifact) => {
-                let sampler = Sampler::new(&artifact.model());
-                Box::new(move |inputs| Ok(sampler.images(inputs, threads)))
+                let mixture = Mixture::new(&artifact.models());
+                Box::new(move |inputs, components| Ok(mixture.images(inputs, components, threads)))
             }
-            Model::Dense(dense) => Box::new(|inputs| dense.images(inputs)),
+            Model::Dense(dense) => Box::new(|inputs, _| dense.images(inputs)),
         };
         let mut pixels = Vec::with_capacity(labels.len() * arch.pixels());
         let numbered: Vec<(u64, Option<usize>)> = (0..).zip(labels.iter().copied()).collect();
         for chunk in numbered.chunks(CHUNK) {
             let input = |&(k, label): &(u64, Option<usize>)| latent::input(arch, &latent::latent(arch, seed, k), label);
             let inputs = chunk.iter().map(input).collect::<prism_core::Result<Vec<_>>>()?.concat();
-            pixels.extend(pixel::bytes(&draw(&inputs)?));
+            let component = |&(k, _): &(u64, Option<usize>)| component_of_image(description.components, seed, k);
+            let components: Vec<usize> = chunk.iter().map(component).collect();
+            pixels.extend(pixel::bytes(&draw(&inputs, &components)?));
             each(chunk.len() as u64);
         }
         let given: Option<Vec<u16>> = labels.iter().map(|label| label.map(|l| l as u16)).collect();

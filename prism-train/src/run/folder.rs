@@ -10,7 +10,7 @@
 //! records/                what recent rounds changed, for clients that missed them (see `--downlink`)
 //! clients/0003/           what a real client would keep to itself: feature moments, optimiser state, global scores
 //! privacy.json            what the run guarantees, where its images are protected
-//! shared/                 moments that all train on, and the optimiser state of a server that trains alone
+//! shared/                 moments that all train on, and the optimiser states of a server that trains alone
 //! model.safetensors.zst   the exported artifact
 //! samples.png             images drawn from it
 //! ```

@@ -198,6 +198,7 @@ mod tests {
         let model = Description {
             architecture,
             seed: 1,
+            components: 1,
             encoder: "random:1".into(),
             dataset: "strokes".into(),
             class_names: Vec::new(),

@@ -2,6 +2,7 @@
 
 use candle_core::Device;
 use prism_core::artifact::{self, Training};
+use prism_core::mixture::{self, component_seed};
 use prism_core::wire::Session;
 use prism_core::{Architecture, file, score};
 use prism_export::Checkpoint;
@@ -54,7 +55,7 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
         progress
             .say(format!("--uplink {uplink} leaves MADA no noise of votes to average out: --mada false learns faster"));
     }
-    let training = local_training(settings, &ground)?;
+    let training = local_training(settings, &ground, settings.seed)?;
     check_average(settings, &ground, protected)?;
     let rounds = (settings.eval_every, settings.rounds);
     let test = || load_data(settings, Split::Test);
@@ -101,8 +102,9 @@ impl Ground {
         let data = load_data(settings, Split::Train)?;
         let arch = settings.architecture(data.channels(), data.classes());
         arch.validate()?;
+        mixture::check(&arch, settings.components)?;
         encoder.feature_shapes(arch.image_size)?;
-        progress.say(headline(&data, &arch, &encoder, &device));
+        progress.say(headline(&data, (&arch, settings.components), &encoder, &device));
         let clients = settings.clients as usize;
         let members = settings.partition.split(data.labels(), data.len(), data.classes(), clients, settings.seed)?;
         let table = Table::new(data.labels(), data.class_names(), &members);
@@ -121,14 +123,17 @@ impl Ground {
     }
 }
 
-fn headline(data: &Dataset, arch: &Architecture, encoder: &Encoder, device: &Device) -> String {
+fn headline(data: &Dataset, (arch, components): (&Architecture, usize), encoder: &Encoder, device: &Device) -> String {
+    let generator = match components {
+        1 => format!("generator of {} weights", arch.weights()),
+        several => format!("mixture of {several} generators of {} weights", arch.weights()),
+    };
     format!(
-        "{}: {} images of {2}x{2}, {3}; generator of {4} weights; encoder {encoder}; {5}",
+        "{}: {} images of {2}x{2}, {3}; {generator}; encoder {encoder}; {4}",
         data.name(),
         data.len(),
         data.image_size(),
         if arch.classes > 0 { format!("{} classes", arch.classes) } else { "unconditional".into() },
-        arch.weights(),
         device::name(device),
     )
 }
@@ -201,13 +206,19 @@ fn save_setup(folder: &RunFolder, settings: &Settings, table: &Table) -> Result<
 /// The state before the first round.
 fn first_checkpoint(settings: &Settings, ground: &Ground, privacy: String) -> Checkpoint {
     let Ground { arch, data, encoder, .. } = ground;
-    let initial = |(index, layer)| score::initial_scores(settings.seed, index, layer, settings.score_scale);
+    let layers = arch.layers();
+    let initial = |component| {
+        let seed = component_seed(settings.seed, component);
+        let layers = layers.iter().enumerate();
+        layers.map(move |(index, layer)| score::initial_scores(seed, index, layer, settings.score_scale))
+    };
     Checkpoint {
-        scores: arch.layers().iter().enumerate().map(initial).collect(),
+        scores: (0..settings.components).flat_map(initial).collect(),
         description: Description {
             model: artifact::Description {
                 architecture: arch.clone(),
                 seed: settings.seed,
+                components: settings.components,
                 encoder: format!("{} sha256:{}", encoder.name(), &encoder.digest()[..16]),
                 dataset: data.name().to_string(),
                 class_names: if arch.classes > 0 { data.class_names().to_vec() } else { Vec::new() },
@@ -241,6 +252,7 @@ fn load_checkpoint(folder: &RunFolder, settings: &Settings, first: Checkpoint) -
     for (what, found, expected) in [
         ("architecture", format!("{:?}", a.architecture), format!("{:?}", b.architecture)),
         ("seed", a.seed.to_string(), b.seed.to_string()),
+        ("number of components", a.components.to_string(), b.components.to_string()),
         ("data set", a.dataset.clone(), b.dataset.clone()),
         ("encoder", a.encoder.clone(), b.encoder.clone()),
         ("privacy statement", a.privacy.clone(), b.privacy.clone()),
@@ -257,22 +269,23 @@ fn load_checkpoint(folder: &RunFolder, settings: &Settings, first: Checkpoint) -
     Ok(found)
 }
 
-fn local_training(settings: &Settings, ground: &Ground) -> Result<LocalTraining> {
+/// How clients train; or a server that trains alone, where `seed` is a component's.
+fn local_training(settings: &Settings, ground: &Ground, seed: u64) -> Result<LocalTraining> {
     let Ground { arch, device, encoder, .. } = ground;
     let score_layers = (settings.alpha * arch.layers().len() as f64).round() as usize;
     let wire = &settings.wire;
-    let session = Session::new(arch, settings.seed, score_layers)?.with_codecs(wire.uplink, wire.downlink);
+    let session = Session::new(arch, seed, score_layers)?.with_codecs(wire.uplink, wire.downlink);
     let session = session.with_score_scale(settings.score_scale);
     session.check()?;
     Ok(LocalTraining {
-        step: TrainingStep::new(Generator::new(arch, settings.seed, device)?, encoder.clone())?,
+        step: TrainingStep::new(Generator::new(arch, seed, device)?, encoder.clone())?,
         adam: Adam::new(settings.lr),
         training_mask: settings.training_mask,
         estimator: settings.estimator,
         average: (settings.average_rate > 0.0).then(|| Adam::new(settings.average_rate)),
         schedule: Schedule { rounds: settings.lr_decay_rounds },
         tanh_leak: f64::from(settings.tanh_leak),
-        seed: settings.seed,
+        seed,
         local_steps: settings.local_steps,
         batch_size: settings.batch_size,
         classes_per_step: settings.classes_per_step,
@@ -334,9 +347,14 @@ fn federation(
     let MomentPrivacy::Shared(moments) = protected.moments else {
         return Err(Error::usage("a server that trains alone has no moments to train on"));
     };
+    let moments = training.weigh(*moments)?;
+    let mut components = vec![training];
+    for component in 1..settings.components {
+        components.push(local_training(settings, &ground, component_seed(settings.seed, component))?);
+    }
     Ok(Federation::OneShot(Box::new(OneShot {
-        moments: training.weigh(*moments)?,
-        training,
+        moments,
+        components,
         scores: checkpoint.scores.clone(),
         folder: folder.shared(),
         state_round: done,

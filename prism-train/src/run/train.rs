@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
     /// Local steps of a round in which every client asked answers.
     fn expected_steps(&self) -> u64 {
         if self.settings.federation == Regime::OneShot {
-            return self.settings.local_steps;
+            return self.settings.local_steps * self.settings.components as u64;
         }
         u64::from(self.settings.asked()) * self.settings.local_steps
     }
