@@ -42,7 +42,7 @@ pub fn component_seed(seed: u64, component: usize) -> u64 {
 pub fn component_of_image(components: usize, seed: u64, index: u64) -> usize {
     let number = StreamId::new(seed, Purpose::Component).index(index).open().next_u64() >> 11;
     // 53 bits times 7: exact, and below `components` for every number.
-    (number * components as u64 >> 53) as usize
+    ((number * components as u64) >> 53) as usize
 }
 
 /// Draws the rows of `inputs`, each of `width` numbers, row r by component `components[r]`, and puts what comes out into their order.
