@@ -45,6 +45,15 @@ fn a_report_holds_every_part_and_nothing_lies_outside_it() {
 }
 
 #[test]
+fn a_mixture_shows_the_layers_of_every_component() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "two", "--federation one-shot --components 2");
+    succeed("prism-train", folder.path(), &["report", "two"]);
+    let html = fs::read_to_string(folder.path().join("two/report.html")).unwrap();
+    assert!(html.contains("0.blocks.0.conv1") && html.contains("1.blocks.0.conv1"));
+}
+
+#[test]
 fn runs_are_compared_and_names_cannot_break_out() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), "one", "");

@@ -161,16 +161,22 @@ fn samples(folder: &Path) -> Result<Vec<(u32, Vec<u8>)>> {
 }
 
 fn layers(checkpoint: &Checkpoint) -> Vec<LayerDensity> {
-    let layers = checkpoint.description.model.architecture.layers();
+    let model = &checkpoint.description.model;
+    let layers = model.architecture.layers();
     if checkpoint.description.dense {
         return Vec::new();
     }
     let density = |scores: &[f32]| scores.iter().filter(|&&s| s > 0.0).count() as f64 / scores.len().max(1) as f64;
-    let of = |(layer, scores): (&prism_core::arch::Layer, &Vec<f32>)| LayerDensity {
-        name: layer.name.clone(),
+    // As `prism-infer info` has them: the layers of a mixture behind their component's number.
+    let name = |i: usize| match (&layers[i % layers.len()].name, model.components) {
+        (name, 1) => name.clone(),
+        (name, _) => format!("{}.{name}", i / layers.len()),
+    };
+    let of = |(i, scores): (usize, &Vec<f32>)| LayerDensity {
+        name: name(i),
         weights: scores.len(),
         density: density(scores),
         entropy: divergence::entropy_bits(std::slice::from_ref(scores)),
     };
-    layers.iter().zip(&checkpoint.scores).map(of).collect()
+    checkpoint.scores.iter().enumerate().map(of).collect()
 }
