@@ -37,11 +37,16 @@ pub fn component_seed(seed: u64, component: usize) -> u64 {
     seed.wrapping_add(component as u64)
 }
 
+/// What the names of a component's layers and tensors begin with, in files and in reports: its number, where there are several.
+pub fn prefix(component: usize, components: usize) -> String {
+    if components == 1 { String::new() } else { format!("{component}.") }
+}
+
 /// Which of `components` components, at most [`MAX_COMPONENTS`], draws image `index` under the sampling seed `seed`: each as likely
 /// as the others.
 pub fn component_of_image(components: usize, seed: u64, index: u64) -> usize {
     let number = StreamId::new(seed, Purpose::Component).index(index).open().next_u64() >> 11;
-    // 53 bits times 7: exact, and below `components` for every number.
+    // 53 bits by at most 7 fit into 64, so this is exact.
     ((number * components as u64) >> 53) as usize
 }
 

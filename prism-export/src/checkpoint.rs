@@ -7,6 +7,7 @@ use std::path::Path;
 
 use prism_core::arch::Layer;
 use prism_core::artifact;
+use prism_core::mixture::prefix;
 use prism_core::tensor_file::{self, FileKind, NamedTensor};
 use prism_core::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -84,13 +85,10 @@ impl Checkpoint {
 
 /// The tensors' names and layers, in the order of the scores.
 fn slots(model: &artifact::Description) -> Vec<(String, Layer)> {
-    let name = |component: usize, layer: &Layer| match model.components {
-        1 => format!("score.{}", layer.name),
-        _ => format!("{component}.score.{}", layer.name),
-    };
     let of_component = |component| {
+        let prefix = prefix(component, model.components);
         let layers = model.architecture.layers().into_iter();
-        layers.map(move |layer| (name(component, &layer), layer))
+        layers.map(move |layer| (format!("{prefix}score.{}", layer.name), layer))
     };
     (0..model.components).flat_map(of_component).collect()
 }

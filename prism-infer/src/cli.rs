@@ -83,7 +83,8 @@ pub struct DrawFlags {
     /// Class of the images; several, as in 0,1,2, go round [default: all classes go round]
     #[arg(long, value_name = "K", value_delimiter = ',')]
     pub label: Vec<usize>,
-    /// Draw all images by this component of a mixture, counted from 0 [default: each component draws its share]
+    /// Draw all images by this component of a mixture, counted from 0 [default: each component draws its share; rows of --latents
+    /// as the images of seed 0, and --interpolate all by one]
     #[arg(long, value_name = "C")]
     pub component: Option<usize>,
     /// NumPy file to write the images into: float32 in [-1, 1], shape (n, channels, size, size)

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use super::meta::{Encoding, LayerMeta, Meta};
 use crate::arch::{Architecture, Layer};
 use crate::mask::{self, LayerBits};
+use crate::mixture::prefix;
 use crate::rangecoder;
 use crate::sampler::FoldedNorm;
 
@@ -34,11 +35,6 @@ pub(super) fn slots(arch: &Architecture, layers: &[LayerMeta]) -> Vec<Slot> {
     let components = layers.len() / each;
     let of_component = |(component, layers)| component_slots(arch, layers, &prefix(component, components));
     layers.chunks(each).enumerate().flat_map(of_component).collect()
-}
-
-/// What the names of a component's tensors and layers begin with: its number, where there are several.
-pub(super) fn prefix(component: usize, components: usize) -> String {
-    if components == 1 { String::new() } else { format!("{component}.") }
 }
 
 fn component_slots(arch: &Architecture, layers: &[LayerMeta], prefix: &str) -> Vec<Slot> {

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::meta::{Encoding, LayerMeta};
-use super::payload::prefix;
 use crate::mask::entropy;
+use crate::mixture::prefix;
 
 /// Sizes and densities of a whole mask.
 #[derive(Clone, Debug, PartialEq, Serialize)]

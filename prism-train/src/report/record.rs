@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use prism_core::{Error, artifact, file};
+use prism_core::{Error, artifact, file, mixture};
 use prism_export::Checkpoint;
 use prism_export::cli::kept_checkpoint;
 use prism_nn::Result;
@@ -168,12 +168,9 @@ fn layers(checkpoint: &Checkpoint) -> Vec<LayerDensity> {
     }
     let density = |scores: &[f32]| scores.iter().filter(|&&s| s > 0.0).count() as f64 / scores.len().max(1) as f64;
     // As `prism-infer info` has them: the layers of a mixture behind their component's number.
-    let name = |i: usize| match (&layers[i % layers.len()].name, model.components) {
-        (name, 1) => name.clone(),
-        (name, _) => format!("{}.{name}", i / layers.len()),
-    };
+    let prefix = |i: usize| mixture::prefix(i / layers.len(), model.components);
     let of = |(i, scores): (usize, &Vec<f32>)| LayerDensity {
-        name: name(i),
+        name: format!("{}{}", prefix(i), layers[i % layers.len()].name),
         weights: scores.len(),
         density: density(scores),
         entropy: divergence::entropy_bits(std::slice::from_ref(scores)),
