@@ -193,6 +193,47 @@ fn one_shot_works_without_privacy_and_secagg_with_rounds() {
 }
 
 #[test]
+fn other_trainings_take_the_moments_of_one_draw() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = ["--dp-trust", "secagg", "--federation", "one-shot", "--styles", "2"];
+    let path = |name: &str| folder.path().join(name);
+    train(folder.path(), &[&shared[..], &["--out", "drawn"]].concat());
+    let reuse = [&shared[..], &["--moments-from", "drawn"]].concat();
+    train(folder.path(), &[&reuse[..], &["--out", "same"]].concat());
+    train(folder.path(), &[&reuse[..], &["--components", "2", "--local-steps", "2", "--out", "other"]].concat());
+    assert_eq!(ledger(folder.path()).len(), 1, "nothing was drawn again");
+    for run in ["same", "other"] {
+        for name in ["shared/moments.safetensors", "shared/styles.json", "privacy.json"] {
+            assert!(
+                fs::read(path("drawn").join(name)).unwrap() == fs::read(path(run).join(name)).unwrap(),
+                "{run}: {name}"
+            );
+        }
+    }
+    let model = |run: &str| fs::read(path(run).join("model.safetensors.zst")).unwrap();
+    assert!(model("drawn") == model("same"), "all but the moments is as in any run");
+    assert!(model("drawn") != model("other"));
+
+    fs::create_dir(path("nothing")).unwrap();
+    copy_folder(&path("drawn"), &path("unparted"));
+    fs::remove_file(path("unparted/shared/styles.json")).unwrap();
+    for (from, more, words) in [
+        ("drawn", &["--seed", "1"][..], ["drawn/settings.toml", "--seed"]),
+        ("drawn", &["--limit", "399"], ["drawn/settings.toml", "its images"]),
+        ("drawn", &["--dp-epsilon", "30"], ["drawn/settings.toml", "--dp- settings"]),
+        ("drawn", &["--styles", "4"], ["drawn/settings.toml", "--styles"]),
+        ("drawn", &["--dp-trust", "local", "--federation", "rounds"], ["keeps its moments to itself", "secagg"]),
+        ("nothing", &[], ["nothing holds no run", "settings.toml"]),
+        ("unparted", &[], ["where its classes part", "styles.json"]),
+    ] {
+        let flags = [&SHORT[..], &PROTECTED[..], &shared[..], &["--moments-from", from, "--out", "new"], more].concat();
+        refused("prism-train", folder.path(), &tiny(&flags), 2, &words);
+        assert!(!path("new").exists(), "{more:?}: a refused run leaves nothing behind");
+    }
+    assert_eq!(ledger(folder.path()).len(), 1);
+}
+
+#[test]
 fn the_audit_passes_and_speaks_json() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["audit", "--epsilon", "4", "--releases", "10000", "--canaries", "440", "--json"];

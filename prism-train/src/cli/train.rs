@@ -20,6 +20,10 @@ pub struct TrainArgs {
     /// Go on with the run in this folder, to the very bytes that it would have reached uninterrupted
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
+    /// Begin a new run on the moments that the run in this folder has drawn, in place of drawing again: other generators, trainings
+    /// or --components under the one promise. Images, clients, encoder, styles and privacy must be the same
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    moments_from: Option<PathBuf>,
     /// Print no progress
     #[arg(long, short)]
     quiet: bool,
@@ -33,7 +37,10 @@ pub struct TrainArgs {
 /// Trains, then prints where everything is and what to try next.
 pub fn run(args: &TrainArgs, matches: &ArgMatches) -> Result<ExitCode> {
     let (settings, start) = match &args.resume {
-        None => (Settings::resolve(matches, args.config.as_deref())?, Start::New),
+        None => {
+            let start = args.moments_from.clone().map_or(Start::New, Start::MomentsOf);
+            (Settings::resolve(matches, args.config.as_deref())?, start)
+        }
         Some(folder) => {
             // Checked before the settings are read, so that a wrong folder is called that and not a missing file.
             let saved = run::RunFolder::settings_of(folder)?;

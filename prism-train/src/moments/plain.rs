@@ -10,20 +10,25 @@ use crate::groups::Groups;
 use crate::privacy::Holders;
 use crate::run::client_files::{self, MomentsKey, RAW};
 
-/// The moments of all clients' images, from their messages or, where the run has them already, from the folder `shared`.
-///
-/// # Errors
-/// If the computation fails, or the folder cannot be written or holds moments of other images.
-pub fn gather(holders: &Holders<'_>, groups: &Groups, shared: &Path, say: &dyn Fn(String)) -> Result<ClientMoments> {
+/// What the moments of all clients' images are kept under.
+pub fn key(holders: &Holders<'_>, groups: &Groups) -> MomentsKey {
     let all: Vec<usize> = holders.members.iter().flatten().copied().collect();
-    let key = MomentsKey {
+    MomentsKey {
         data: holders.data.digest().to_string(),
         members: groups.digest(&all),
         encoder: holders.encoder.digest().to_string(),
         conditional: holders.conditional,
         styles: groups.styles().count(),
         privacy: RAW.to_string(),
-    };
+    }
+}
+
+/// The moments of all clients' images, from their messages or, where the run has them already, from the folder `shared`.
+///
+/// # Errors
+/// If the computation fails, or the folder cannot be written or holds moments of other images.
+pub fn gather(holders: &Holders<'_>, groups: &Groups, shared: &Path, say: &dyn Fn(String)) -> Result<ClientMoments> {
+    let key = key(holders, groups);
     if let Some(moments) = client_files::load_moments(shared, &key, groups.count(), holders.device)? {
         return Ok(moments);
     }

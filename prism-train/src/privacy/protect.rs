@@ -170,8 +170,7 @@ impl Protection {
         let (groups, parted) = self.groups(holders, places, say)?;
         // Thresholds that were just drawn are in the ledger together with what follows now.
         let record = || if parted.recorded { Ok(()) } else { self.record(holders, places, say) };
-        let shared = self.settings.dp_trust == Trust::Secagg || regime == Regime::OneShot;
-        let moments = match shared {
+        let moments = match self.shares(regime) {
             true => Some(self.protect_shared(holders, &groups, places, &record, say)?),
             false => {
                 self.protect_each(holders, &groups, places, &record, say)?;
@@ -182,13 +181,28 @@ impl Protection {
         Ok(Released { moments, groups, uplink_bytes })
     }
 
+    /// Whether all train on the same moments.
+    fn shares(&self, regime: Regime) -> bool {
+        self.settings.dp_trust == Trust::Secagg || regime == Regime::OneShot
+    }
+
+    /// What the moments that all train on are kept under; none where each client has its own.
+    pub fn moments_key(&self, holders: &Holders<'_>, regime: Regime) -> Option<MomentsKey> {
+        self.shares(regime).then(|| self.shared_key(holders))
+    }
+
+    fn shared_key(&self, holders: &Holders<'_>) -> MomentsKey {
+        let all: Vec<usize> = holders.members.iter().flat_map(|m| m.iter().copied().chain([usize::MAX])).collect();
+        self.key(holders, crate::hash::of_numbers(&all))
+    }
+
     /// Which images are summed up together, and what it took to agree on it.
     fn groups(&self, holders: &Holders<'_>, places: &Places, say: &dyn Fn(String)) -> Result<(Groups, Parted)> {
         let Holders { data, members, conditional, .. } = *holders;
         let Some((styles, noise)) = &self.parting else {
             return Ok((Groups::new(data, conditional, Styles::default()), Parted::default()));
         };
-        let path = places.shared.join("styles.json");
+        let path = client_files::thresholds_path(&places.shared);
         let key = format!("{} {}", data.digest(), self.fingerprint);
         let shape = (classes(holders), *styles);
         let (thresholds, recorded) = match Thresholds::load(&path, &key, shape)? {
@@ -214,8 +228,7 @@ impl Protection {
         record: &dyn Fn() -> Result<()>,
         say: &dyn Fn(String),
     ) -> Result<ClientMoments> {
-        let all: Vec<usize> = holders.members.iter().flat_map(|m| m.iter().copied().chain([usize::MAX])).collect();
-        let key = self.key(holders, crate::hash::of_numbers(&all));
+        let key = self.shared_key(holders);
         if let Some(moments) = client_files::load_moments(&places.shared, &key, groups.count(), holders.device)? {
             return Ok(moments);
         }

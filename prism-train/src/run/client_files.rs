@@ -85,8 +85,14 @@ fn global_path(folder: &Path, round: u32) -> PathBuf {
     folder.join(format!("global-{round:06}.safetensors"))
 }
 
-fn moments_path(folder: &Path) -> PathBuf {
+/// Where the feature moments in a client's `folder`, or in the one that all share, are.
+pub fn moments_path(folder: &Path) -> PathBuf {
     folder.join("moments.safetensors")
+}
+
+/// Where the `folder` that all share says at which values classes part into styles, if that was drawn with noise.
+pub fn thresholds_path(folder: &Path) -> PathBuf {
+    folder.join("styles.json")
 }
 
 /// Writes the optimiser state of a client after `round` into its `folder`; it counts once the pending write is finished.
@@ -265,17 +271,25 @@ pub fn save_moments(folder: &Path, key: &MomentsKey, moments: &ClientMoments) ->
     Ok(tensor_file::write(&moments_path(folder), MOMENTS, &description, &tensors)?)
 }
 
+/// What the feature moments in `folder` were measured on, if there are any.
+///
+/// # Errors
+/// If the file is damaged.
+pub fn found_key(folder: &Path) -> Result<Option<MomentsKey>> {
+    let path = moments_path(folder);
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(tensor_file::read::<MomentsDescription>(&path, MOMENTS)?.0.key))
+}
+
 /// Whether there are feature moments in `folder`.
 ///
 /// # Errors
 /// [`Error::Usage`] if they are of other images or another encoder than those with the digests `data` and `encoder`, or the file
 /// is damaged.
 pub fn check_source(folder: &Path, (data, encoder): (&str, &str)) -> Result<bool> {
-    let path = moments_path(folder);
-    if !path.exists() {
-        return Ok(false);
-    }
-    let (MomentsDescription { key, .. }, _) = tensor_file::read(&path, MOMENTS)?;
+    let Some(key) = found_key(folder)? else { return Ok(false) };
     for (same, what, remedy) in [
         (key.data == data, "other images than these", "its own --data-dir, with the files as they were"),
         (key.encoder == encoder, "its images by another encoder than this", "its own encoder's file"),
@@ -283,7 +297,7 @@ pub fn check_source(folder: &Path, (data, encoder): (&str, &str)) -> Result<bool
         if !same {
             return Err(Error::usage(format!(
                 "the run has measured {what} (see {}); give it {remedy}, or start a new run",
-                path.display()
+                moments_path(folder).display()
             ))
             .into());
         }

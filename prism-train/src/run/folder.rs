@@ -25,6 +25,11 @@ use prism_core::{Error, Result};
 /// The file that is locked while a process has the folder.
 const LOCK: &str = "run.lock";
 
+/// Where the run in the folder `run` keeps the moments that all train on.
+pub fn shared(run: &Path) -> PathBuf {
+    run.join("shared")
+}
+
 /// A run folder that this process alone may write, until it is dropped.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -143,7 +148,7 @@ impl RunFolder {
 
     /// Moments that all train on, and the optimiser state of a server that trains alone.
     pub fn shared(&self) -> PathBuf {
-        self.path.join("shared")
+        shared(&self.path)
     }
 
     /// The exported artifact.

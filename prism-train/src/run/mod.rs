@@ -9,6 +9,7 @@ pub mod phases;
 mod prepare;
 mod private;
 pub mod progress;
+mod reuse;
 mod samples;
 pub mod traffic;
 mod train;

@@ -17,7 +17,7 @@ use super::judge::Judge;
 use super::private::{PrivacyPlan, Protected};
 use super::progress::Progress;
 use super::train::Start;
-use super::{RunFolder, client_files, metrics};
+use super::{RunFolder, client_files, metrics, reuse};
 use crate::data::{self, Dataset, LoadOptions, Source, Split};
 use crate::federation::{
     Federation, History, LocalTraining, MomentPrivacy, OneShot, Regime, Resident, Schedule, Server, Simulation,
@@ -61,10 +61,17 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
     let test = || load_data(settings, Split::Test);
     let judge = Judge::new(rounds, settings.eval_images, settings.threads, protected, test)?;
 
+    if let Start::MomentsOf(source) = start {
+        reuse::check(source, privacy.moments_key(settings, &ground.holders())?.as_ref())?;
+    }
     let folder = open_folder(settings, start)?;
+    if let Start::MomentsOf(source) = start {
+        // Before the settings are there, without which the folder holds no run that could be resumed.
+        reuse::copy(source, &folder)?;
+    }
     let first = first_checkpoint(settings, &ground, privacy.statement());
     let checkpoint = match start {
-        Start::New => first,
+        Start::New | Start::MomentsOf(_) => first,
         Start::Resume(_) => load_checkpoint(&folder, settings, first)?,
     };
     let desk = Desk::new(settings, &ground.device, &training.session, &checkpoint, &folder)?;
@@ -74,6 +81,7 @@ pub fn prepare(settings: &Settings, start: &Start, progress: &Progress) -> Resul
     metrics::rewind(&folder.metrics(), done)?;
     let how = match (start, done) {
         (Start::New, _) => "; each client first measures its images, once".to_string(),
+        (Start::MomentsOf(source), _) => format!("; nothing is measured: it has the moments of {}", source.display()),
         (Start::Resume(_), 0) => ", resumed before its first round".to_string(),
         (Start::Resume(_), done) => format!(", resumed after round {done}"),
     };
@@ -191,7 +199,7 @@ pub fn load_data(settings: &Settings, split: Split) -> Result<Dataset> {
 
 fn open_folder(settings: &Settings, start: &Start) -> Result<RunFolder> {
     Ok(match start {
-        Start::New => RunFolder::create(settings.out.as_deref(), &settings.dataset)?,
+        Start::New | Start::MomentsOf(_) => RunFolder::create(settings.out.as_deref(), &settings.dataset)?,
         Start::Resume(path) => RunFolder::resume(path)?,
     })
 }

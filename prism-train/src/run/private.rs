@@ -3,6 +3,7 @@
 use prism_nn::generator::Styles;
 use prism_nn::{Error, Result};
 
+use super::client_files::MomentsKey;
 use super::progress::Progress;
 use super::{RunFolder, interrupt};
 use crate::federation::{MomentPrivacy, Regime};
@@ -73,6 +74,20 @@ impl PrivacyPlan {
         }
     }
 
+    /// What the moments that all train on are kept under; none where each client has its own.
+    ///
+    /// # Errors
+    /// If the settings name no styles that there are.
+    pub fn moments_key(&self, settings: &Settings, holders: &Holders<'_>) -> Result<Option<MomentsKey>> {
+        Ok(match self {
+            PrivacyPlan::Moments(protection) => protection.moments_key(holders, settings.federation),
+            PrivacyPlan::None if settings.federation == Regime::OneShot => {
+                Some(plain::key(holders, &exact_groups(settings, holders)?))
+            }
+            PrivacyPlan::None | PrivacyPlan::Masks(..) => None,
+        })
+    }
+
     /// What the run may say of its privacy.
     pub fn statement(&self) -> String {
         self.claim().map_or_else(|| claim::NONE.to_string(), Claim::sentence)
@@ -95,7 +110,7 @@ impl PrivacyPlan {
             claim.save(&folder.privacy())?;
         }
         let say = |text| progress.say(text);
-        let exact = || Ok::<_, Error>(Groups::new(holders.data, holders.conditional, Styles::new(settings.styles)?));
+        let exact = || exact_groups(settings, holders);
         match self {
             PrivacyPlan::None if settings.federation == Regime::OneShot => {
                 let groups = exact()?;
@@ -135,4 +150,9 @@ impl PrivacyPlan {
             }
         }
     }
+}
+
+/// Which images are summed up together where nothing is noised.
+fn exact_groups(settings: &Settings, holders: &Holders<'_>) -> Result<Groups> {
+    Ok(Groups::new(holders.data, holders.conditional, Styles::new(settings.styles)?))
 }

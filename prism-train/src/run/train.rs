@@ -23,6 +23,8 @@ use crate::settings::Settings;
 pub enum Start {
     /// A new run in a new folder.
     New,
+    /// A new run in a new folder, on the moments of the run in this one.
+    MomentsOf(PathBuf),
     /// The run in this folder.
     Resume(PathBuf),
 }
