@@ -48,6 +48,13 @@ pub fn disagreement(found: impl Op, reference: impl Op, inputs: &[&Var]) -> f32 
     found.iter().zip(&reference).map(|(a, b)| distance(a, b)).fold(0.0, f32::max)
 }
 
+/// Whether no number is so near to 0 that rounding may put it on either side, where a ReLU's gradient is all or nothing.
+pub fn clear_of_zero(before_relu: &Tensor) -> bool {
+    let numbers = values(before_relu);
+    let largest = numbers.iter().fold(0f32, |m, x| m.max(x.abs()));
+    numbers.iter().all(|x| x.abs() > 1e-6 * largest)
+}
+
 /// Compares gradients with central differences along a few coordinates of every variable.
 ///
 /// `step` must be small against the curvature and large against rounding; differences are taken in `f64`.
