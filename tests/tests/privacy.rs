@@ -234,6 +234,29 @@ fn other_trainings_take_the_moments_of_one_draw() {
 }
 
 #[test]
+fn moments_without_noise_are_reused_too_and_damaged_ones_refused() {
+    fn plain<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        tiny(&[&SHORT[..], &["--federation", "one-shot", "--styles", "2"], more].concat())
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let model = |run: &str| fs::read(folder.path().join(run).join("model.safetensors.zst")).unwrap();
+    succeed("prism-train", folder.path(), &plain(&["--out", "drawn"]));
+    succeed("prism-train", folder.path(), &plain(&["--moments-from", "drawn", "--out", "same"]));
+    assert!(model("drawn") == model("same"));
+
+    let protected = [&PROTECTED[..], &["--moments-from", "drawn", "--out", "new"]].concat();
+    refused("prism-train", folder.path(), &plain(&protected), 2, &["drawn/settings.toml", "its privacy"]);
+    let moments = folder.path().join("drawn/shared/moments.safetensors");
+    let whole = fs::read(&moments).unwrap();
+    let again = plain(&["--moments-from", "drawn", "--out", "new"]);
+    fs::write(&moments, &whole[..whole.len() / 2]).unwrap();
+    refused("prism-train", folder.path(), &again, 1, &["feature moments", "moments.safetensors"]);
+    fs::remove_file(&moments).unwrap();
+    refused("prism-train", folder.path(), &again, 2, &["drawn has no moments", "one-shot"]);
+    assert!(!folder.path().join("new").exists(), "a refused run leaves nothing behind");
+}
+
+#[test]
 fn the_audit_passes_and_speaks_json() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["audit", "--epsilon", "4", "--releases", "10000", "--canaries", "440", "--json"];
