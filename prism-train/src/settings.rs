@@ -507,7 +507,9 @@ fn read_table(path: &Path) -> Result<toml::Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::accounting::Accountant;
     use clap::Command;
+    use prism_nn::SecondMoment;
 
     fn parse(arguments: &[&str]) -> ArgMatches {
         let command = Settings::augment_args(Command::new("prism-train"));
@@ -526,6 +528,11 @@ mod tests {
         let settings = Settings::resolve(&parse(&["--clients", "10"]), Some(config.path())).unwrap();
         assert_eq!((settings.clients, settings.ngf, settings.rounds), (10, 8, 8));
         assert_eq!(settings.data_dir, Some("a".into()));
+        // A flag wins also where it says what saved settings may leave unsaid.
+        let config = file("dp-epsilon = 1.0\ndp-second = \"square\"\ndp-accountant = \"gaussian\"");
+        let flags = parse(&["--dp-second", "variance", "--dp-accountant", "zcdp"]);
+        let privacy = Settings::resolve(&flags, Some(config.path())).unwrap().privacy;
+        assert_eq!((privacy.dp_second, privacy.dp_accountant), (SecondMoment::Variance, Accountant::Zcdp));
     }
 
     #[test]

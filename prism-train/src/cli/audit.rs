@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::data::{self, Dataset, LoadOptions, Split};
 use crate::metrics::features::{Features, PooledEncoder};
 use crate::metrics::subject::Subject as Model;
-use crate::privacy::accounting::Budget;
+use crate::privacy::accounting::{Accountant, Budget};
 use crate::privacy::audit::canary::{self, CanaryFinding};
 use crate::privacy::audit::images::{self, ImageFinding};
 use crate::privacy::audit::membership::{self, Membership};
@@ -33,6 +33,9 @@ pub struct AuditArgs {
     /// What neighbouring data sets differ in: replace-one or add-remove
     #[arg(long, value_name = "RULE", default_value_t = Adjacency::ReplaceOne)]
     adjacency: Adjacency,
+    /// How the claim follows from the noise: gaussian or zcdp
+    #[arg(long, value_name = "NAME", default_value_t = Accountant::Gaussian)]
+    accountant: Accountant,
     /// Clients whose shares of the noise add up; 1 for local noise
     #[arg(long, value_name = "N", default_value_t = 1)]
     shares: u32,
@@ -98,7 +101,8 @@ pub fn run(args: &AuditArgs) -> Result<ExitCode> {
 }
 
 fn audit(args: &AuditArgs) -> Result<Report> {
-    let (budget, source) = (Budget::new(args.epsilon, args.delta)?, NoiseSource::OperatingSystem);
+    let budget = Budget::new(args.epsilon, args.delta, args.accountant)?;
+    let source = NoiseSource::OperatingSystem;
     canary::check_count(args.canaries, budget, MOST_CANARIES)?;
     let encoder = Encoder::open(&args.encoder, &Device::Cpu)?;
     let &AuditArgs { adjacency, shares, releases, .. } = args;

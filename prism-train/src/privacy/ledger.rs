@@ -29,7 +29,7 @@ pub struct Entry {
     pub epsilon: f64,
     /// See `epsilon`.
     pub delta: f64,
-    /// The same as concentrated privacy; it adds up.
+    /// `(sensitivity / deviation)^2 / 2` of the noise; it adds up.
     pub rho: f64,
 }
 

@@ -359,7 +359,7 @@ pub fn record(
     let path = settings.dp_ledger.clone().unwrap_or_else(beside);
     let entry = ledger::Entry::now(run, data, mechanism, (claim.epsilon, claim.delta), claim.rho);
     let earlier = ledger::record(&path, &entry)?;
-    if let Some(warning) = claim::composition_warning(&earlier, claim.rho, claim.delta) {
+    if let Some(warning) = claim::composition_warning(&earlier, claim) {
         say(format!("{warning} ({})", path.display()));
     }
     Ok(())

@@ -11,7 +11,7 @@
 //!   the `2 c` of vectors that may point against each other. That covers a changed group too: `u` and `w` are then orthogonal.
 //! * Add-or-remove-one (the number of images is private): the sum changes by one vector, so the sensitivity is `c`.
 //!
-//! The noise level is the same integer for every coordinate, so the release is `D^2 / (2 sigma^2)`-zCDP
+//! The noise level is the same integer for every coordinate, so that the release's rho is `D^2 / (2 sigma^2)`
 //! ([`super::accounting`]). Sums are of integers: no rounding depends on the data's order.
 
 use candle_core::Device;
@@ -45,7 +45,7 @@ pub struct NoisePlan {
     pub share_sigma: u64,
     /// L2 sensitivity.
     pub sensitivity: f64,
-    /// Zero-concentrated privacy of the whole.
+    /// Rho of the whole.
     pub rho: f64,
     /// What neighbouring data sets differ in.
     pub adjacency: Adjacency,
@@ -60,7 +60,7 @@ impl NoisePlan {
         Self::within(budget, 1.0, adjacency, shares, dimensions)
     }
 
-    /// As [`NoisePlan::new`], within the given part of the budget's concentrated privacy.
+    /// As [`NoisePlan::new`], within the given part of the budget's rho.
     ///
     /// # Errors
     /// As for [`NoisePlan::new`].
@@ -80,10 +80,11 @@ impl NoisePlan {
         }
         let sensitivity = longest(clip_units);
         let mut share_sigma = (accounting::sigma(sensitivity, rho) / f64::from(shares).sqrt()).ceil() as u64;
-        while accounting::rho_of_sum(sensitivity, share_sigma as f64, shares, dimensions) > rho {
+        let rho_of = |sigma: u64| budget.accountant().rho_of_sum(sensitivity, sigma as f64, shares, dimensions);
+        while rho_of(share_sigma) > rho {
             share_sigma += 1;
         }
-        let rho = accounting::rho_of_sum(sensitivity, share_sigma as f64, shares, dimensions);
+        let rho = rho_of(share_sigma);
         Ok(NoisePlan { clip_units, shares, share_sigma, sensitivity, rho, adjacency })
     }
 

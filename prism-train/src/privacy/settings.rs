@@ -8,7 +8,7 @@ use prism_core::Error;
 use prism_nn::{Result, SecondMoment};
 use serde::{Deserialize, Serialize};
 
-use super::accounting::Budget;
+use super::accounting::{Accountant, Budget};
 use super::features::FeatureSet;
 
 /// The delta of a run that names none; whether it is small enough depends on the data ([`PrivacySettings::check_delta`]).
@@ -49,17 +49,16 @@ pub struct PrivacySettings {
     /// What is matched of them: variance, or square (mean squares), which a noisy mean's square is not taken off: better at epsilon
     /// 0.2, worse at 1
     #[arg(long, value_name = "NAME", default_value_t = SecondMoment::Variance, help_heading = "Privacy")]
-    #[serde(default, skip_serializing_if = "is_variance")]
+    #[serde(default)]
     pub dp_second: SecondMoment,
+    /// How epsilon and delta follow from the noise: gaussian, exactly, or zcdp, by a bound for any noise, which asks for a tenth more
+    #[arg(long, value_name = "NAME", default_value_t = Accountant::Gaussian, help_heading = "Privacy")]
+    #[serde(default = "Accountant::of_before")]
+    pub dp_accountant: Accountant,
     /// File that remembers every draw on a data set; by default privacy-ledger.jsonl beside the run folder
     #[arg(long, value_name = "FILE", help_heading = "Privacy")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dp_ledger: Option<PathBuf>,
-}
-
-/// Runs that were begun before it could be chosen know their moments by settings without it.
-fn is_variance(kind: &SecondMoment) -> bool {
-    *kind == SecondMoment::Variance
 }
 
 /// What is noised.
@@ -127,6 +126,7 @@ impl Default for PrivacySettings {
             dp_clip: 1.0,
             dp_lambda: 1.0,
             dp_second: SecondMoment::Variance,
+            dp_accountant: Accountant::Gaussian,
             dp_ledger: None,
         }
     }
@@ -144,6 +144,8 @@ impl PrivacySettings {
         let Some(epsilon) = self.dp_epsilon else {
             let silent = PrivacySettings {
                 dp_features: unsaid,
+                // Likewise, runs of before say another one than the default.
+                dp_accountant: self.dp_accountant,
                 dp_ledger: self.dp_ledger.clone(),
                 ..PrivacySettings::default()
             };
@@ -156,7 +158,7 @@ impl PrivacySettings {
                 .into()),
             };
         };
-        let budget = Budget::new(epsilon, self.dp_delta)?;
+        let budget = Budget::new(epsilon, self.dp_delta, self.dp_accountant)?;
         let fitting = PrivacySettings {
             dp_features: unsaid,
             dp_adjacency: Adjacency::ReplaceOne,

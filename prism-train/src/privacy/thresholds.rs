@@ -7,8 +7,8 @@
 //! ```
 //!
 //! `u` has length 1 and is nowhere negative, so the sensitivities of [`super::release`] hold. The style of an image then
-//! depends on that image and on released numbers alone, and the release of moments per style is a second mechanism whose
-//! concentrated privacy adds up with this one's (adaptive composition, Bun and Steinke 2016, lemma 2.3).
+//! depends on that image and on released numbers alone, and the release of moments per style is a second mechanism whose rho
+//! adds up with this one's (adaptive composition: [`super::accounting`]).
 
 use std::fs;
 use std::path::Path;
@@ -161,7 +161,7 @@ fn median(histogram: &[i64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::privacy::accounting::Budget;
+    use crate::privacy::accounting::{Accountant, Budget};
     use crate::privacy::settings::Adjacency;
 
     fn strokes() -> Dataset {
@@ -183,7 +183,7 @@ mod tests {
         let members: Vec<Vec<usize>> = (0..2).map(|k| (200 * k..200 * k + 200).collect()).collect();
         for (trust, shares) in [(Trust::Local, 1), (Trust::Secagg, 2)] {
             // With the usual share of a usual budget forty images of a class would drown.
-            let budget = Budget::new(100.0, 1e-5).unwrap();
+            let budget = Budget::new(100.0, 1e-5, Accountant::Gaussian).unwrap();
             let plan = NoisePlan::new(budget, Adjacency::ReplaceOne, shares, dimensions(classes, styles)).unwrap();
             let (values, bytes) = draw(&data, &members, (classes, styles), (&plan, trust)).unwrap();
             assert!(bytes > 0);
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn where_the_number_of_images_is_private_no_message_tells_it() {
         let (data, styles) = (strokes(), Styles::new(4).unwrap());
-        let budget = Budget::new(50.0, 1e-5).unwrap();
+        let budget = Budget::new(50.0, 1e-5, Accountant::Gaussian).unwrap();
         let sent = |adjacency, images: usize| {
             let plan = NoisePlan::new(budget, adjacency, 2, dimensions(data.classes(), styles)).unwrap();
             let members: Vec<Vec<usize>> = (0..2).map(|k| (k * images..(k + 1) * images).collect()).collect();

@@ -69,7 +69,7 @@ fn differing(found: &MomentsKey, own: &MomentsKey) -> Vec<&'static str> {
         (found.encoder == own.encoder, "--encoder or --sketches"),
         (found.conditional == own.conditional, "--conditional"),
         (found.styles == own.styles, "--styles"),
-        (found.privacy == own.privacy, "its privacy (the --dp- settings)"),
+        (found.privacy == own.privacy, "its privacy (the --dp- settings; runs that say no dp-accountant have zcdp)"),
     ];
     parts.into_iter().filter_map(|(same, what)| (!same).then_some(what)).collect()
 }

@@ -180,6 +180,7 @@ fn chance(guesses: u64, correct: u64, canaries: usize, epsilon: f64, delta: f64)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::accounting::Accountant;
 
     #[test]
     fn least_squares_finds_the_coefficients() {
@@ -191,20 +192,21 @@ mod tests {
 
     #[test]
     fn canaries_that_could_prove_nothing_are_refused_with_the_least_number_that_can() {
-        let budget = Budget::new(4.0, 1e-5).unwrap();
+        let budget = Budget::new(4.0, 1e-5, Accountant::Gaussian).unwrap();
         let least = |error: prism_nn::Error| error.to_string().rsplit(' ').next().unwrap().parse::<usize>().unwrap();
         let least = least(check_count(100, budget, 10_000).unwrap_err());
         assert!((400..440).contains(&least), "{least}");
         assert!(check_count(least, budget, 10_000).is_ok() && check_count(least - 1, budget, 10_000).is_err());
-        let error = check_count(200, Budget::new(12.0, 1e-5).unwrap(), 10_000).unwrap_err().to_string();
+        let error =
+            check_count(200, Budget::new(12.0, 1e-5, Accountant::Gaussian).unwrap(), 10_000).unwrap_err().to_string();
         assert!(error.contains("choose a smaller one"), "{error}");
-        assert!(check_count(40, Budget::new(1.0, 1e-5).unwrap(), 10_000).is_ok());
+        assert!(check_count(40, Budget::new(1.0, 1e-5, Accountant::Gaussian).unwrap(), 10_000).is_ok());
     }
 
     #[test]
     fn canaries_betray_a_release_without_noise_and_not_one_with() {
         let encoder = Encoder::open("public", &Device::Cpu).unwrap();
-        let budget = Budget::new(1.0, 1e-5).unwrap();
+        let budget = Budget::new(1.0, 1e-5, Accountant::Gaussian).unwrap();
         let sound = attack(&encoder, budget, 100, true, NoiseSource::Seeded(4)).unwrap();
         assert!(!sound.violation, "{sound:?}");
         let faulty = attack(&encoder, budget, 100, false, NoiseSource::Seeded(4)).unwrap();

@@ -162,13 +162,14 @@ fn neighbours(plan: &NoisePlan, adjacency: Adjacency) -> [Vec<i64>; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::accounting::Accountant;
 
     /// The short run of the audit: the release holds, and every planted fault is caught.
     #[test]
     fn the_release_holds_and_every_fault_is_caught() {
         for (adjacency, shares) in [(Adjacency::ReplaceOne, 1), (Adjacency::AddRemove, 1), (Adjacency::ReplaceOne, 10)]
         {
-            let budget = Budget::new(4.0, 1e-5).unwrap();
+            let budget = Budget::new(4.0, 1e-5, Accountant::Gaussian).unwrap();
             let audit = Audit { budget, adjacency, shares, releases: 10_000, source: NoiseSource::Seeded(3) };
             for subject in Subject::ALL {
                 let finding = audit.attack(subject).unwrap();
