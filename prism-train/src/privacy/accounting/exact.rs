@@ -41,7 +41,9 @@ pub fn delta_of(rho: f64, epsilon: f64) -> f64 {
     let share = normal_below(with);
     // Both numbers are right to a few of their last bits, times how steep the distribution is there.
     let slack = 1e-15 * (1.0 + with * with) * share;
-    (share - epsilon.exp() * normal_below(without) + slack).clamp(0.0, 1.0)
+    // Beyond what a double holds the second number is left out, which is on the safe side.
+    let against = if epsilon < 700.0 { epsilon.exp() * normal_below(without) } else { 0.0 };
+    (share - against + slack).clamp(0.0, 1.0)
 }
 
 /// How likely a standard normal number is below `x`.
@@ -108,6 +110,14 @@ mod tests {
             let exact = excess(pairs, epsilon);
             let distance = ((shift.0 * shift.0 + shift.1 * shift.1) as f64).sqrt();
             close_from_above(delta_of(rho_of_sum(distance, sigma, 1), epsilon), exact, &format!("{shift:?}"));
+        }
+    }
+
+    #[test]
+    fn far_from_privacy_there_are_still_numbers() {
+        for (rho, epsilon) in [(1e6, 1e6), (1e6, 800.0), (1e-9, 700.0), (400.0, 699.0)] {
+            let delta = delta_of(rho, epsilon);
+            assert!((0.0..=1.0).contains(&delta), "rho {rho}, epsilon {epsilon}: {delta}");
         }
     }
 
