@@ -15,6 +15,7 @@ pub mod codec_settings;
 pub mod data;
 pub mod encoder_training;
 pub mod federation;
+mod flag_values;
 pub mod groups;
 mod hash;
 pub mod memory;

@@ -27,6 +27,7 @@ use super::optimiser::OptimiserState;
 use super::penalty;
 use super::received::Known;
 use super::schedule::Schedule;
+use crate::flag_values::display_as_value;
 use crate::moments::ClientMoments;
 use crate::privacy::gaussian::NoiseSource;
 use crate::privacy::masks::MaskNoise;
@@ -111,12 +112,7 @@ pub enum TrainingMask {
     None,
 }
 
-impl std::fmt::Display for TrainingMask {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        use clap::ValueEnum;
-        self.to_possible_value().map_or(Ok(()), |value| f.pad(value.get_name()))
-    }
-}
+display_as_value!(TrainingMask);
 
 /// A client's answer, and what it reports about its own training.
 pub struct Answer {

@@ -1,12 +1,11 @@
 //! The two ways to train: rounds of masks between server and clients, or one message of moments and a server that trains alone.
 
-use std::fmt;
-
 use clap::ValueEnum;
 use prism_nn::Result;
 use serde::{Deserialize, Serialize};
 
 use super::{History, LocalTraining, OneShot, Round, Simulation};
+use crate::flag_values::display_as_value;
 
 /// How clients and server share the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -18,11 +17,7 @@ pub enum Regime {
     OneShot,
 }
 
-impl fmt::Display for Regime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_possible_value().map_or(Ok(()), |value| f.pad(value.get_name()))
-    }
-}
+display_as_value!(Regime);
 
 /// A federation that can take its next round.
 pub enum Federation {

@@ -1,6 +1,5 @@
 //! The settings of differential privacy: flags, keys of the TOML file, and what the run folder records.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::accounting::{Accountant, Budget};
 use super::features::FeatureSet;
+use crate::flag_values::display_as_value;
 
 /// The delta of a run that names none; whether it is small enough depends on the data ([`PrivacySettings::check_delta`]).
 const DEFAULT_DELTA: f64 = 1e-5;
@@ -101,15 +101,6 @@ pub enum Trust {
     Secagg,
 }
 
-macro_rules! display_as_value {
-    ($name:ty) => {
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.to_possible_value().map_or(Ok(()), |value| f.pad(value.get_name()))
-            }
-        }
-    };
-}
 display_as_value!(Mechanism);
 display_as_value!(Adjacency);
 display_as_value!(Trust);

@@ -13,12 +13,12 @@
 pub mod exact;
 pub mod zcdp;
 
-use std::fmt;
-
 use clap::ValueEnum;
 use prism_core::Error;
 use prism_nn::Result;
 use serde::{Deserialize, Serialize};
+
+use crate::flag_values::display_as_value;
 
 /// Largest epsilon that is called a guarantee here.
 pub const MAX_EPSILON: f64 = 100.0;
@@ -37,11 +37,7 @@ pub enum Accountant {
     Zcdp,
 }
 
-impl fmt::Display for Accountant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_possible_value().map_or(Ok(()), |value| f.pad(value.get_name()))
-    }
-}
+display_as_value!(Accountant);
 
 impl Accountant {
     /// What runs used that were begun before there was a choice.
