@@ -51,7 +51,7 @@ pub struct PrivacySettings {
     #[arg(long, value_name = "NAME", default_value_t = SecondMoment::Variance, help_heading = "Privacy")]
     #[serde(default)]
     pub dp_second: SecondMoment,
-    /// How epsilon and delta follow from the noise: gaussian, exactly, or zcdp, by a bound for any noise, which asks for a tenth more
+    /// How epsilon and delta follow from the noise: gaussian, exactly, or zcdp, by a bound for any noise, which asks for up to a tenth more
     #[arg(long, value_name = "NAME", default_value_t = Accountant::Gaussian, help_heading = "Privacy")]
     #[serde(default = "Accountant::of_before")]
     pub dp_accountant: Accountant,

@@ -33,7 +33,7 @@ const HALVINGS: usize = 200;
 pub enum Accountant {
     /// By the privacy profile of Gaussian noise itself
     Gaussian,
-    /// By zero-concentrated privacy, which holds for other noise too and asks for a tenth more of this one
+    /// By zero-concentrated privacy, which holds for other noise too and asks for up to a tenth more of this one
     Zcdp,
 }
 

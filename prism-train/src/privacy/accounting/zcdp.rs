@@ -7,7 +7,7 @@
 //! delta(rho, epsilon) = inf over a > 1 of  exp((a - 1)(a rho - epsilon)) / (a - 1) * (1 - 1/a)^a      (ibid., corollary 13)
 //! ```
 //!
-//! It holds for every mechanism that is rho-zCDP, so for Gaussian noise it asks for about a tenth more than [`super::exact`].
+//! It holds for every mechanism that is rho-zCDP, so for Gaussian noise it asks for up to a tenth more than [`super::exact`].
 
 use super::HALVINGS;
 
