@@ -333,9 +333,13 @@ impl Protection {
     }
 
     fn drowned(&self, whose: &str) -> prism_nn::Error {
+        let remedy = match self.settings.dp_trust {
+            Trust::Local => "fewer clients, or --dp-trust secagg",
+            Trust::Secagg => "or more images",
+        };
         Error::usage(format!(
-            "no class of {whose} stands out of the noise at --dp-epsilon {}; choose a larger epsilon, fewer clients, or \
-             --dp-trust secagg (this draw is spent: it is in the ledger)",
+            "no class of {whose} stands out of the noise at --dp-epsilon {}; choose a larger epsilon, {remedy} (this draw is spent: \
+             it is in the ledger)",
             self.budget.epsilon()
         ))
         .into()
