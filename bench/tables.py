@@ -17,12 +17,14 @@ import sys
 
 # What the shelf is trained with, at a width and length that suit a table.
 GOOD = {
-    "federation": "one-shot", "ngf": 16, "rounds": 12, "local-steps": 50, "lr-decay-rounds": 12, "batch-size": 80,
-    "classes-per-step": 10, "label-scale": 16, "training-mask": "threshold", "estimator": "unbiased", "score-scale": 1, "lr": 0.1,
+    "mode": "one-shot", "ngf": 16, "rounds": 12, "local-steps": 50, "lr-decay-rounds": 12, "batch-size": 80,
+    "classes-per-step": 10, "label-scale": 16, "training-mask": "threshold", "objective": "moments", "score-scale": 1, "lr": 0.1,
     "sample-every": 0,
 }
-ROUNDS = {**GOOD, "federation": "rounds", "rounds": 20, "lr-decay-rounds": 0, "local-steps": 10, "batch-size": 64,
-          "training-mask": "drawn", "uplink": "raw", "downlink": "f32", "mada": "true", "score-scale": 4, "lr": 0.4}
+ROUNDS = {**GOOD, "mode": "rounds", "rounds": 20, "lr-decay-rounds": 0, "local-steps": 10, "batch-size": 64,
+          "training-mask": "drawn", "codec": "raw", "score-scale": 4, "lr": 0.4}
+FLIPS = {"codec": "flips", "training-mask": "threshold"}
+ALONE = {"mode": "one-shot", "codec": "flips"}
 PRIVATE = {**GOOD, "dp-trust": "secagg"}
 
 
@@ -30,66 +32,62 @@ def ablation(dataset):
     base = {**GOOD, "dataset": dataset, "limit": 10000}
     yield "all of the below", base
     yield "masks drawn, not thresholded", {**base, "training-mask": "drawn"}
-    yield "plain estimator", {**base, "estimator": "plain"}
+    yield "biased estimator", {**base, "objective": "moments-biased"}
     yield "label as large as 3 latents, not 16", {**base, "label-scale": 3}
     yield "4 classes a step, not 10", {**base, "classes-per-step": 4}
     yield "constant learning rate", {**base, "lr-decay-rounds": 0}
     yield "lr 0.03", {**base, "lr": 0.03}
     yield "lr 0.3", {**base, "lr": 0.3}
     yield "random encoder", {**base, "encoder": "random:1"}
-    yield "as many images a step as with 4 styles", {**base, "batch-size": 160}
-    yield "4 styles a class", {**base, "batch-size": 160, "styles": 4}
-    yield "4 styles, half of all in a step", {**base, "batch-size": 160, "styles": 4, "classes-per-step": 5}
-    yield "8 styles, a fifth of all in a step", {**base, "batch-size": 160, "styles": 8, "classes-per-step": 2}
+    yield "as many images a step as with 4 subclasses", {**base, "batch-size": 160}
+    yield "4 subclasses", {**base, "batch-size": 160, "subclasses": 4}
+    yield "4 subclasses, half of all in a step", {**base, "batch-size": 160, "subclasses": 4, "classes-per-step": 5}
+    yield "8 subclasses, a fifth of all in a step", {**base, "batch-size": 160, "subclasses": 8, "classes-per-step": 2}
 
 
 def baselines(dataset):
     """Ten clients, 20 rounds of 10 steps of 64 images, and what the same images could have been used for instead."""
     base = {**ROUNDS, "dataset": dataset}
-    published = {**base, "estimator": "plain", "label-scale": 3, "score-scale": 1, "lr": 0.1}
-    dense = {"training-mask": "none", "score-scale": 1, "lr": 0.02}
-    averaged = {"alpha": 1, "mada": "false"}
-    flips = {**base, "uplink": "flips", "mada": "false", "training-mask": "threshold"}
+    published = {**base, "objective": "moments-biased", "label-scale": 3, "score-scale": 1, "lr": 0.1}
+    dense = {**base, "training-mask": "dense", "score-scale": 1, "lr": 0.02, "alpha": 1}
+    flips = {**base, **FLIPS}
     yield "masks in rounds", base
     yield "masks in rounds, shards:2", {**base, "partition": "shards:2"}
     yield "masks in rounds, as flips", flips
     yield "masks in rounds, as flips, shards:2", {**flips, "partition": "shards:2"}
-    yield "as published: unconditional, average at rate 1e-5", {**published, "conditional": "false", "average-rate": 1e-5}
-    yield "as published, but conditional", {**published, "average-rate": 1e-5}
+    yield "as published, but conditional", {**published, "objective": "moving-average"}
     yield "as published, but conditional and matched directly", published
-    yield "no MADA: FedAvg of masks", {**base, "mada": "false"}
     yield "the last 30% of the layers as scores (PRISM-alpha)", {**base, "alpha": 0.3}
-    yield "dense FedAvg", {**base, **dense, **averaged}
-    yield "dense FedAvg, shards:2", {**base, **dense, **averaged, "partition": "shards:2"}
+    yield "dense FedAvg", dense
+    yield "dense FedAvg, shards:2", {**dense, "partition": "shards:2"}
     yield "one client that holds all images, masks", {**base, "clients": 1}
-    yield "one client that holds all images, dense weights", {**base, **dense, **averaged, "clients": 1}
-    yield "one message a client, then the server's 200 steps", {**base, "federation": "one-shot"}
+    yield "one client that holds all images, dense weights", {**dense, "clients": 1}
+    yield "one message a client, then the server's 200 steps", {**base, **ALONE}
 
 
 def privacy(dataset):
     """What epsilon, the trust model, the partition and the choice of features cost, at what suits each epsilon."""
     noised = {**PRIVATE, "dataset": dataset, "dp-features": "grid:8"}
-    parted = {**noised, "styles": 4, "batch-size": 160, "classes-per-step": 2}
-    few = {**noised, "classes-per-step": 4, "dp-second": "square", "dp-epsilon": 0.2}
+    parted = {**noised, "subclasses": 4, "batch-size": 160, "classes-per-step": 2}
+    few = {**noised, "classes-per-step": 4, "objective": "mean-squares", "dp-epsilon": 0.2}
     one = {**parted, "dp-epsilon": 1}
     yield "none", {key: value for key, value in parted.items() if not key.startswith("dp-")}
     for epsilon in (10, 1):
         yield f"epsilon {epsilon}", {**parted, "dp-epsilon": epsilon}
     yield "epsilon 0.2", few
     yield "epsilon 1, shards:2", {**one, "partition": "shards:2"}
-    yield "epsilon 1, local noise", {**one, "styles": 1, "dp-trust": "local"}
-    yield "epsilon 1, local noise, shards:2", {**one, "styles": 1, "dp-trust": "local", "partition": "shards:2"}
+    yield "epsilon 1, local noise", {**one, "subclasses": 1, "dp-trust": "local"}
+    yield "epsilon 1, local noise, shards:2", {**one, "subclasses": 1, "dp-trust": "local", "partition": "shards:2"}
     yield "epsilon 1, add-remove", {**one, "dp-adjacency": "add-remove"}
     yield "epsilon 1, rounds of masks", {**ROUNDS, **{key: value for key, value in one.items() if key.startswith("dp-")},
-                                         "dataset": dataset, "uplink": "flips", "downlink": "counts", "mada": "false",
-                                         "training-mask": "threshold"}
+                                         "dataset": dataset, **FLIPS}
     for features in ("all", "grid:4", "pooled"):
         yield f"epsilon 1, {features}", {**one, "dp-features": features}
         yield f"epsilon 0.2, {features}", {**few, "dp-features": features}
-    yield "epsilon 1, plain loss", {**one, "estimator": "plain"}
-    yield "epsilon 0.2, plain loss", {**few, "estimator": "plain"}
-    yield "epsilon 1, mean squares", {**one, "dp-second": "square"}
-    yield "epsilon 0.2, variances", {**few, "dp-second": "variance"}
+    yield "epsilon 1, biased", {**one, "objective": "moments-biased"}
+    yield "epsilon 0.2, biased", {**few, "objective": "moments-biased"}
+    yield "epsilon 1, mean squares", {**one, "objective": "mean-squares"}
+    yield "epsilon 0.2, variances", {**few, "objective": "moments"}
 
 
 def regimes(dataset):
@@ -97,9 +95,9 @@ def regimes(dataset):
     yield "rounds, iid", base
     yield "rounds, shards:2", {**base, "partition": "shards:2"}
     yield "rounds, thresholded training", {**base, "training-mask": "threshold"}
-    yield "rounds, plain estimator, label 3, 4 classes", {
-        **base, "estimator": "plain", "label-scale": 3, "classes-per-step": 4, "score-scale": 1, "lr": 0.1}
-    yield "one-shot, as many steps as one client", {**base, "federation": "one-shot"}
+    yield "rounds, biased estimator, label 3, 4 classes", {
+        **base, "objective": "moments-biased", "label-scale": 3, "classes-per-step": 4, "score-scale": 1, "lr": 0.1}
+    yield "one-shot, as many steps as one client", {**base, **ALONE}
     yield "one-shot, as many steps as all clients, thresholded", {
         **GOOD, "dataset": dataset, "limit": 10000, "rounds": 40, "lr-decay-rounds": 40}
 
@@ -108,8 +106,9 @@ def codec(dataset):
     for partition in ("iid", "shards:2"):
         # Small steps from undecided scores: what keeps a client near the prior that its message is coded under.
         base = {**ROUNDS, "dataset": dataset, "partition": partition, "rounds": 30, "score-scale": 1, "lr": 0.1}
-        for up, down in (("raw", "f32"), ("entropy", "counts"), ("mrc", "quantised:4"), ("mrc", "relay")):
-            yield f"{partition}, {up} / {down}", {**base, "uplink": up, "downlink": down}
+        yield f"{partition}, mrc", {**base, "codec": "mrc"}
+        yield f"{partition}, flips", {**base, **FLIPS}
+        yield f"{partition}, raw", base
 
 
 TABLES = {"ablation": ablation, "baselines": baselines, "privacy": privacy, "regimes": regimes, "codec": codec}
@@ -162,9 +161,7 @@ def figures(args, name, flags):
     start = ["--resume", str(run)] if resumable else [*train, "--data-dir", data, "--out", str(run), *ledger]
     trained = call([args.bin / "prism-train", *start, "--quiet", "--json"])
     classifier = args.out / f"{args.dataset}-classifier.safetensors"
-    # A model that cannot be asked for a class makes no labelled images.
-    without = args.table in WITHOUT_TSTR or flags.get("conditional") == "false"
-    tstr = [] if without else ["--tstr", args.tstr]
+    tstr = [] if args.table in WITHOUT_TSTR else ["--tstr", args.tstr]
     judged = call([args.bin / "prism-train", "eval", run, "--data-dir", data, "--classifier", classifier, *tstr,
                    "--quiet", "--json"])
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 
 LAYOUTS = {
     "public": "32,32,M,64,64,M,128,128,M,256",
+    "vgg16": "64,64,M,128,128,M,256,256,256,M,512,512,512,M,512,512,512",
     "vgg19": "64,64,M,128,128,M,256,256,256,256,M,512,512,512,512,M,512,512,512,512",
 }
 WARM_UP = 2
@@ -102,13 +103,14 @@ class Encoder(torch.nn.Module):
         for step in self.steps:
             x = F.max_pool2d(x, 2) if step == "M" else F.relu(next(convs)(x))
             if step != "M":
-                features.append(x.flatten(1))
+                features.append(x)
         return features
 
 
 def moment_loss(features, targets):
     loss = 0
     for feature, (mean, variance) in zip(features, targets):
+        feature = feature.flatten(1)
         scale = variance.mean() + 1e-8
         loss = loss + ((feature.mean(0) - mean) ** 2).mean() / scale
         loss = loss + ((feature.var(0) - variance) ** 2).mean() / scale**2
@@ -123,7 +125,8 @@ def seconds_per_step(args, generator, encoder):
     shape = (args.batch, args.channels, args.image_size, args.image_size)
     with torch.no_grad():
         real = torch.randn(shape, device=args.device).tanh()
-        targets = [(feature.mean(0), feature.var(0)) for feature in encoder(real)]
+        features = [feature.flatten(1) for feature in encoder(real)]
+        targets = [(feature.mean(0), feature.var(0)) for feature in features]
     adam = torch.optim.Adam(generator.parameters(), lr=0.1, betas=(0.5, 0.999))
     seconds = []
     for _ in range(WARM_UP + args.steps):
@@ -147,7 +150,7 @@ def main():
     flags.add_argument("--channels", type=int, default=3)
     flags.add_argument("--latent", type=int, default=128)
     flags.add_argument("--steps", type=int, default=10)
-    flags.add_argument("--encoder", default="public", help="public, vgg19, or a layout such as 32,M,64; weights are random")
+    flags.add_argument("--encoder", default="public", help="public, vgg16, vgg19, or a layout such as 32,M,64; weights are random")
     flags.add_argument("--threads", type=int, default=0, help="0 for PyTorch's own choice")
     flags.add_argument("--device", default="cpu")
     flags.add_argument("--channels-last", action="store_true")

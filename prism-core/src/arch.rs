@@ -5,8 +5,8 @@
 //! block(x) = conv2(ReLU(BN(conv1(up(ReLU(BN(x))))))) + up(skip(x))         up = nearest x2
 //! ```
 //!
-//! Widths halve with each block and end at `ngf`; a block doubles the side, so a 32x32 image takes three blocks from 4x4.
-//! The order of [`Architecture::layers`] and of [`Architecture::norms`] is part of the artifact format.
+//! Widths halve with each block and end at `ngf`; a block doubles the side, so a 32x32 image takes three blocks from
+//! 4x4. The order of [`Architecture::layers`] and of [`Architecture::norms`] is part of the artifact format.
 
 use serde::{Deserialize, Serialize};
 
@@ -169,8 +169,8 @@ impl Architecture {
         self.layers().iter().map(Layer::weights).sum()
     }
 
-    /// Number of weights, for sizes that are not known to be within [`Architecture::MAX_WEIGHTS`]: where `usize` has 32 bits it
-    /// could not hold them.
+    /// Number of weights, for sizes that are not known to be within [`Architecture::MAX_WEIGHTS`]: where `usize` has 32
+    /// bits it could not hold them.
     fn count_weights(&self) -> u64 {
         let weights = |layer: &Layer| [layer.inputs, layer.outputs, layer.kernel, layer.kernel].map(|n| n as u64);
         self.layers().iter().map(|layer| weights(layer).iter().product::<u64>()).sum()

@@ -1,7 +1,8 @@
-//! Whole masks from scores, quickly, and to the bit as [`crate::score`] draws them one by one.
+//! Whole masks from scores: quickly, and bit for bit as [`crate::score`] draws them one by one.
 //!
-//! A weight is kept where its 32-bit draw is below `floor(theta * 2^32)`, theta being [`score::sigmoid`]'s to the last bit.
-//! A quick sigmoid is enough to decide nearly every draw; the few that fall within its error are decided by the exact one.
+//! A weight is kept where its 32-bit draw is below `floor(theta * 2^32)`, theta being [`score::sigmoid`]'s to the last
+//! bit. A quick sigmoid is enough to decide nearly every draw; the few that fall within its error are decided by the
+//! exact one.
 
 use crate::mask::LayerBits;
 use crate::score;
@@ -36,7 +37,8 @@ pub fn keeps(draws: [u32; BLOCK], scores: [f32; BLOCK]) -> u16 {
     kept
 }
 
-/// A mask in which bit i is 1 with probability `sigmoid(scores[i])`; `fill` gives the next bytes of a keystream, four a bit.
+/// A mask in which bit i is 1 with probability `sigmoid(scores[i])`; `fill` gives the next bytes of a keystream, four a
+/// bit.
 pub fn mask(scores: &[f32], mut fill: impl FnMut(&mut [u8])) -> LayerBits {
     let mut mask = LayerBits::repeat(false, scores.len());
     let mut draws = [0u8; CHUNK * score::BYTES_PER_DRAW];
@@ -49,10 +51,11 @@ pub fn mask(scores: &[f32], mut fill: impl FnMut(&mut [u8])) -> LayerBits {
     mask
 }
 
-/// Writes the bits of the [`mask`] that comes of `draws`, four bytes a score, eight to a byte of `out`; spare ones become 0.
+/// Writes the bits of the [`mask`] that comes of `draws`, four bytes a score, eight to a byte of `out`; spare ones
+/// become 0.
 ///
 /// # Panics
-/// If the lengths do not go together.
+/// If the lengths do not match.
 pub fn bits(scores: &[f32], draws: &[u8], out: &mut [u8]) {
     let fit = draws.len() == score::BYTES_PER_DRAW * scores.len() && out.len() == scores.len().div_ceil(8);
     assert!(fit, "a draw and a bit for each score");
@@ -75,7 +78,7 @@ pub fn numbers(draws: &[u8], at: usize) -> [u32; BLOCK] {
 /// The first of `values`, and zeros where there are no more.
 #[inline(always)]
 pub fn first<T: Copy + Default>(values: &[T]) -> [T; BLOCK] {
-    // Most often there are enough, and to copy so many as the compiler knows takes no call.
+    // There usually are enough, and copying a length that the compiler knows takes no call.
     if let Some(block) = values.first_chunk() {
         return *block;
     }

@@ -1,4 +1,4 @@
-//! The one error type of the formats and the sampler, and the exit code that each error earns.
+//! The one error type of the formats and the sampler, and the exit code of each error.
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,8 @@ impl Error {
         Error::Usage(message.into())
     }
 
-    /// Bytes that were refused, and why. The reason may quote them: what would play tricks on a terminal is taken out of it.
+    /// Bytes that were refused, and why. The reason may quote them: control characters, which a terminal would obey,
+    /// are replaced.
     pub fn corrupt(what: impl Into<String>, why: impl Into<String>) -> Self {
         let safe = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
         Error::Corrupt { what: what.into(), why: why.into().chars().map(safe).collect() }

@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 /// Replaces `path` by what `write` produces: a temporary file beside it is written, synced and renamed.
 ///
 /// Whatever stood at `path` stays untouched until the new content is safely on disk. A link stays, and the file that it
-/// points to is replaced. A pipe or a device, such as `/dev/null` or `/dev/stdout`, is written to as it stands: renaming a
-/// file over it would do away with it.
+/// points to is replaced. A pipe or a device, such as `/dev/null` or `/dev/stdout`, is written to as it stands:
+/// renaming a file over it would remove it.
 ///
 /// # Errors
 /// [`Error::Io`] if the folder cannot be written or the disk is full; the temporary file is removed.
@@ -32,7 +32,7 @@ pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Resul
     Ok(())
 }
 
-/// A file that is written, and whose way to the disk another thread waits for.
+/// A file that has been written, while another thread waits until the disk has it.
 #[must_use = "the file stands at its path only once `finish` has returned"]
 pub struct Pending {
     path: PathBuf,
@@ -182,8 +182,8 @@ mod tests {
         assert_eq!(fs::read(&file).unwrap(), b"new");
     }
 
-    /// A socket stands for every special file here: none can be opened as a file, and before, all were replaced by one. A
-    /// device itself is not put at risk by a test.
+    /// A socket stands for every special file here: none can be opened as a file, and before, all were replaced by one.
+    /// A device itself is not put at risk by a test.
     #[cfg(unix)]
     #[test]
     fn what_is_no_file_is_not_replaced() {

@@ -5,7 +5,8 @@ use crate::stream::{Purpose, StreamId};
 
 /// The sign bits of layer number `index`, packed from each byte's lowest bit; 1 stands for `+sigma`.
 ///
-/// They are the first `ceil(weights / 8)` bytes of the stream `sign` of that layer; spare bits of the last byte mean nothing.
+/// They are the first `ceil(weights / 8)` bytes of the stream `sign` of that layer; spare bits of the last byte mean
+/// nothing.
 pub fn sign_bytes(seed: u64, index: usize, weights: usize) -> Vec<u8> {
     let mut bytes = vec![0; weights.div_ceil(8)];
     StreamId::new(seed, Purpose::Sign).layer(index as u64).open().fill(&mut bytes);

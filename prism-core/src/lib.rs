@@ -1,13 +1,14 @@
 //! # prism-core
 //!
-//! Holds everything that a finished model needs: the seed streams that regenerate its frozen weights, the architecture,
-//! the mask, the wire and artifact formats, the sampler that draws images, and the grids that show them.
+//! Holds a finished model: the seed streams that regenerate its frozen weights, the architecture, the mask, the
+//! artifact format, the sampler that draws images, and the grids that show them; and what every other crate builds on,
+//! such as the range coder, SIMD registers, checksummed files and the error type.
 //!
-//! Must never import candle, a data set, or anything that trains. It builds for `wasm32-unknown-unknown`.
+//! No messages of a federation, no data sets, no training: it must never import another crate of this workspace, nor
+//! candle. It builds for `wasm32-unknown-unknown`.
 
 pub mod arch;
 pub mod artifact;
-pub mod codec;
 pub mod console;
 pub mod draw;
 pub mod error;
@@ -24,7 +25,7 @@ pub mod score;
 pub mod simd;
 pub mod stream;
 pub mod tensor_file;
-pub mod wire;
+pub mod text_enum;
 
 pub use arch::Architecture;
 pub use error::{Error, Result};

@@ -5,7 +5,8 @@ use bitvec::vec::BitVec;
 
 use crate::arch::Architecture;
 
-/// The bits of one layer, in the order of [`Layer::shape`](crate::arch::Layer::shape), packed from each byte's lowest bit.
+/// The bits of one layer, in the order of [`Layer::shape`](crate::arch::Layer::shape), packed from each byte's lowest
+/// bit.
 pub type LayerBits = BitVec<u8, Lsb0>;
 
 /// Which weights of a generator are kept, layer by layer in the order of [`Architecture::layers`].

@@ -5,8 +5,8 @@
 //! image k                  is drawn by one component, which follows from (sampling seed, k) alone
 //! ```
 //!
-//! Generators that were trained towards the same moments from different seeds err in different ways. A mixture of them keeps
-//! what they agree on and varies in the rest, at a mask more for each.
+//! Generators that were trained towards the same moments from different seeds err in different ways. A mixture of them
+//! keeps what they agree on and varies in the rest, at the cost of one more mask for each.
 
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
@@ -37,20 +37,21 @@ pub fn component_seed(seed: u64, component: usize) -> u64 {
     seed.wrapping_add(component as u64)
 }
 
-/// What the names of a component's layers and tensors begin with, in files and in reports: its number, where there are several.
+/// The prefix of a component's layers and tensors in files and reports: its number, where there are several.
 pub fn prefix(component: usize, components: usize) -> String {
     if components == 1 { String::new() } else { format!("{component}.") }
 }
 
-/// Which of `components` components, at most [`MAX_COMPONENTS`], draws image `index` under the sampling seed `seed`: each as likely
-/// as the others.
+/// Which of `components` components, at most [`MAX_COMPONENTS`], draws image `index` under the sampling seed `seed`;
+/// all are equally likely.
 pub fn component_of_image(components: usize, seed: u64, index: u64) -> usize {
     let number = StreamId::new(seed, Purpose::Component).index(index).open().next_u64() >> 11;
     // 53 bits by at most 7 fit into 64, so this is exact.
     ((number * components as u64) >> 53) as usize
 }
 
-/// Draws the rows of `inputs`, each of `width` numbers, row r by component `components[r]`, and puts what comes out into their order.
+/// Draws the rows of `inputs`, each of `width` numbers, row r by component `components[r]`; the images are in the order
+/// of rows.
 ///
 /// `draw` is called once for each component that has rows, with all of them, and gives as many numbers for each.
 ///

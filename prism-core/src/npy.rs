@@ -85,7 +85,7 @@ fn width(descr: &str) -> Result<usize, Refusal> {
     }
 }
 
-/// `value` as `f32`, unless that would make an infinity of a number: nobody would find it in the file.
+/// `value` as `f32`, unless it is too large for one: the infinity that it would become stands nowhere in the file.
 fn rounded(value: f64) -> Result<f32, Refusal> {
     let rounded = value as f32;
     if value.is_finite() && !rounded.is_finite() {

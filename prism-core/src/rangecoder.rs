@@ -1,8 +1,9 @@
-//! A binary range coder: of masks whose density is not one half, and under the codecs of the federation's messages.
+//! A binary range coder: for masks whose density is not one half, and wherever else bits are not equally likely.
 //!
-//! Every bit is coded with a 16-bit probability, so the output comes within a few bytes of the sum of `-log2 P(bit)`. In an
-//! artifact a whole layer shares one probability ([`encode`]); messages give each bit its own ([`Encoder`]). It is the carry-propagating coder of Martin (1979) in the 32-bit form that LZMA made
-//! common, small enough for `FORMAT.md` to spell out:
+//! Every bit is coded with a 16-bit probability, so the output comes within a few bytes of the sum of `-log2 P(bit)`.
+//! In an artifact a whole layer shares one probability ([`encode`]); an [`Encoder`] takes another for each bit. It is
+//! the carry-propagating coder of Martin (1979) in the 32-bit form that LZMA made common, small enough for `FORMAT.md`
+//! to spell out:
 //!
 //! ```text
 //! bound = range * p >> 16                   p = probability of a 1, in 65536ths; the product takes 48 bits
@@ -11,8 +12,8 @@
 //! while range < 2^24: move low's top byte out, range <<= 8
 //! ```
 //!
-//! The decoder allocates what the caller asks for and no more, and refuses every byte string but the one that the encoder
-//! makes of the same bits.
+//! The decoder allocates what the caller asks for and no more, and refuses every byte string but the one that the
+//! encoder makes of the same bits.
 
 use crate::mask::LayerBits;
 
@@ -51,8 +52,8 @@ pub fn decode(bytes: &[u8], len: usize, p: u16) -> Result<LayerBits, String> {
     Ok(bits)
 }
 
-/// Where a range of at least 2^24 is parted: above 0 and below `range`. Shifting before multiplying, as 32-bit coders do,
-/// would give what is rounded off to the rarer bit of a dense layer.
+/// Where a range of at least 2^24 is split: above 0 and below `range`. Shifting before multiplying, as 32-bit coders
+/// do, would give what is rounded off to the rarer bit of a dense layer.
 fn bound(range: u32, p: u16) -> u32 {
     ((u64::from(range) * u64::from(p)) >> 16) as u32
 }
@@ -134,8 +135,8 @@ impl<'a> Decoder<'a> {
             .split_first_chunk::<4>()
             .ok_or_else(|| format!("its range-coded bits have {} bytes, and the shortest code has 4", bytes.len()))?;
         let (code, range) = (u32::from_be_bytes(*first), u32::MAX);
-        // A code lies below its range, and every bit keeps it there. At the range itself it would stand for zeros alone, which
-        // have a code already.
+        // A code lies below its range, and every bit keeps it there. At the range itself it would stand for zeros
+        // alone, which have a code already.
         if code >= range {
             return Err("its range-coded bits begin with ffffffff, which no code does".into());
         }
@@ -262,7 +263,9 @@ mod tests {
         }
 
         #[test]
-        fn foreign_bytes_never_panic_and_have_one_form(bytes in proptest::collection::vec(any::<u8>(), 0..60), p in 1u16.., len in 0usize..600) {
+        fn foreign_bytes_never_panic_and_have_one_form(
+            bytes in proptest::collection::vec(any::<u8>(), 0..60), p in 1u16.., len in 0usize..600,
+        ) {
             if let Ok(bits) = decode(&bytes, len, p) {
                 prop_assert_eq!(encode(&bits, p), bytes);
             }

@@ -1,8 +1,8 @@
 //! Scores and probabilities: `theta = sigmoid(s)`, and masks drawn from theta.
 //!
-//! All of it decides bits, so it uses `libm` and fixed-point comparisons: the same scores give the same mask everywhere. Its `expf`
-//! and `logf` are those of FreeBSD's msun, operation by operation as `FORMAT.md` (section 5.7) has them; those of other C libraries
-//! differ in the last bit.
+//! All of this decides bits, so it uses `libm` and fixed-point comparisons: the same scores give the same mask
+//! everywhere. Its `expf` and `logf` are those of FreeBSD's msun, operation by operation as `FORMAT.md` (section 5.7)
+//! has them; those of other C libraries differ in the last bit.
 
 use crate::arch::Layer;
 use crate::mask::{LayerBits, pack};
@@ -54,10 +54,10 @@ pub fn threshold_bits(scores: &[f32]) -> LayerBits {
     pack(scores.iter().map(|&s| s > 0.0))
 }
 
-/// The initial scores of `layer`, number `index` of its architecture: normals of standard deviation `scale` from the stream
-/// `score`.
+/// The initial scores of `layer`, number `index` of its architecture: normals of standard deviation `scale` from the
+/// stream `score`.
 ///
-/// The larger the scale, the surer the mask, and the less noise a federation's votes bring into the scores.
+/// The larger the scale, the closer to certain the mask, and the less noise the votes of clients bring into the scores.
 pub fn initial_scores(seed: u64, index: usize, layer: &Layer, scale: f32) -> Vec<f32> {
     let mut scores = vec![0.0; layer.weights()];
     StreamId::new(seed, Purpose::Score).layer(index as u64).open().fill_normal(&mut scores);
@@ -70,8 +70,6 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::codec::ScoreGrid;
-    use crate::codec::prior::threshold;
 
     #[test]
     fn logit_undoes_sigmoid() {
@@ -83,13 +81,9 @@ mod tests {
     /// The check values of section 5.7 of `FORMAT.md`: another `expf` or `logf` moves some of them.
     #[test]
     fn sigmoid_and_logit_are_those_of_the_format_page() {
-        let scores: Vec<f32> = (-2048..2048).map(|index| ScoreGrid::FINE.score(index)).collect();
-        let sigmoids: Vec<u8> = scores.iter().flat_map(|&s| sigmoid(s).to_le_bytes()).collect();
-        let thresholds: Vec<u8> = scores.iter().flat_map(|&s| threshold(s).to_le_bytes()).collect();
-        let hash = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert_eq!(hash(&sigmoids), "ce9b330f6e4d90ede31a9ea4f86e62ccbb0eccdb8035869fda5584cce01f2e75");
-        assert_eq!(hash(&thresholds), "be7d7523eb2300825b657b1eea33761a1628b35ea2fda74ad349ca6b4f7a8248");
-        assert_eq!(threshold(ScoreGrid::FINE.score(-479)), 8744);
+        let sigmoids: Vec<u8> = (-2048..2048).flat_map(|index| sigmoid(index as f32 / 256.0).to_le_bytes()).collect();
+        let hash: String = Sha256::digest(&sigmoids).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hash, "ce9b330f6e4d90ede31a9ea4f86e62ccbb0eccdb8035869fda5584cce01f2e75");
         let logits = (0..=10).map(|votes| logit((votes as f32 / 10.0).clamp(0.01, 1.0 - 0.01)).to_bits());
         let expected = [
             0xc093_0b39,

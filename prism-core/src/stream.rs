@@ -38,13 +38,15 @@ pub enum Purpose {
     TrainMask,
     /// Which classes a local training step draws (`round`, `client`, `index` = step).
     TrainClass,
-    /// The private choices of a simulated client's update (`round`, `client`); real clients use no named stream for them.
+    /// The private choices of a simulated client's update (`round`, `client`); real clients use no named stream for
+    /// them.
     UplinkMask,
     /// Candidate masks of a block of weights, shared by client and server (`round`, `client`, `index` = first weight).
     MrcCandidate,
     /// Numbers with which client and server draw the same weights under the uplink `flips` (`round`, `client`).
     Dither,
-    /// The key that two simulated clients share under blinded sums (`round`, `client`, `index` = the two, smaller first).
+    /// The key that two simulated clients share under blinded sums (`round`, `client`, `index` = the two, smaller
+    /// first).
     SumBlind,
     /// MADA's mask drawn from the old theta (`round`, `layer`).
     MadaOld,

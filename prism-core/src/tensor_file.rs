@@ -57,7 +57,7 @@ pub fn write(path: &Path, kind: FileKind, description: &impl Serialize, tensors:
     file::write_atomic(path, |out| file.write(out))
 }
 
-/// As [`write()`], but the disk is waited for elsewhere: see [`file::Pending`].
+/// As [`write()`], but another thread waits for the disk: see [`file::Pending`].
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be written; what stood at `path` is then untouched.
@@ -71,8 +71,8 @@ pub fn begin_write(
     file::begin_write(path, |out| file.write(out))
 }
 
-/// A file's parts in their order. Tensors are written from where they are: a copy of the whole file would double what saving
-/// a client takes.
+/// A file's parts in their order. Tensors are written from where they are: a copy of the whole file would double what
+/// saving a client takes.
 struct Parts<'a> {
     /// The header, padded to whole units of 8 bytes.
     header: Vec<u8>,

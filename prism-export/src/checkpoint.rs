@@ -25,6 +25,37 @@ pub struct Description {
     /// Whether the scores are no scores but dense weights in units of the frozen ones: a baseline, which no artifact can hold.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dense: bool,
+    /// The round whose model is exported, where rounds are judged: its checkpoint stands beside this one. None for the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_round: Option<u32>,
+}
+
+impl Description {
+    /// Refuses a checkpoint, read from `path`, of another run than `expected`, the state before the first round.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming what differs.
+    pub fn check_same_run(&self, expected: &Description, path: &Path) -> Result<()> {
+        let (a, b) = (&self.model, &expected.model);
+        for (what, found, expected) in [
+            ("architecture", format!("{:?}", a.architecture), format!("{:?}", b.architecture)),
+            ("seed", a.seed.to_string(), b.seed.to_string()),
+            ("number of components", a.components.to_string(), b.components.to_string()),
+            ("data set", a.dataset.clone(), b.dataset.clone()),
+            ("encoder", a.encoder.clone(), b.encoder.clone()),
+            ("privacy statement", a.privacy.clone(), b.privacy.clone()),
+            ("number of clients", self.client_rounds.len().to_string(), expected.client_rounds.len().to_string()),
+        ] {
+            if found != expected {
+                return Err(Error::usage(format!(
+                    "{} was made with {what} {found}, but the run's settings and data give {expected}; restore settings.toml and \
+                     the data, or start a new run",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The global scores after a round, one vector per layer (of every component), and what is known of the run.
@@ -121,7 +152,10 @@ pub(crate) mod tests {
             mask_rule: MaskRule::Threshold,
             privacy: "none".into(),
         };
-        Checkpoint { description: Description { model, client_rounds: vec![3, 0], dense: false }, scores }
+        Checkpoint {
+            description: Description { model, client_rounds: vec![3, 0], dense: false, best_round: None },
+            scores,
+        }
     }
 
     /// A checkpoint of an untrained mixture of two.

@@ -8,7 +8,7 @@ use prism_core::Error;
 use prism_core::artifact::MaskRule;
 use prism_nn::Result;
 
-use crate::{Checkpoint, Options, Report, export};
+use crate::{Checkpoint, Options, Report, RunFolder, export};
 
 /// Freeze a trained mask into one small artifact that `prism-infer` draws from.
 ///
@@ -54,7 +54,7 @@ fn run(cli: &Cli) -> Result<()> {
             cli.calibration_images
         )));
     }
-    let checkpoint = Checkpoint::read(&checkpoint_path(&cli.run)?)?;
+    let checkpoint = read_checkpoint(&cli.run)?;
     let options = Options {
         mask_rule: cli.mask.unwrap_or(checkpoint.description.model.mask_rule),
         calibration_images: cli.calibration_images,
@@ -63,45 +63,13 @@ fn run(cli: &Cli) -> Result<()> {
     print(&report, cli.json)
 }
 
-/// The checkpoint from which the model of the run in the folder `run` is made, whether it is there yet or not: that of the best
-/// judged round where the run keeps that one, else that of the last.
-///
-/// # Errors
-/// If the run's settings cannot be read.
-pub fn kept_checkpoint(run: &Path) -> Result<PathBuf> {
-    let (settings, best) = (run.join("settings.toml"), run.join("best.safetensors"));
-    // No round may have been judged, where none of the judged ones had an answer.
-    if best.exists() && settings.exists() {
-        let text = prism_core::file::read_bounded(&settings, 1 << 20)?;
-        // A run writes its settings itself: a key a line, no tables.
-        let quotes = |c: char| c.is_whitespace() || c == '"' || c == '\'';
-        let keeps = |line: &str| {
-            line.split_once('=').is_some_and(|(k, v)| k.trim() == "keep" && v.trim_matches(quotes) == "best")
-        };
-        if String::from_utf8_lossy(&text).lines().any(keeps) {
-            return Ok(best);
-        }
-    }
-    Ok(run.join("checkpoint.safetensors"))
-}
-
-fn checkpoint_path(run: &Path) -> Result<PathBuf> {
-    if !run.is_dir() {
-        return Ok(run.to_path_buf());
-    }
-    let checkpoint = kept_checkpoint(run)?;
-    if checkpoint.exists() {
-        return Ok(checkpoint);
-    }
-    Err(prism_nn::Error::usage(format!(
-        "{} holds no checkpoint.safetensors; give the folder of a run that has saved a round",
-        run.display()
-    )))
+fn read_checkpoint(run: &Path) -> Result<Checkpoint> {
+    Ok(if run.is_dir() { RunFolder::new(run).kept_checkpoint()? } else { Checkpoint::read(run)? })
 }
 
 fn out_path(cli: &Cli) -> PathBuf {
     let folder = if cli.run.is_dir() { Some(cli.run.as_path()) } else { cli.run.parent() };
-    cli.out.clone().unwrap_or_else(|| folder.unwrap_or(Path::new(".")).join("model.safetensors.zst"))
+    cli.out.clone().unwrap_or_else(|| RunFolder::new(folder.unwrap_or(Path::new("."))).model())
 }
 
 fn print(report: &Report, json: bool) -> Result<()> {

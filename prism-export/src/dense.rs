@@ -4,15 +4,14 @@ use candle_core::{Device, Tensor};
 use prism_core::Error;
 use prism_core::sampler::FoldedNorm;
 use prism_nn::Result;
-use prism_nn::generator::Generator;
+use prism_nn::generator::{FixedGenerator, Generator};
 
 use crate::freeze::{folded_norms, images};
 use crate::{Checkpoint, Options};
 
 /// A finished generator whose weights are 32-bit numbers.
 pub struct Dense {
-    generator: Generator,
-    weights: Vec<Tensor>,
+    generator: FixedGenerator,
     norms: Vec<FoldedNorm>,
 }
 
@@ -40,8 +39,9 @@ impl Dense {
         };
         let weights = layers.iter().zip(&checkpoint.scores).zip(generator.frozen()).map(weight);
         let weights = weights.collect::<candle_core::Result<Vec<_>>>()?;
-        let norms = folded_norms(&generator, &weights, options.calibration_images)?;
-        Ok(Dense { generator, weights, norms })
+        let fixed = generator.with_weights(&weights)?;
+        let norms = folded_norms(&generator, &fixed, options.calibration_images)?;
+        Ok(Dense { generator: fixed, norms })
     }
 
     /// The images of `inputs [n, arch.inputs()]`, as `[n, channels, size, size]` in [-1, 1].
@@ -49,7 +49,7 @@ impl Dense {
     /// # Errors
     /// If the shape does not fit or the computation fails.
     pub fn images(&self, inputs: &[f32]) -> Result<Vec<f32>> {
-        images(&self.generator, inputs, &self.weights, &self.norms)
+        images(&self.generator, inputs, &self.norms)
     }
 }
 

@@ -18,7 +18,7 @@ use prism_core::score;
 use prism_core::stream::{Purpose, StreamId};
 use prism_core::{Architecture, Error};
 use prism_nn::Result;
-use prism_nn::generator::{Generator, NormStatistics, latents};
+use prism_nn::generator::{FixedGenerator, Generator, NormStatistics, latents};
 
 use crate::Checkpoint;
 
@@ -48,14 +48,8 @@ impl Options {
 pub struct Frozen {
     /// The artifact, not yet written.
     pub artifact: Artifact,
-    /// Each component as it was measured.
-    measured: Vec<Measured>,
-}
-
-/// A generator with its mask applied.
-struct Measured {
-    generator: Generator,
-    weights: Vec<Tensor>,
+    /// Each component as it was measured, its mask applied.
+    measured: Vec<FixedGenerator>,
 }
 
 /// Fixes mask and batch norms of the generator in `checkpoint`. Always computes on the CPU, so that the same scores give
@@ -78,10 +72,10 @@ pub fn freeze(checkpoint: &Checkpoint, options: Options) -> Result<Frozen> {
         let seed = component_seed(description.seed, component);
         let mask = fix_mask(scores, options.mask_rule, seed);
         let generator = Generator::new(&description.architecture, seed, &Device::Cpu)?;
-        let weights = generator.fixed_weights(&mask)?;
-        let norms = folded_norms(&generator, &weights, options.calibration_images)?;
+        let fixed = generator.with_weights(&generator.fixed_weights(&mask)?)?;
+        let norms = folded_norms(&generator, &fixed, options.calibration_images)?;
         components.push(Component { mask, norms });
-        measured.push(Measured { generator, weights });
+        measured.push(fixed);
     }
     Ok(Frozen { artifact: Artifact::new(description, components)?, measured })
 }
@@ -97,29 +91,24 @@ impl Frozen {
             let count = self.measured.len();
             return Err(Error::usage(format!("component {component} does not exist; this model has {count}")).into());
         };
-        images(&measured.generator, inputs, &measured.weights, &own.norms)
+        images(measured, inputs, &own.norms)
     }
 }
 
-/// The batch norms of a generator with these weights, measured on its own images and folded.
-pub(crate) fn folded_norms(generator: &Generator, weights: &[Tensor], images: usize) -> Result<Vec<FoldedNorm>> {
+/// The batch norms of a generator with fixed weights, measured on its own images and folded.
+pub(crate) fn folded_norms(generator: &Generator, fixed: &FixedGenerator, images: usize) -> Result<Vec<FoldedNorm>> {
     let batches = calibration_batches(generator.arch(), generator.seed(), images)?;
-    Ok(generator.norm_statistics(&batches, weights)?.iter().map(NormStatistics::fold).collect())
+    Ok(fixed.norm_statistics(&batches)?.iter().map(NormStatistics::fold).collect())
 }
 
 /// The images of `inputs [n, arch.inputs()]` by a generator with folded norms.
-pub(crate) fn images(
-    generator: &Generator,
-    inputs: &[f32],
-    weights: &[Tensor],
-    norms: &[FoldedNorm],
-) -> Result<Vec<f32>> {
+pub(crate) fn images(generator: &FixedGenerator, inputs: &[f32], norms: &[FoldedNorm]) -> Result<Vec<f32>> {
     let width = generator.arch().inputs();
     if !inputs.len().is_multiple_of(width) {
         return Err(Error::usage(format!("{} numbers are no rows of {width}", inputs.len())).into());
     }
     let z = Tensor::from_slice(inputs, (inputs.len() / width, width), &Device::Cpu)?;
-    Ok(generator.forward_folded(&z, weights, norms)?.flatten_all()?.to_vec1()?)
+    Ok(generator.images(&z, norms)?.flatten_all()?.to_vec1()?)
 }
 
 fn fix_mask(scores: &[Vec<f32>], rule: MaskRule, seed: u64) -> Mask {

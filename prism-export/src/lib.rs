@@ -6,12 +6,15 @@
 //! Must never import a data set or anything of the federation: noise and scores are all it needs.
 
 pub mod checkpoint;
+#[cfg(feature = "cli")]
 pub mod cli;
 mod dense;
 mod export;
 mod freeze;
+pub mod run_folder;
 
 pub use checkpoint::Checkpoint;
 pub use dense::Dense;
 pub use export::{Report, export};
 pub use freeze::{Frozen, Options, freeze};
+pub use run_folder::RunFolder;

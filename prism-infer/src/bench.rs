@@ -10,7 +10,7 @@ use prism_core::{Architecture, Error, Mask, Result, latent, mask};
 use serde::Serialize;
 
 use crate::cli::{BenchFlags, PrecisionName};
-use crate::embedded;
+use crate::model;
 use crate::output::no_json;
 use crate::plan::MAX_ARRAY;
 
@@ -73,7 +73,7 @@ pub fn bench(flags: &BenchFlags) -> Result<()> {
     let precision = flags.precision.into();
     let (sampler, label) = match &flags.model {
         Some(path) => {
-            let artifact = embedded::load(Some(path))?.artifact;
+            let artifact = model::load(Some(path))?.artifact;
             (Mixture::with(&artifact.models(), precision, Isa::detect()), path.display().to_string())
         }
         None => {

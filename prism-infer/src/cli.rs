@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -11,8 +11,8 @@ use serde::Serialize;
 
 /// Draw images from a PRISM model.
 ///
-/// Without flags: 64 images of the embedded model, as a grid in samples.png. Image K depends on the seed and K alone, so
-/// the same command draws the same images everywhere.
+/// Without flags: 64 images of the model inside this program, as a grid in samples.png. Image K depends on the seed and
+/// K alone, so the same command draws the same images everywhere.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -62,29 +62,47 @@ impl From<PrecisionName> for Precision {
     }
 }
 
+/// Which model to use.
+#[derive(Args, Debug, Default)]
+pub struct ModelFlags {
+    /// Model file, or the folder of a run [default: the model inside this program]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The same as FILE
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub model: Option<PathBuf>,
+}
+
+impl ModelFlags {
+    /// The file or folder that was named.
+    pub fn path(&self) -> Option<&Path> {
+        self.file.as_deref().or(self.model.as_deref())
+    }
+}
+
 /// What to draw, from what, and where to.
 #[derive(Args, Debug, Default)]
 pub struct DrawFlags {
+    /// The model to draw from.
+    #[command(flatten)]
+    pub model: ModelFlags,
     /// Number of images [default: 64; 9 with --interpolate; all rows of --latents]
-    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZero<u64>>)]
+    #[arg(long, short, value_name = "N", value_parser = at_least_one::<NonZero<u64>>)]
     pub n: Option<NonZero<u64>>,
     /// Seed of the latents
     #[arg(long, value_name = "SEED", default_value_t = 0, conflicts_with = "latents")]
     pub seed: u64,
-    /// Model file [default: the model inside this program]
-    #[arg(long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
     /// Picture to write, a grid in PNG; `-` for standard output [default: samples.png]
-    #[arg(long, value_name = "FILE.png")]
+    #[arg(long, short, value_name = "FILE.png")]
     pub out: Option<PathBuf>,
     /// Folder to write one PNG per image into
     #[arg(long, value_name = "FOLDER")]
     pub out_dir: Option<PathBuf>,
-    /// Class of the images; several, as in 0,1,2, go round [default: all classes go round]
-    #[arg(long, value_name = "K", value_delimiter = ',')]
-    pub label: Vec<usize>,
-    /// Draw all images by this component of a mixture, counted from 0 [default: each component draws its share; rows of --latents
-    /// as the images of seed 0, and --interpolate all by one]
+    /// Class of the images, by name or number; several, as in cat,dog or 0-3, take turns [default: all classes]
+    #[arg(long, value_name = "CLASS")]
+    pub label: Vec<String>,
+    /// Draw all images by this component of a mixture, counted from 0 [default: each component draws its share: of
+    /// --latents as of the images of seed 0; with --interpolate one draws all]
     #[arg(long, value_name = "C")]
     pub component: Option<usize>,
     /// NumPy file to write the images into: float32 in [-1, 1], shape (n, channels, size, size)
@@ -119,9 +137,9 @@ pub struct DrawFlags {
 /// Which model to show, and how.
 #[derive(Args, Debug)]
 pub struct InfoFlags {
-    /// Model file [default: the model inside this program]
-    #[arg(long, value_name = "FILE")]
-    pub model: Option<PathBuf>,
+    /// The model to show.
+    #[command(flatten)]
+    pub model: ModelFlags,
     /// Report as JSON
     #[arg(long)]
     pub json: bool,
@@ -133,7 +151,7 @@ pub struct InfoFlags {
 /// What to measure.
 #[derive(Args, Debug)]
 pub struct BenchFlags {
-    /// Model file [default: random weights of the sizes below]
+    /// Model file, or the folder of a run [default: random weights of the sizes below]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ngf", "image_size", "channels", "latent"])]
     pub model: Option<PathBuf>,
     /// Width of the generator

@@ -40,8 +40,8 @@ impl Drawer {
         Drawer::Cpu(Mixture::with(&artifact.models(), precision, Isa::detect()))
     }
 
-    /// The images of `inputs`, row r drawn by component `components[r]`, as `[n, channels, size, size]` in [-1, 1]; `threads` counts on
-    /// the CPU only.
+    /// The images of `inputs`, row r drawn by component `components[r]`, as `[n, channels, size, size]` in [-1, 1];
+    /// `threads` counts on the CPU only.
     ///
     /// # Errors
     /// If a GPU fails.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::cli::DrawFlags;
 use crate::device::Drawer;
-use crate::embedded;
+use crate::model;
 use crate::output::{Outputs, no_json};
 use crate::plan::{Plan, Target};
 
@@ -39,7 +39,7 @@ struct Report<'a> {
 /// # Errors
 /// If the model, the flags or the latents cannot be used, or a file cannot be written.
 pub fn draw(flags: &DrawFlags) -> Result<()> {
-    let model = embedded::load(flags.model.as_deref())?;
+    let model = model::load(flags.model.path())?;
     let description = &model.artifact.meta().description;
     let plan = Plan::new(description, flags)?;
     let drawer = Drawer::open(&flags.device, &model.artifact, flags.precision.into())?;

@@ -7,7 +7,7 @@ use prism_core::artifact::{Meta, Stats};
 use serde::Serialize;
 
 use crate::cli::InfoFlags;
-use crate::embedded;
+use crate::model;
 use crate::output::no_json;
 
 /// All that is shown.
@@ -29,7 +29,7 @@ struct Info<'a> {
 /// # Errors
 /// If the model cannot be read, or `--verify` finds another image than the model was made with.
 pub fn info(flags: &InfoFlags) -> Result<()> {
-    let model = embedded::load(flags.model.as_deref())?;
+    let model = model::load(flags.model.path())?;
     let verdict = flags.verify.then(|| model.artifact.verify());
     let stats = model.artifact.stats();
     let info = Info {

@@ -1,5 +1,5 @@
-//! The generator's inputs, image by image: from the seed or from a file, straight or on the way between two; and which component
-//! of a mixture draws each.
+//! The generator's inputs, image by image: from the seed or from a file, each by itself or on the way between two; and
+//! which component of a mixture draws each.
 
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use prism_core::mixture::component_of_image;
 use prism_core::{Architecture, Error, Result, file, latent, npy};
 
 use crate::cli::DrawFlags;
+use crate::labels;
 
 /// Images where nothing says how many.
 const DEFAULT_IMAGES: u64 = 64;
@@ -23,7 +24,7 @@ pub struct Inputs {
     source: Source,
     /// Who draws.
     drawn_by: Drawn,
-    /// Labels that go round; empty for the default rule.
+    /// Labels that take turns; empty for the default rule.
     labels: Vec<usize>,
     /// Number of latents.
     stops: u64,
@@ -57,7 +58,7 @@ impl Inputs {
     /// If a label does not exist, the file of latents cannot be used, or there is nothing to draw between.
     pub fn new(description: &Description, flags: &DrawFlags) -> Result<Self> {
         let arch = &description.architecture;
-        flags.label.iter().try_for_each(|label| latent::check_label(arch, *label))?;
+        let labels = labels::resolve(description, &flags.label)?;
         let (source, rows) = match &flags.latents {
             None => (Source::Seed(flags.seed), None),
             Some(path) => read_rows(arch, path, !flags.label.is_empty()).map(|(source, rows)| (source, Some(rows)))?,
@@ -77,7 +78,7 @@ impl Inputs {
             )));
         }
         let drawn_by = drawn_by(description.components, flags)?;
-        let (labels, steps) = (flags.label.clone(), flags.interpolate);
+        let steps = flags.interpolate;
         Ok(Inputs { arch: arch.clone(), source, drawn_by, labels, stops, steps })
     }
 
@@ -101,8 +102,8 @@ impl Inputs {
         Ok(latent::interpolate(&self.stop(pair)?, &self.stop(pair + 1)?, self.arch.latent, t))
     }
 
-    /// The component that draws image `index`. All images of a way between latents are drawn by one, that of image 0: another would
-    /// break the way.
+    /// The component that draws image `index`. All images of a way between latents are drawn by one, that of image 0:
+    /// another would break the way.
     pub fn component(&self, index: u64) -> usize {
         match self.drawn_by {
             Drawn::By(component) => component,
@@ -135,7 +136,8 @@ impl Inputs {
     }
 }
 
-/// The component that the flags ask for, if it exists; else each draws its share. Rows of a file count as images of seed 0.
+/// The component that the flags ask for, if it exists; else each draws its share. Rows of a file count as images of
+/// seed 0.
 fn drawn_by(components: usize, flags: &DrawFlags) -> Result<Drawn> {
     match flags.component {
         None => Ok(Drawn::InTurn(components, flags.seed)),
@@ -159,7 +161,8 @@ fn read_rows(arch: &Architecture, path: &Path, labelled: bool) -> Result<(Source
     };
     if width != arch.latent && width != arch.inputs() || rows == 0 {
         return Err(Error::usage(format!(
-            "the latents have the shape {shape:?}; this model takes rows of {} numbers, or of {} with the label in them",
+            "the latents have the shape {shape:?}; this model takes rows of {} numbers, or of {} with the label in \
+             them",
             arch.latent,
             arch.inputs()
         )));

@@ -1,7 +1,7 @@
 //! # prism-infer
 //!
-//! Holds the program that draws images from a finished model: flags become a [`Plan`], a plan becomes files.
-//! Reads artifacts only; must never import a data set or anything that trains, nor candle but under the feature `cuda`.
+//! Holds the program that draws images from a finished model: flags become a [`Plan`], a plan becomes files. It reads
+//! artifacts only; it must never import a data set or anything that trains, and candle only under the feature `cuda`.
 //!
 //! ```text
 //! flags -> Plan (checked before anything is drawn) -> chunks of images -> grid, folder, array
@@ -11,9 +11,10 @@ mod bench;
 pub mod cli;
 mod device;
 mod draw;
-pub mod embedded;
 mod info;
 mod inputs;
+mod labels;
+mod model;
 mod output;
 mod plan;
 

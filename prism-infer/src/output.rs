@@ -6,7 +6,7 @@ use prism_core::grid::Picture;
 use prism_core::sampler::pixel;
 use prism_core::{Architecture, Error, Result, console, file, npy};
 
-use crate::plan::{Plan, Target};
+use crate::plan::{Plan, Target, folder_of};
 
 /// Collects images as they are drawn.
 pub(crate) struct Outputs<'a> {
@@ -20,12 +20,16 @@ pub(crate) struct Outputs<'a> {
 }
 
 impl<'a> Outputs<'a> {
-    /// Creates the folder of single images, if one is asked for.
+    /// Creates the folders that are asked for and not there yet.
     ///
     /// # Errors
-    /// If it cannot be created.
+    /// If one cannot be created.
     pub(crate) fn new(plan: &'a Plan, arch: &'a Architecture) -> Result<Self> {
-        if let Some(folder) = &plan.folder {
+        let picture = match &plan.picture {
+            Some(Target::File(path)) => Some(folder_of(path)),
+            _ => None,
+        };
+        for folder in [plan.folder.as_deref(), picture, plan.array.as_deref().map(folder_of)].into_iter().flatten() {
             std::fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
         }
         Ok(Outputs { plan, arch, grid: Vec::new(), array: Vec::new(), written: 0 })

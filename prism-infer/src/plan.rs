@@ -1,5 +1,6 @@
 //! What will be drawn and where it goes, resolved from the flags and the model, and checked before any work.
 
+use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,8 @@ use crate::inputs::Inputs;
 
 /// The picture's name where no output is asked for.
 const DEFAULT_PICTURE: &str = "samples.png";
+/// Endings of other formats: a PNG of such a name would not be what it says.
+const OTHER_FORMATS: [&str; 11] = ["jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff", "svg", "pdf", "npy", "npz"];
 /// Most numbers of an array, in a file or in memory.
 pub(crate) const MAX_ARRAY: u64 = 1 << 28;
 
@@ -52,7 +55,7 @@ impl Plan {
     pub fn new(description: &Description, flags: &DrawFlags) -> Result<Self> {
         let (arch, inputs) = (&description.architecture, Inputs::new(description, flags)?);
         let count = inputs.count()?;
-        let picture = picture(flags)?;
+        let picture = picture(flags, std::io::stdout().is_terminal())?;
         check_places(flags, picture.as_ref())?;
         let columns = if picture.is_some() { columns(arch, flags, as_size(count))? } else { 1 };
         if flags.npy.is_some() && count.saturating_mul(arch.pixels() as u64) > MAX_ARRAY {
@@ -91,7 +94,7 @@ fn columns(arch: &Architecture, flags: &DrawFlags, count: usize) -> Result<usize
     Ok(columns)
 }
 
-/// Refuses outputs that would overwrite one another or have no folder to stand in, before the work is done for nothing.
+/// Refuses outputs that would overwrite one another or a folder, before the work is done for nothing.
 fn check_places(flags: &DrawFlags, picture: Option<&Target>) -> Result<()> {
     let picture = picture.and_then(|target| match target {
         Target::File(path) => Some(path.as_path()),
@@ -110,25 +113,10 @@ fn check_places(flags: &DrawFlags, picture: Option<&Target>) -> Result<()> {
         }
         taken.push((flag, place));
     }
-    let mut named = files.into_iter().filter_map(|(flag, path)| Some((flag, path?)));
-    named.try_for_each(|(flag, path)| check_folder(flag, path, flags.out_dir.as_deref()))
-}
-
-/// Refuses a file in a folder that neither exists nor is created on the way to `made`.
-fn check_folder(flag: &str, path: &Path, made: Option<&Path>) -> Result<()> {
-    if path.is_dir() {
-        return Err(Error::usage(format!("{flag} is the folder {}; name a file in it", path.display())));
+    match files.into_iter().find_map(|(flag, path)| path.filter(|path| path.is_dir()).map(|path| (flag, path))) {
+        Some((flag, path)) => Err(Error::usage(format!("{flag} is the folder {}; name a file in it", path.display()))),
+        None => Ok(()),
     }
-    let folder = folder_of(path);
-    let on_the_way = made.is_some_and(|made| absolute(made).starts_with(absolute(folder)));
-    if folder.is_dir() || on_the_way {
-        return Ok(());
-    }
-    Err(Error::usage(format!(
-        "{flag} is {} and there is no folder {}; create it, or choose another",
-        path.display(),
-        folder.display()
-    )))
 }
 
 /// Where a path leads, as far as it exists: two names of one file have one place.
@@ -141,19 +129,47 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder of a file.
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The grid is drawn where it is asked for, and where nothing is.
-fn picture(flags: &DrawFlags) -> Result<Option<Target>> {
+/// The grid is drawn where it is asked for, and where nothing is; `terminal` says whether standard output is one.
+fn picture(flags: &DrawFlags, terminal: bool) -> Result<Option<Target>> {
+    let refuse = |why: &str| Err(Error::usage(why));
     match flags.out.as_deref() {
-        Some(path) if path == Path::new("-") => match flags.json {
-            true => Err(Error::usage("--json and `--out -` both want standard output; write the picture to a file")),
-            false => Ok(Some(Target::Stdout)),
+        Some(path) if path == Path::new("-") => match (flags.json, terminal) {
+            (true, _) => refuse("--json and `--out -` both want standard output; write the picture to a file"),
+            (_, true) => refuse("`--out -` would write a PNG to the terminal; pipe it on, or write it to a file"),
+            _ => Ok(Some(Target::Stdout)),
         },
-        Some(path) => Ok(Some(Target::File(path.to_owned()))),
+        Some(path) => check_format(path).map(|()| Some(Target::File(path.to_owned()))),
         None if flags.out_dir.is_none() && flags.npy.is_none() => Ok(Some(Target::File(DEFAULT_PICTURE.into()))),
         None => Ok(None),
+    }
+}
+
+/// Refuses a picture that is named as another format's.
+fn check_format(path: &Path) -> Result<()> {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    if !ending.is_some_and(|ending| OTHER_FORMATS.contains(&ending.as_str())) {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "--out is {} and pictures are PNG; name it {}, or use --npy for an array",
+        path.display(),
+        path.with_extension("png").display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_no_picture() {
+        let flags = DrawFlags { out: Some("-".into()), ..DrawFlags::default() };
+        assert!(matches!(picture(&flags, false), Ok(Some(Target::Stdout))));
+        assert!(picture(&flags, true).unwrap_err().to_string().contains("pipe it on"));
     }
 }

@@ -6,6 +6,9 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/mnist.safetensors.zst");
+const FASHION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/fashion-mnist.safetensors.zst");
+
 fn run(folder: &Path, line: &str) -> Output {
     let words = line.split(' ').filter(|word| !word.is_empty());
     Command::new(env!("CARGO_BIN_EXE_prism-infer")).args(words).current_dir(folder).output().unwrap()
@@ -105,12 +108,87 @@ fn the_users_mistakes_exit_with_2() {
 #[test]
 fn damaged_models_exit_with_1_and_name_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    let model = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/mnist.safetensors.zst")).unwrap();
+    let model = fs::read(MODEL).unwrap();
     fs::write(folder.path().join("cut.zst"), &model[..model.len() / 2]).unwrap();
     refuse(folder.path(), "--model cut.zst", 1, "artifact cut.zst cannot be used");
     refuse(folder.path(), "info --model cut.zst", 1, "artifact cut.zst cannot be used");
-    fs::write(folder.path().join("empty.zst"), b"").unwrap();
-    refuse(folder.path(), "--model empty.zst", 1, "artifact empty.zst cannot be used");
+}
+
+/// A safetensors file without tensors, whose metadata hold `prism` under the key of the same name.
+fn safetensors(prism: &Value) -> Vec<u8> {
+    let header = serde_json::json!({ "__metadata__": { "prism": prism.to_string() } }).to_string();
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
+}
+
+#[test]
+fn a_file_that_is_no_model_is_named_for_what_it_is_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = fs::read(MODEL).unwrap();
+    let checkpoint = safetensors(&serde_json::json!({ "kind": "checkpoint", "version": 1 }));
+    let unpacked = safetensors(&serde_json::json!({ "version": 1 }));
+    let cases: [(&[u8], &str); 9] = [
+        (b"", "it is empty: fetch it again"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 24240\n", "`git lfs pull`"),
+        (&model[..5000], "its 5000 bytes are no whole zstd frame: it was cut short or altered, so fetch it again"),
+        (b"\x1f\x8b\x08\x08\0\0\0\0", "unpack it with `gunzip`"),
+        (b"PK\x03\x04\x14\0", "it is a zip archive"),
+        (b"<!DOCTYPE html><html>", "it is a web page"),
+        (&unpacked, "pack it again with `zstd`"),
+        (&checkpoint, "it is the checkpoint of a run and no finished model: use the run's model.safetensors.zst"),
+        (b"not a model", "it is not packed with zstd"),
+    ];
+    for (bytes, word) in cases {
+        fs::write(folder.path().join("m"), bytes).unwrap();
+        refuse(folder.path(), "m", 1, word);
+    }
+}
+
+#[test]
+fn a_model_is_named_by_its_file_or_the_folder_of_its_run() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("run")).unwrap();
+    refuse(folder.path(), "run", 2, "the folder run has no model.safetensors.zst");
+    fs::copy(MODEL, folder.path().join("run/model.safetensors.zst")).unwrap();
+    for model in ["run", "run/model.safetensors.zst", "--model run", "--model run/model.safetensors.zst"] {
+        let (_, stderr) = succeed(folder.path(), &format!("{model} -n 1 -o one.png"));
+        assert!(stderr.contains("1 images of run/model.safetensors.zst"), "`{model}`: {stderr}");
+        let (text, _) = succeed(folder.path(), &format!("info {model}"));
+        assert!(text.contains("run/model.safetensors.zst"), "`{model}`: {text}");
+    }
+    refuse(folder.path(), "run --model run", 2, "cannot be used with");
+}
+
+#[test]
+fn classes_are_asked_for_by_name_number_or_range() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(FASHION, folder.path().join("m")).unwrap();
+    let draw = |label: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prism-infer"));
+        command.args(["m", "-n", "8", "--npy", "x.npy", "--label", label]).current_dir(folder.path());
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        if output.status.success() { Ok(fs::read(folder.path().join("x.npy")).unwrap()) } else { Err(stderr) }
+    };
+    let alike = [
+        ("Sneaker", "7"),
+        ("ankle BOOT,Bag", "9,8"),
+        ("Shirt,0-2", "6,0,1,2"),
+        ("T-shirt/top", "0"),
+        ("0-9", "0,1,2,3,4,5,6,7,8,9"),
+    ];
+    for (text, numbers) in alike {
+        assert_eq!(draw(text).unwrap(), draw(numbers).unwrap(), "--label {text}");
+    }
+    assert_ne!(draw("0").unwrap(), draw("1").unwrap());
+    for (text, word) in [
+        ("cat", "label cat does not exist; this model has the labels 0 to 9: T-shirt/top, Trouser, Pullover,"),
+        ("8-11", "label 8-11 does not exist"),
+        ("3-0", "label range 3-0 counts down"),
+        ("", "label  does not exist"),
+    ] {
+        let why = draw(text).unwrap_err();
+        assert!(why.contains(word), "--label {text} should mention '{word}': {why}");
+    }
 }
 
 /// As in `prism-infer --out - | head -c 0`.
@@ -150,17 +228,26 @@ fn outputs_that_cannot_be_written_are_refused_before_anything_is_drawn() {
         ("--n 1 --out d1 --npy ./d/../d1", "--out and --npy both name"),
         ("--n 1 --out d1 --out-dir d1", "--out and --out-dir both name d1"),
         ("--n 1 --npy new/d1 --out-dir new/d1", "--npy and --out-dir both name"),
-        ("--n 1 --out nofolder/x.png", "no folder nofolder; create it"),
-        ("--n 1 --npy nofolder/x.npy", "--npy is nofolder/x.npy"),
-        ("--n 1 --out nofolder/x.png --out-dir other", "no folder nofolder"),
         ("--n 1 --out d", "--out is the folder d; name a file in it"),
+        ("--n 1 --npy d", "--npy is the folder d; name a file in it"),
+        ("--n 1 --out x.jpg", "--out is x.jpg and pictures are PNG; name it x.png"),
+        ("--n 1 --out new/x.JPEG", "name it new/x.png"),
+        ("--n 1 --out x.npy", "use --npy for an array"),
     ] {
         refuse(folder.path(), line, 2, word);
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was written");
-    // A folder that the same command creates is as good as one that exists.
-    succeed(folder.path(), "--n 1 --out new/x.png --npy new/deep/x.npy --out-dir new/deep");
-    assert!(folder.path().join("new/x.png").exists() && folder.path().join("new/deep/x.npy").exists());
+    fs::write(folder.path().join("file"), b"").unwrap();
+    refuse(folder.path(), "--n 1 --out file/x.png", 2, "cannot create the folder file");
+}
+
+#[test]
+fn folders_of_outputs_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    succeed(folder.path(), "-n 1 -o new/dir/x.png --npy new/deep/x.npy --out-dir other/images");
+    for path in ["new/dir/x.png", "new/deep/x.npy", "other/images/image-00000.png"] {
+        assert!(folder.path().join(path).exists(), "{path}");
+    }
 }
 
 #[test]

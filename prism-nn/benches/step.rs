@@ -10,7 +10,7 @@ use prism_core::Architecture;
 use prism_core::simd::Isa;
 use prism_core::stream::{Purpose, StreamId};
 use prism_nn::StepMask;
-use prism_nn::cpu::layer::Layer;
+use prism_nn::cpu::conv::ConvLayer;
 use prism_nn::cpu::map::Map;
 use prism_nn::cpu::masking::{drawn, masked_gradient};
 use prism_nn::cpu::packed::{Packed, WeightShape};
@@ -31,7 +31,7 @@ fn random(len: usize) -> Vec<f32> {
 fn convolution<C: Scheme>(c: &mut Criterion, name: &str, side: usize, inputs: usize, outputs: usize) {
     const BATCH: usize = 64;
     let isa = Isa::detect();
-    let layer = Layer::<C>::new(isa, Map::new(BATCH, (side, side), inputs, isa.lanes()), outputs);
+    let layer = ConvLayer::<C>::new(isa, Map::new(BATCH, (side, side), inputs, isa.lanes()), outputs);
     let shape = WeightShape { outputs, inputs, taps: C::TAPS * C::TAPS };
     let (x, g) = (random(layer.input.len()), random(layer.output.len()));
     let mut packed = Packed::default();

@@ -25,17 +25,17 @@ pub struct Adam {
 
 /// One parameter's moving moments, each of the parameter's shape.
 #[derive(Clone, Debug)]
-pub struct Moments {
+pub struct AdamState {
     /// Mean of the gradient.
     pub first: Tensor,
     /// Mean of the squared gradient.
     pub second: Tensor,
 }
 
-impl Moments {
+impl AdamState {
     /// Zero moments for `parameter`.
     pub fn zeros_like(parameter: &Tensor) -> Result<Self> {
-        Ok(Moments { first: parameter.zeros_like()?, second: parameter.zeros_like()? })
+        Ok(AdamState { first: parameter.zeros_like()?, second: parameter.zeros_like()? })
     }
 }
 
@@ -47,12 +47,12 @@ impl Adam {
 
     /// Moves `parameter` against `gradient`; `step` counts from 1.
     ///
-    /// The moments are overwritten in place where this crate has a kernel for it, so clones of [`Moments`] that share their
+    /// The moments are overwritten in place where this crate has a kernel for it, so clones of [`AdamState`] that share their
     /// tensors may change as well.
     ///
     /// # Errors
     /// If the shapes differ.
-    pub fn update(&self, parameter: &Var, gradient: &Tensor, moments: &mut Moments, step: u64) -> Result<()> {
+    pub fn update(&self, parameter: &Var, gradient: &Tensor, moments: &mut AdamState, step: u64) -> Result<()> {
         // Beyond this both corrections are 1 in f64.
         let step = step.min(1 << 20) as i32;
         let rate = self.lr / (1.0 - self.beta1.powi(step));
@@ -68,7 +68,7 @@ impl Adam {
         let second = ((&moments.second * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
         let root = ((&second / correction)?.sqrt()? + self.epsilon)?;
         parameter.set(&(parameter.as_tensor() - ((&first / root)? * rate)?)?)?;
-        *moments = Moments { first: first.detach(), second: second.detach() };
+        *moments = AdamState { first: first.detach(), second: second.detach() };
         Ok(())
     }
 }

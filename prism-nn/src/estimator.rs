@@ -1,11 +1,7 @@
 //! How moments of a sample stand for those of the generator.
 
-use std::fmt;
-use std::str::FromStr;
-
+use prism_core::text_enum;
 use serde::{Deserialize, Serialize};
-
-use crate::error::{Error, Result};
 
 /// How the squared distances of true moments are estimated from those of n images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +11,7 @@ pub enum Estimator {
     /// gains by making its images alike: at 8 images a class, by a quarter less variance than is asked for. Where targets are
     /// noisy that keeps it from following the noise with variety (PRIVACY.md has figures).
     #[default]
-    Plain,
+    Biased,
     /// With that variance taken off, whatever the distribution of a feature, where there are at least
     /// [`LEAST_IMAGES`](crate::cpu::moments::exact::LEAST_IMAGES) images: see [`exact`](crate::cpu::moments::exact) and, of
     /// pooled features, [`cells`](crate::cpu::moments::cells). Of fewer images a variance's is taken off as if pixels were normal
@@ -23,23 +19,4 @@ pub enum Estimator {
     Unbiased,
 }
 
-impl fmt::Display for Estimator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Estimator::Plain => "plain",
-            Estimator::Unbiased => "unbiased",
-        })
-    }
-}
-
-impl FromStr for Estimator {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "plain" => Ok(Estimator::Plain),
-            "unbiased" => Ok(Estimator::Unbiased),
-            _ => Err(Error::usage(format!("estimator '{text}' is unknown; choose unbiased or plain"))),
-        }
-    }
-}
+text_enum!("the estimator", Estimator { Unbiased = "unbiased", Biased = "biased" });

@@ -8,20 +8,23 @@
 //! No convolution has a bias, and no batch norm has parameters. Weights are `±sigma` of the seed, kept or dropped by a mask;
 //! they are passed in as tensors, so that one forward pass serves training (masks drawn from scores) and a finished mask.
 
+mod first;
+mod fixed;
 mod inputs;
-mod styles;
+pub(crate) mod pass;
+mod subclasses;
 
 use candle_core::{Device, Tensor, Var};
 use prism_core::arch::Layer;
-use prism_core::sampler::FoldedNorm;
 use prism_core::{Architecture, Mask, frozen, score};
 
 use crate::error::{Error, Result};
 use crate::ops;
 use crate::step_mask::StepMask;
 
-pub use inputs::{latents, styled_latents, with_labels};
-pub use styles::Styles;
+pub use fixed::{FixedGenerator, NormStatistics};
+pub use inputs::{latents, subclass_latents, with_labels};
+pub use subclasses::Subclasses;
 
 /// Weights of layer `first`, then of each block (`conv1`, `conv2`, `skip`), then of `last`.
 const WEIGHTS_PER_BLOCK: usize = 3;
@@ -34,25 +37,6 @@ pub struct Generator {
     frozen: Vec<Tensor>,
     seed: u64,
     device: Device,
-}
-
-/// Per-channel statistics of one batch norm's input.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NormStatistics {
-    /// Mean of each channel.
-    pub mean: Vec<f32>,
-    /// Biased variance of each channel.
-    pub variance: Vec<f32>,
-}
-
-impl NormStatistics {
-    /// The norm as one factor and one summand a channel: `scale = 1 / sqrt(variance + 1e-5)`, `shift = -mean * scale`.
-    pub fn fold(&self) -> FoldedNorm {
-        let scales = self.variance.iter().map(|&v| 1.0 / (f64::from(v) + ops::composed::NORM_EPSILON).sqrt());
-        let scales: Vec<f64> = scales.collect();
-        let shift = scales.iter().zip(&self.mean).map(|(scale, &mean)| (-f64::from(mean) * scale) as f32).collect();
-        FoldedNorm { scale: scales.into_iter().map(|scale| scale as f32).collect(), shift }
-    }
 }
 
 impl Generator {
@@ -147,6 +131,15 @@ impl Generator {
         weights.collect()
     }
 
+    /// The generator whose layers have `weights`, made ready for forward passes on the CPU.
+    ///
+    /// # Errors
+    /// If `weights` do not fit the architecture, or are not in main memory.
+    pub fn with_weights(&self, weights: &[Tensor]) -> Result<FixedGenerator> {
+        self.check_count("weight tensors", weights.len())?;
+        FixedGenerator::new(&self.arch, weights)
+    }
+
     /// Images of the inputs `z`, with batch norms that use the batch's own statistics.
     ///
     /// # Shapes
@@ -157,82 +150,30 @@ impl Generator {
     /// # Errors
     /// If a shape does not fit, or the computation fails.
     pub fn forward(&self, z: &Tensor, weights: &[Tensor]) -> Result<Tensor> {
-        self.forward_leaking(z, weights, 0.0)
+        self.forward_with_grad_bias(z, weights, 0.0)
     }
 
-    /// The images of [`Generator::forward`], whose tanh has a slope greater by `leak` on the way back ([`ops::tanh`]).
+    /// The images of [`Generator::forward`], with `grad_bias` added to the slope of their tanh on the way back ([`ops::tanh`]).
     ///
     /// # Errors
     /// As for [`Generator::forward`].
-    pub fn forward_leaking(&self, z: &Tensor, weights: &[Tensor], leak: f32) -> Result<Tensor> {
-        let u = self.before_tanh(z, weights, |_, x| Ok(ops::batch_norm_relu(x)?))?;
-        Ok(ops::tanh(&u, leak)?)
+    pub fn forward_with_grad_bias(&self, z: &Tensor, weights: &[Tensor], grad_bias: f32) -> Result<Tensor> {
+        let u = self.before_tanh(z, weights)?;
+        Ok(ops::tanh(&u, grad_bias)?)
     }
 
-    /// Images of the inputs `z` by the finished generator: its batch norms are folded to `scale * x + shift`, one entry a
-    /// norm.
-    ///
-    /// One image then does not depend on the others of its batch. Shapes as in [`Generator::forward`].
-    ///
-    /// # Errors
-    /// If a shape or the number of norms does not fit, or the computation fails.
-    pub fn forward_folded(&self, z: &Tensor, weights: &[Tensor], norms: &[FoldedNorm]) -> Result<Tensor> {
-        let expected = self.arch.norms().len();
-        if norms.len() != expected {
-            return Err(Error::usage(format!(
-                "{} folded norms were given for {expected} batch norms; calibrate this very architecture",
-                norms.len()
-            )));
-        }
-        Ok(self.before_tanh(z, weights, |index, x| apply_folded(x, &norms[index]))?.tanh()?)
-    }
-
-    /// Mean and biased variance of each batch norm's input, averaged over batches of inputs, from noise alone.
-    ///
-    /// Each batch runs as in [`Generator::forward`]. Sums are kept in `f64` and in a fixed order, so the result does not
-    /// depend on the number of threads. Entries are in the order of [`Architecture::norms`].
-    ///
-    /// # Errors
-    /// If there is no batch, a shape does not fit, or the computation fails.
-    pub fn norm_statistics(&self, batches: &[Tensor], weights: &[Tensor]) -> Result<Vec<NormStatistics>> {
-        if batches.is_empty() {
-            return Err(Error::usage("batch norms cannot be calibrated from 0 batches; give at least one"));
-        }
-        let norms = self.arch.norms();
-        let mut sums: Vec<_> = norms.iter().map(|norm| vec![(0f64, 0f64); norm.channels]).collect();
-        for z in batches {
-            self.before_tanh(z, weights, |index, x| {
-                add_statistics(&mut sums[index], x)?;
-                Ok(ops::batch_norm_relu(x)?)
-            })?;
-        }
-        let count = batches.len() as f64;
-        let average = |sums: Vec<(f64, f64)>| NormStatistics {
-            mean: sums.iter().map(|(mean, _)| (mean / count) as f32).collect(),
-            variance: sums.iter().map(|(_, variance)| (variance / count) as f32).collect(),
-        };
-        Ok(sums.into_iter().map(average).collect())
-    }
-
-    /// The forward pass up to the tanh, with `norm_relu(i, x)` in place of the i-th batch norm and the ReLU after it.
-    fn before_tanh(
-        &self,
-        z: &Tensor,
-        weights: &[Tensor],
-        mut norm_relu: impl FnMut(usize, &Tensor) -> Result<Tensor>,
-    ) -> Result<Tensor> {
+    /// The forward pass up to the tanh.
+    fn before_tanh(&self, z: &Tensor, weights: &[Tensor]) -> Result<Tensor> {
         self.check_count("weight tensors", weights.len())?;
         let (blocks, last) = (&weights[1..weights.len() - 1], &weights[weights.len() - 1]);
         let mut x = ops::first_layer(z, &weights[0])?;
-        let mut norm = 0;
         for block in blocks.chunks_exact(WEIGHTS_PER_BLOCK) {
-            let h = ops::upsample2x(&norm_relu(norm, &x)?)?;
-            let h = norm_relu(norm + 1, &ops::conv2d(&h, &block[0])?)?;
+            let h = ops::upsample2x(&ops::batch_norm_relu(&x)?)?;
+            let h = ops::batch_norm_relu(&ops::conv2d(&h, &block[0])?)?;
             let skip = ops::upsample2x(&ops::conv2d(&x, &block[2])?)?;
             x = (ops::conv2d(&h, &block[1])? + skip)?;
-            norm += 2;
         }
-        Ok(ops::conv2d(&norm_relu(norm, &x)?, last)?)
+        Ok(ops::conv2d(&ops::batch_norm_relu(&x)?, last)?)
     }
 
     fn check_count(&self, what: &str, count: usize) -> Result<()> {
@@ -256,26 +197,6 @@ fn layer_tensor(values: Vec<f32>, layer: &Layer, device: &Device) -> Result<Tens
         )));
     }
     Ok(Tensor::from_vec(values, &layer.shape(), device)?)
-}
-
-fn apply_folded(x: &Tensor, norm: &FoldedNorm) -> Result<Tensor> {
-    let per_channel = |values: &[f32]| Tensor::from_slice(values, (1, values.len(), 1, 1), x.device());
-    Ok(x.broadcast_mul(&per_channel(&norm.scale)?)?.broadcast_add(&per_channel(&norm.shift)?)?.relu()?)
-}
-
-/// Adds the mean and the biased variance of each channel of `x [B, C, H, W]` to `sums [C]`.
-fn add_statistics(sums: &mut [(f64, f64)], x: &Tensor) -> Result<()> {
-    let (batch, channels, height, width) = x.dims4()?;
-    let values = x.flatten_all()?.to_vec1::<f32>()?;
-    let (area, count) = (height * width, (batch * height * width) as f64);
-    for (channel, sum) in sums.iter_mut().enumerate() {
-        let maps = || (0..batch).flat_map(|b| &values[(b * channels + channel) * area..][..area]);
-        let mean = maps().map(|&v| f64::from(v)).sum::<f64>() / count;
-        let variance = maps().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / count;
-        sum.0 += mean;
-        sum.1 += variance;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

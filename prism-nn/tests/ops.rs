@@ -6,7 +6,7 @@ mod support;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use prism_core::score;
 use prism_core::stream::{Purpose, StreamId};
-use prism_nn::adam::{Adam, Moments};
+use prism_nn::adam::{Adam, AdamState};
 use prism_nn::ops::{self, MomentTargets, composed};
 use prism_nn::{Estimator, SecondMoment, StepMask};
 use proptest::prelude::*;
@@ -72,9 +72,9 @@ proptest! {
         let x = variable(&[groups * images, width], 0);
         for targets in [targets(groups, width), weighted(groups, width)] {
             for (estimator, kind) in [
-                (Estimator::Plain, SecondMoment::Variance),
+                (Estimator::Biased, SecondMoment::Variance),
                 (Estimator::Unbiased, SecondMoment::Variance),
-                (Estimator::Plain, SecondMoment::Square),
+                (Estimator::Biased, SecondMoment::Square),
                 (Estimator::Unbiased, SecondMoment::Square),
             ] {
                 let targets = MomentTargets { estimator, kind, ..targets.clone() };
@@ -167,7 +167,7 @@ fn chance_adds_nothing_to_an_unbiased_distance() {
             f64::from(ops::moment_loss(&random(&[n, width], 3), &targets).unwrap().to_scalar::<f32>().unwrap())
         };
         let chance = 1.0 / n as f64 + of_second;
-        assert!((loss(Estimator::Plain) - chance).abs() < 0.02, "{kind:?}: {}", loss(Estimator::Plain));
+        assert!((loss(Estimator::Biased) - chance).abs() < 0.02, "{kind:?}: {}", loss(Estimator::Biased));
         assert!(loss(Estimator::Unbiased).abs() < 0.02, "{kind:?}: {}", loss(Estimator::Unbiased));
     }
 }
@@ -184,10 +184,10 @@ fn chance_adds_nothing_to_an_unbiased_distance_of_pooled_moments() {
         let targets = MomentTargets { estimator, weights, grid: Some(1), ..exact.clone() };
         f64::from(ops::moment_loss(&alike, &targets).unwrap().to_scalar::<f32>().unwrap())
     };
-    assert!((loss(Estimator::Plain, [1.0, 0.0]) - 1.0 / n as f64).abs() < 0.01);
+    assert!((loss(Estimator::Biased, [1.0, 0.0]) - 1.0 / n as f64).abs() < 0.01);
     assert!(loss(Estimator::Unbiased, [1.0, 0.0]).abs() < 0.01, "{}", loss(Estimator::Unbiased, [1.0, 0.0]));
     // The variance over 16 pixels, of which only four are independent, has a mean of 0.8 and a variance of 0.43.
-    assert!(loss(Estimator::Plain, [0.0, 1.0]) > 0.4);
+    assert!(loss(Estimator::Biased, [0.0, 1.0]) > 0.4);
     assert!(loss(Estimator::Unbiased, [0.0, 1.0]).abs() < 0.03, "{}", loss(Estimator::Unbiased, [0.0, 1.0]));
 }
 
@@ -217,7 +217,7 @@ fn the_first_of_equal_maxima_receives_the_gradient() {
     assert_eq!(values(gradients.get(&x).unwrap()), [0., 1., 1., 0., 0., 0., 0., 0.]);
 }
 
-/// The gradient of `sum(direction * tanh(u))` for a leak of 0.1.
+/// The gradient of `sum(direction * tanh(u))` for a gradient bias of 0.1.
 fn through_tanh(u: [f32; 3], direction: f32) -> Vec<f32> {
     let u = Var::from_tensor(&Tensor::new(&u, &Device::Cpu).unwrap()).unwrap();
     let images = ops::tanh(&u, 0.1).unwrap();
@@ -270,7 +270,7 @@ fn any_number_of_threads_gives_the_same_bits() {
 fn adam_follows_its_paper() {
     let adam = Adam::new(0.1);
     let parameter = variable(&[7, 3], 0);
-    let mut moments = Moments::zeros_like(&parameter).unwrap();
+    let mut moments = AdamState::zeros_like(&parameter).unwrap();
     let (mut p, mut m, mut v) =
         (values(&parameter).iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), [0f64; 21], [0f64; 21]);
     for step in 1..=5 {
@@ -298,6 +298,6 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(ops::masked_weight(&x, &random(&[6, 4], 0), STREAM).is_err());
     assert!(ops::batch_norm_relu(&x).is_err());
     let parameter = variable(&[4, 6], 0);
-    let mut moments = Moments::zeros_like(&parameter).unwrap();
+    let mut moments = AdamState::zeros_like(&parameter).unwrap();
     assert!(Adam::new(0.1).update(&parameter, &random(&[4, 5], 0), &mut moments, 1).is_err());
 }

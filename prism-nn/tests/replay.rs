@@ -5,8 +5,8 @@
 use candle_core::{DType, Device, Tensor, Var};
 use prism_core::Architecture;
 use prism_core::stream::{Purpose, StreamId};
-use prism_nn::adam::{Adam, Moments};
-use prism_nn::encoder::{Encoder, Layout, random};
+use prism_nn::adam::{Adam, AdamState};
+use prism_nn::encoder::{Encoder, EncoderLayout, random};
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::{self, MomentTargets};
 use prism_nn::step::TrainingStep;
@@ -23,7 +23,7 @@ fn arch() -> Architecture {
 }
 
 fn encoder() -> Encoder {
-    let layout: Layout = "4,M,6".parse().unwrap();
+    let layout: EncoderLayout = "4,M,6".parse().unwrap();
     let mut weights = random::kaiming(&layout, SEED);
     for (index, conv) in weights.iter_mut().enumerate() {
         let mut stream = StreamId::new(SEED, Purpose::Test).layer(index as u64).open();
@@ -67,7 +67,7 @@ struct Replay {
     encoder: Encoder,
     targets: Vec<MomentTargets>,
     scores: Vec<Var>,
-    moments: Vec<Moments>,
+    moments: Vec<AdamState>,
 }
 
 impl Replay {
@@ -77,7 +77,7 @@ impl Replay {
         let encoder = encoder();
         let targets = targets(&encoder);
         let scores = generator.initial_scores().unwrap();
-        let moments = scores.iter().map(|s| Moments::zeros_like(s).unwrap()).collect();
+        let moments = scores.iter().map(|s| AdamState::zeros_like(s).unwrap()).collect();
         Replay { golden, generator, encoder, targets, scores, moments }
     }
 
@@ -116,13 +116,14 @@ fn three_steps_are_those_of_pytorch() {
         let masks = stream(Purpose::TrainMask, step);
         let weights = replay.generator.masked_weights(&replay.scores, masks).unwrap();
         let images = replay.generator.forward(&replay.latents(step), &weights).unwrap();
-        let features = replay.encoder.forward(&images).unwrap();
+        let features = replay.encoder.composed(&images).unwrap();
         let terms = features.iter().zip(&replay.targets).map(|(f, t)| ops::moment_loss(f, t).unwrap());
         let loss = terms.reduce(|a, b| (a + b).unwrap()).unwrap();
 
         replay.assert_close(&format!("{step}.images"), &images);
-        for (i, feature) in features.iter().enumerate() {
+        for (i, (feature, measured)) in features.iter().zip(replay.encoder.forward(&images).unwrap()).enumerate() {
             replay.assert_close(&format!("{step}.features.{i}"), feature);
+            replay.assert_close(&format!("{step}.features.{i}"), &measured);
         }
         replay.assert_close(&format!("{step}.loss"), &loss);
         let store = loss.backward().unwrap();

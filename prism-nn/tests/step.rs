@@ -6,7 +6,7 @@ mod support;
 use candle_core::{Device, Tensor, Var};
 use prism_core::Architecture;
 use prism_core::stream::{Purpose, StreamId};
-use prism_nn::encoder::{Encoder, Layout, random};
+use prism_nn::encoder::{Encoder, EncoderLayout, random};
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::{MomentTargets, composed};
 use prism_nn::step::{LossAndGradients, StepRule, TrainingStep};
@@ -60,13 +60,13 @@ fn run(step: &TrainingStep, scores: &[Var], groups: usize, images: usize) -> Los
 }
 
 /// The largest difference of any layer's gradient, in units of its largest element.
-fn error(step: &TrainingStep, groups: usize, grid: Option<usize>, images: usize, tanh_leak: f32) -> f32 {
+fn error(step: &TrainingStep, groups: usize, grid: Option<usize>, images: usize, tanh_grad_bias: f32) -> f32 {
     let scores = step.generator().initial_scores().unwrap();
     let (z, mut targets) = (inputs(step, groups, images), targets_on(step, groups, grid));
     // Every way to choose a mask comes into play, and every one to compare moments.
     let mask = [StepMask::Threshold, StepMask::Drawn(MASKS), StepMask::Dense][images % 3];
-    let rule = StepRule { mask, tanh_leak };
-    let estimator = if images.is_multiple_of(2) { Estimator::Unbiased } else { Estimator::Plain };
+    let rule = StepRule { mask, tanh_grad_bias };
+    let estimator = if images.is_multiple_of(2) { Estimator::Unbiased } else { Estimator::Biased };
     targets.iter_mut().for_each(|t| t.estimator = estimator);
     let of_variances = disagreement(step, &scores, (&z, rule), &targets);
     targets.iter_mut().for_each(|t| t.kind = SecondMoment::Square);
@@ -90,30 +90,30 @@ fn check(arch: Architecture, groups: usize, grid: Option<usize>, batches: [usize
     check_step(&training_step(&arch), groups, grid, batches, 0.0);
 }
 
-fn check_step(step: &TrainingStep, groups: usize, grid: Option<usize>, batches: [usize; 3], leak: f32) {
-    let errors = batches.map(|images| error(step, groups, grid, images, leak));
+fn check_step(step: &TrainingStep, groups: usize, grid: Option<usize>, batches: [usize; 3], tanh_grad_bias: f32) {
+    let errors = batches.map(|images| error(step, groups, grid, images, tanh_grad_bias));
     let (least, most) = errors.iter().fold((f32::MAX, 0f32), |(l, m), &e| (l.min(e), m.max(e)));
     assert!(least < 5e-5 && most < 0.1, "{:?}: gradients differ by {errors:?}", step.generator().arch());
 }
 
 #[test]
-fn so_it_is_with_a_leaking_tanh_which_changes_gradients_alone() {
+fn so_it_is_with_a_tanh_gradient_bias_which_changes_gradients_alone() {
     let step = training_step(&arch(16, 3, 8, 2));
     check_step(&step, 2, None, [2, 3, 4], 0.1);
     let scores = step.generator().initial_scores().unwrap();
     let (z, targets) = (inputs(&step, 2, 4), targets(&step, 2));
-    let leaking = |tanh_leak| {
-        let rule = StepRule { mask: StepMask::Drawn(MASKS), tanh_leak };
+    let biased = |tanh_grad_bias| {
+        let rule = StepRule { mask: StepMask::Drawn(MASKS), tanh_grad_bias };
         step.run(&scores, &z, rule, &targets).unwrap()
     };
-    let [tight, leaking] = [0.0, 0.1].map(leaking);
-    assert_eq!(tight.read_loss().unwrap().to_bits(), leaking.read_loss().unwrap().to_bits());
-    assert!(tight.gradients.iter().zip(&leaking.gradients).all(|(a, b)| values(a) != values(b)));
+    let [plain, biased] = [0.0, 0.1].map(biased);
+    assert_eq!(plain.read_loss().unwrap().to_bits(), biased.read_loss().unwrap().to_bits());
+    assert!(plain.gradients.iter().zip(&biased.gradients).all(|(a, b)| values(a) != values(b)));
 }
 
 /// A step whose encoder has two convolutions, of channels that fill no register, and sketches over `grids`.
 fn sketching_step(arch: &Architecture, grids: &str) -> TrainingStep {
-    let (device, layout) = (Device::Cpu, "5,M,19".parse::<Layout>().unwrap());
+    let (device, layout) = (Device::Cpu, "5,M,19".parse::<EncoderLayout>().unwrap());
     let encoder = Encoder::from_weights("small", layout.clone(), &random::kaiming(&layout, 2), None, &device).unwrap();
     let encoder = encoder.with_sketches(&grids.parse().unwrap(), &device).unwrap();
     TrainingStep::new(Generator::new(arch, 3, &device).unwrap(), encoder).unwrap()

@@ -4,7 +4,7 @@
 mod pytorch;
 
 use candle_core::{Device, Tensor};
-use prism_nn::encoder::{Encoder, Layout, Step, vgg19};
+use prism_nn::encoder::{Encoder, EncoderLayer, EncoderLayout, vgg19};
 use pytorch::{Summary, Tensors, assert_matches, file, noise};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -28,12 +28,12 @@ fn golden() -> Golden {
 
 /// Weights in torchvision's naming, with the numbers of vgg19.py.
 fn weights(normed: bool) -> Tensors {
-    let layout: Layout = vgg19::LAYOUT.parse().unwrap();
+    let layout: EncoderLayout = vgg19::LAYOUT.parse().unwrap();
     let mut convs = layout.convs().into_iter();
     let mut tensors = Tensors::new();
     let mut index = 0;
-    for step in layout.steps() {
-        let Step::Conv(outputs) = *step else {
+    for step in layout.layers() {
+        let EncoderLayer::Conv(outputs) = *step else {
             index += 1;
             continue;
         };

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use prism_tests::tiny::{artifact, tiny, train};
-use prism_tests::{refused, succeed};
+use e2e::tiny::{artifact, tiny, train};
+use e2e::{refused, succeed};
 
-const FEDAVG: [&str; 6] = ["--training-mask", "none", "--alpha", "1", "--downlink", "f32"];
+const FEDAVG: [&str; 6] = ["--training-mask", "dense", "--alpha", "1", "--codec", "raw"];
 
 #[test]
 fn dense_weights_are_averaged_and_judged_but_never_shipped() {
@@ -51,7 +51,7 @@ fn dense_weights_move_with_the_mean_of_the_clients() {
 #[test]
 fn a_matched_average_is_kept_with_the_client() {
     let folder = tempfile::tempdir().unwrap();
-    let average = ["--average-rate", "1e-3", "--classes-per-step", "10"];
+    let average = ["--objective", "moving-average", "--classes-per-step", "10"];
     let with = |rounds| [&average[..], &["--rounds", rounds]].concat();
     let long = train(folder.path(), "long", &with("2"));
     assert!(long != train(folder.path(), "direct", &["--rounds", "2", "--classes-per-step", "10"]));
@@ -63,7 +63,7 @@ fn a_matched_average_is_kept_with_the_client() {
 #[test]
 fn an_average_of_other_classes_in_every_step_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let flags = ["--average-rate", "1e-3", "--classes-per-step", "2", "--out", "few"];
+    let flags = ["--objective", "moving-average", "--classes-per-step", "2", "--out", "few"];
     refused("prism-train", folder.path(), &tiny(&flags), 2, &["--classes-per-step"]);
     assert!(!folder.path().join("few").exists(), "a refused run leaves nothing behind");
 }

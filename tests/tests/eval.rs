@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use prism_tests::tiny::{picture_folder, start_and_reach, tiny};
-use prism_tests::{refused, succeed};
+use e2e::tiny::{picture_folder, start_and_reach, tiny};
+use e2e::{refused, succeed};
 
 /// Trains a tiny conditional model in `folder` as the flags `more` say.
 fn train_as(folder: &Path, more: &str) {
@@ -96,7 +96,7 @@ fn what_cannot_be_measured_is_refused_with_the_remedy() {
 #[test]
 fn judged_rounds_are_recorded_and_the_best_becomes_the_artifact() {
     let folder = tempfile::tempdir().unwrap();
-    let flags = "--eval-every 2 --eval-images 300 --keep best";
+    let flags = "--eval-every 2";
     train_as(folder.path(), &format!("--rounds 5 {flags} --out whole"));
     let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     let text = String::from_utf8(read("whole/metrics.jsonl")).unwrap();
@@ -104,7 +104,7 @@ fn judged_rounds_are_recorded_and_the_best_becomes_the_artifact() {
     let distance = |line: &serde_json::Value| line["evaluation"]["frechet_distance"].as_f64();
     // Every second round and the last.
     assert_eq!(lines.iter().map(|line| distance(line).is_some()).collect::<Vec<_>>(), [false, true, false, true, true]);
-    assert_eq!(lines[1]["evaluation"]["generated_images"], 300);
+    assert_eq!(lines[1]["evaluation"]["generated_images"], 1000);
     let judged = lines.iter().filter_map(|line| Some((distance(line)?, line["round"].as_u64()?)));
     let best = judged.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap().1;
     succeed("prism-export", folder.path(), &["whole/best.safetensors", "--out", "best.zst"]);
@@ -122,18 +122,12 @@ fn judged_rounds_are_recorded_and_the_best_becomes_the_artifact() {
     child.wait().unwrap();
     succeed("prism-train", folder.path(), &["--resume", "killed", "--quiet"]);
     assert_eq!(read("killed/best.safetensors"), read("whole/best.safetensors"));
-    let refuse = |more: &str, words: &[&str]| {
-        refused("prism-train", folder.path(), &tiny(&more.split_whitespace().collect::<Vec<_>>()), 2, words);
-    };
-    refuse("--keep best", &["--keep best", "--eval-every"]);
-    refuse("--eval-every 1 --eval-images 256 --out few", &["--eval-images is 256", "at least 257"]);
-    assert!(!folder.path().join("few").exists(), "a refused run leaves nothing behind");
 }
 
 #[test]
 fn a_prolonged_run_still_knows_that_its_old_last_round_was_judged() {
     let folder = tempfile::tempdir().unwrap();
-    train_as(folder.path(), "--rounds 3 --eval-every 2 --eval-images 300 --keep best --out run");
+    train_as(folder.path(), "--rounds 3 --eval-every 2 --out run");
     succeed("prism-train", folder.path(), &["--resume", "run", "--rounds", "5", "--quiet"]);
     let text = std::fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -149,7 +143,7 @@ fn a_prolonged_run_still_knows_that_its_old_last_round_was_judged() {
 #[test]
 fn a_run_that_keeps_its_best_round_is_that_round_everywhere() {
     let folder = tempfile::tempdir().unwrap();
-    train_as(folder.path(), "--rounds 1 --eval-every 1 --eval-images 300 --keep best --out run");
+    train_as(folder.path(), "--rounds 1 --eval-every 1 --out run");
     let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     let (best, model) = (read("run/best.safetensors"), read("run/model.safetensors.zst"));
     succeed("prism-train", folder.path(), &["--resume", "run", "--rounds", "2", "--quiet"]);
@@ -166,11 +160,6 @@ fn a_run_that_keeps_its_best_round_is_that_round_everywhere() {
     assert_eq!(eval(folder.path(), "run --n 300")["rounds"].as_u64(), Some(1));
     succeed("prism-train", folder.path(), &["--resume", "run", "--quiet"]);
     assert_eq!(read("run/model.safetensors.zst"), model);
-    // Without the setting, the same files are those of the last round.
-    let settings = folder.path().join("run/settings.toml");
-    let text = std::fs::read_to_string(&settings).unwrap();
-    std::fs::write(&settings, text.replace("keep = \"best\"", "keep = \"last\"")).unwrap();
-    assert_eq!(eval(folder.path(), "run --n 300")["rounds"].as_u64(), Some(2));
 }
 
 #[test]

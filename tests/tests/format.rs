@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Parser;
+use e2e::model::{mixture, tiny, untrained};
 use prism_core::Architecture;
 use prism_infer::cli::Cli;
-use prism_tests::model::{mixture, tiny, untrained};
 
 /// What the script exits with where something that it needs is not installed.
 const NOT_INSTALLED: i32 = 77;

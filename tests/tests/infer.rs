@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use clap::Parser;
+use e2e::model::{mixture, tiny, untrained};
 use prism_core::artifact::Artifact;
 use prism_core::mixture::component_of_image;
 use prism_core::sampler::reference;
 use prism_core::{Architecture, Error, latent, npy};
 use prism_infer::cli::Cli;
-use prism_tests::model::{mixture, tiny, untrained};
 
 /// Runs `prism-infer` with `line` split at spaces, each `@` standing for the folder.
 fn infer(folder: &Path, line: &str) -> Result<(), Error> {

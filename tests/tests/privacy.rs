@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use prism_tests::tiny::{aloud, tiny};
-use prism_tests::{refused, run, succeed};
+use e2e::tiny::{aloud, tiny};
+use e2e::{refused, run, succeed};
 
 /// Enough images for their noise, and little training.
 const SHORT: [&str; 6] = ["--limit", "400", "--rounds", "1", "--local-steps", "1"];
@@ -26,7 +26,7 @@ fn a_protected_run_carries_its_promise_and_draws_once() {
     let path = |name: &str| folder.path().join("run").join(name);
     let claim: serde_json::Value = serde_json::from_slice(&fs::read(path("privacy.json")).unwrap()).unwrap();
     assert_eq!((claim["epsilon"].as_f64(), claim["delta"].as_f64()), (Some(20.0), Some(1e-3)));
-    assert_eq!(claim["images"], serde_json::json!([200, 200]));
+    assert_eq!(claim["images"], 400);
     let info = succeed("prism-infer", folder.path(), &["info", "--model", "run/model.safetensors.zst"]);
     assert!(info.contains("(epsilon = 20, delta = 1e-3)-differential privacy"), "{info}");
     assert_eq!(ledger(folder.path()).len(), 1);
@@ -45,29 +45,25 @@ fn rounds(folder: &Path, run: &str) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn styles_are_parted_once_within_the_promise() {
+fn subclasses_are_divided_once_within_the_promise() {
     let folder = tempfile::tempdir().unwrap();
     for (run, more) in [
         ("local", &["--dp-trust", "local"][..]),
         ("secagg", &["--dp-trust", "secagg"]),
-        ("one-shot", &["--dp-trust", "secagg", "--federation", "one-shot"]),
+        ("one-shot", &["--dp-trust", "secagg", "--mode", "one-shot"]),
     ] {
         let ledger = format!("{run}.jsonl");
-        train(folder.path(), &[&["--out", run, "--styles", "2", "--dp-ledger", &ledger], more].concat());
+        train(folder.path(), &[&["--out", run, "--subclasses", "2", "--dp-ledger", &ledger], more].concat());
         let path = folder.path().join(run);
         let claim: serde_json::Value = serde_json::from_slice(&fs::read(path.join("privacy.json")).unwrap()).unwrap();
-        assert!(claim["mechanism"].as_str().unwrap().contains("where classes part into styles"), "{claim}");
+        assert!(claim["mechanism"].as_str().unwrap().contains("where classes divide into subclasses"), "{claim}");
         let entries = fs::read_to_string(folder.path().join(&ledger)).unwrap();
         let entry: serde_json::Value = serde_json::from_str(entries.trim()).unwrap();
         assert_eq!(entry["rho"], claim["rho"], "one entry for both releases");
 
-        let thresholds = fs::read(path.join("shared/styles.json")).unwrap();
+        let thresholds = fs::read(path.join("shared/setup.json")).unwrap();
         succeed("prism-train", folder.path(), &["--resume", run, "--rounds", "2", "--quiet"]);
-        assert_eq!(
-            thresholds,
-            fs::read(path.join("shared/styles.json")).unwrap(),
-            "{run}: a resumed run draws nothing"
-        );
+        assert_eq!(thresholds, fs::read(path.join("shared/setup.json")).unwrap(), "{run}: a resumed run draws nothing");
         assert_eq!(entries, fs::read_to_string(folder.path().join(&ledger)).unwrap());
         let sent: Vec<u64> =
             rounds(folder.path(), run).iter().map(|round| round["uplink_bytes"].as_u64().unwrap()).collect();
@@ -78,7 +74,7 @@ fn styles_are_parted_once_within_the_promise() {
 #[test]
 fn mean_squares_are_matched_where_that_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), &["--out", "run", "--dp-second", "square"]);
+    train(folder.path(), &["--out", "run", "--objective", "mean-squares"]);
     let moments = || fs::read(folder.path().join("run/clients/0000/moments.safetensors")).unwrap();
     let before = moments();
     let header = String::from_utf8_lossy(&before[..4096]);
@@ -124,7 +120,10 @@ fn impossible_promises_are_refused_before_anything_is_read() {
         (&["--dp-epsilon", "1", "--dp-delta", "0.01"], ["200 images of client 0", "choose at most"]),
         (&["--dp-epsilon", "0.05", "--dp-delta", "1e-4"], ["client 0 holds 200 images", "secagg"]),
         (&["--dp-epsilon", "1e-9", "--dp-delta", "1e-4"], ["too few", "larger epsilon"]),
-        (&["--dp-epsilon", "20", "--styles", "2", "--dp-mechanism", "mask"], ["--styles is 2", "--styles 1"]),
+        (
+            &["--dp-epsilon", "20", "--subclasses", "2", "--dp-mechanism", "mask"],
+            ["--subclasses is 2", "--subclasses 1"],
+        ),
         (&["--dp-features", "pooled"], ["no noise would be added", "--dp-epsilon"]),
         (&["--dp-trust", "secagg"], ["no noise would be added", "--dp-epsilon"]),
     ] {
@@ -139,11 +138,11 @@ fn raw_moments_never_pass_for_protected_ones() {
     succeed("prism-train", folder.path(), &tiny(&[&SHORT[..], &["--out", "run"]].concat()));
     let settings = folder.path().join("run/settings.toml");
     let text = fs::read_to_string(&settings).unwrap();
-    fs::write(&settings, text.replace("dp-delta", "dp-epsilon = 20.0\ndp-delta")).unwrap();
+    fs::write(&settings, text.replace("[privacy]\n", "[privacy]\nepsilon = 20.0\n")).unwrap();
     let resume = ["--resume", "run", "--quiet"];
     refused("prism-train", folder.path(), &resume, 2, &["privacy statement", "none"]);
     fs::remove_file(folder.path().join("run/checkpoint.safetensors")).unwrap();
-    refused("prism-train", folder.path(), &resume, 1, &["feature moments", "other privacy"]);
+    refused("prism-train", folder.path(), &resume, 2, &["moments.safetensors", "other privacy"]);
     assert!(!folder.path().join("privacy-ledger.jsonl").exists(), "nothing was drawn");
 }
 
@@ -151,7 +150,7 @@ fn raw_moments_never_pass_for_protected_ones() {
 fn one_shot_sends_one_message_and_resumes_to_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     for trust in ["local", "secagg"] {
-        let more = ["--dp-trust", trust, "--federation", "one-shot", "--out", trust];
+        let more = ["--dp-trust", trust, "--mode", "one-shot", "--out", trust];
         train(folder.path(), &more);
         let copy = format!("{trust}-copy");
         copy_folder(&folder.path().join(trust), &folder.path().join(&copy));
@@ -177,7 +176,7 @@ fn one_shot_works_without_privacy_and_secagg_with_rounds() {
     succeed(
         "prism-train",
         folder.path(),
-        &tiny(&[&SHORT[..], &["--federation", "one-shot", "--sketches", "1,2", "--out", "plain"]].concat()),
+        &tiny(&[&SHORT[..], &["--mode", "one-shot", "--objective", "moments-sketches", "--out", "plain"]].concat()),
     );
     succeed("prism-train", folder.path(), &["--resume", "plain", "--rounds", "2", "--quiet"]);
     copy_folder(&folder.path().join("plain"), &folder.path().join("again"));
@@ -189,13 +188,15 @@ fn one_shot_works_without_privacy_and_secagg_with_rounds() {
     assert!(sent[0] > 1000 && sent[1] == 0, "each client sends its moments once: {sent:?}");
     train(folder.path(), &["--dp-trust", "secagg", "--dp-adjacency", "add-remove", "--out", "rounds"]);
     assert!(folder.path().join("rounds/shared/moments.safetensors").exists());
-    assert!(!folder.path().join("rounds/clients/0000/moments.safetensors").exists());
+    let of_client =
+        |client: &str| fs::read(folder.path().join("rounds/clients").join(client).join("moments.safetensors"));
+    assert_eq!(of_client("0000").unwrap().len(), of_client("0001").unwrap().len(), "all train on the one sum");
 }
 
 #[test]
 fn other_trainings_take_the_moments_of_one_draw() {
     let folder = tempfile::tempdir().unwrap();
-    let shared = ["--dp-trust", "secagg", "--federation", "one-shot", "--styles", "2"];
+    let shared = ["--dp-trust", "secagg", "--mode", "one-shot", "--subclasses", "2"];
     let path = |name: &str| folder.path().join(name);
     train(folder.path(), &[&shared[..], &["--out", "drawn"]].concat());
     let reuse = [&shared[..], &["--moments-from", "drawn"]].concat();
@@ -203,7 +204,7 @@ fn other_trainings_take_the_moments_of_one_draw() {
     train(folder.path(), &[&reuse[..], &["--components", "2", "--local-steps", "2", "--out", "other"]].concat());
     assert_eq!(ledger(folder.path()).len(), 1, "nothing was drawn again");
     for run in ["same", "other"] {
-        for name in ["shared/moments.safetensors", "shared/styles.json", "privacy.json"] {
+        for name in ["shared/moments.safetensors", "shared/setup.json", "privacy.json"] {
             assert!(
                 fs::read(path("drawn").join(name)).unwrap() == fs::read(path(run).join(name)).unwrap(),
                 "{run}: {name}"
@@ -215,16 +216,13 @@ fn other_trainings_take_the_moments_of_one_draw() {
     assert!(model("drawn") != model("other"));
 
     fs::create_dir(path("nothing")).unwrap();
-    copy_folder(&path("drawn"), &path("unparted"));
-    fs::remove_file(path("unparted/shared/styles.json")).unwrap();
     for (from, more, words) in [
-        ("drawn", &["--seed", "1"][..], ["drawn/settings.toml", "--seed"]),
-        ("drawn", &["--limit", "399"], ["drawn/settings.toml", "its images"]),
-        ("drawn", &["--dp-epsilon", "30"], ["drawn/settings.toml", "--dp- settings"]),
-        ("drawn", &["--styles", "4"], ["drawn/settings.toml", "--styles"]),
-        ("drawn", &["--dp-trust", "local", "--federation", "rounds"], ["keeps its moments to itself", "secagg"]),
+        ("drawn", &["--seed", "1"][..], ["drawn/", "other images"]),
+        ("drawn", &["--limit", "399"], ["drawn/", "other images"]),
+        ("drawn", &["--dp-epsilon", "30"], ["drawn/shared/moments.safetensors", "other privacy"]),
+        ("drawn", &["--subclasses", "4"], ["drawn/shared/moments.safetensors", "subclasses"]),
+        ("drawn", &["--dp-trust", "local", "--mode", "rounds"], ["drawn/", "other privacy"]),
         ("nothing", &[], ["nothing holds no run", "settings.toml"]),
-        ("unparted", &[], ["where its classes part", "styles.json"]),
     ] {
         let flags = [&SHORT[..], &PROTECTED[..], &shared[..], &["--moments-from", from, "--out", "new"], more].concat();
         refused("prism-train", folder.path(), &tiny(&flags), 2, &words);
@@ -236,7 +234,7 @@ fn other_trainings_take_the_moments_of_one_draw() {
 #[test]
 fn moments_without_noise_are_reused_too_and_damaged_ones_refused() {
     fn plain<'a>(more: &[&'a str]) -> Vec<&'a str> {
-        tiny(&[&SHORT[..], &["--federation", "one-shot", "--styles", "2"], more].concat())
+        tiny(&[&SHORT[..], &["--mode", "one-shot", "--subclasses", "2"], more].concat())
     }
     let folder = tempfile::tempdir().unwrap();
     let model = |run: &str| fs::read(folder.path().join(run).join("model.safetensors.zst")).unwrap();
@@ -245,14 +243,20 @@ fn moments_without_noise_are_reused_too_and_damaged_ones_refused() {
     assert!(model("drawn") == model("same"));
 
     let protected = [&PROTECTED[..], &["--moments-from", "drawn", "--out", "new"]].concat();
-    refused("prism-train", folder.path(), &plain(&protected), 2, &["drawn/settings.toml", "its privacy"]);
+    refused(
+        "prism-train",
+        folder.path(),
+        &plain(&protected),
+        2,
+        &["drawn/shared/moments.safetensors", "other privacy"],
+    );
     let moments = folder.path().join("drawn/shared/moments.safetensors");
     let whole = fs::read(&moments).unwrap();
     let again = plain(&["--moments-from", "drawn", "--out", "new"]);
     fs::write(&moments, &whole[..whole.len() / 2]).unwrap();
     refused("prism-train", folder.path(), &again, 1, &["feature moments", "moments.safetensors"]);
     fs::remove_file(&moments).unwrap();
-    refused("prism-train", folder.path(), &again, 2, &["drawn has no moments", "one-shot"]);
+    refused("prism-train", folder.path(), &again, 2, &["drawn has no moments", "2 clients"]);
     assert!(!folder.path().join("new").exists(), "a refused run leaves nothing behind");
 }
 
@@ -294,9 +298,8 @@ fn the_papers_own_mechanism_can_be_run() {
     for other in [
         ["--dp-trust", "secagg"],
         ["--dp-features", "pooled"],
-        ["--federation", "one-shot"],
+        ["--mode", "one-shot"],
         ["--eval-every", "1"],
-        ["--keep", "best"],
         ["--dp-delta", "0.6"],
     ] {
         refused(
@@ -313,8 +316,8 @@ fn the_papers_own_mechanism_can_be_run() {
 fn no_draw_is_spent_on_a_run_that_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     for (more, word) in [
-        (&["--average-rate", "1e-3", "--classes-per-step", "2"][..], "--classes-per-step"),
-        (&["--uplink", "sums", "--downlink", "relay"], "counts"),
+        (&["--objective", "moving-average", "--classes-per-step", "2"][..], "--classes-per-step"),
+        (&["--codec", "sums", "--alpha", "0.5"], "--alpha 0"),
         (&["--classes-per-step", "1152921504606846976"], "1 to 1000"),
     ] {
         let flags = tiny(&[&SHORT[..], &PROTECTED[..], more, &["--out", "run"]].concat());

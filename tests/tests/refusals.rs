@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use prism_tests::tiny::{aloud, picture_folder, tiny};
-use prism_tests::{command, refused, succeed};
+use e2e::tiny::{aloud, picture_folder, tiny};
+use e2e::{command, refused, succeed};
 
 fn refuse_train(folder: &Path, arguments: &[&str], words: &[&str]) {
     refused("prism-train", folder, arguments, 2, words);
@@ -15,30 +15,54 @@ fn refuse_train(folder: &Path, arguments: &[&str], words: &[&str]) {
 fn impossible_settings_name_the_flag_and_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, words) in [
-        (["--clients", "0"], ["--clients is 0", "at least 1"]),
-        (["--rounds", "0"], ["--rounds is 0", "at least 1"]),
-        (["--local-steps", "0"], ["--local-steps is 0", "at least 1"]),
-        (["--image-size", "33"], ["image size is 33", "power of two"]),
-        (["--ngf", "0"], ["ngf is 0", "from 1"]),
-        (["--styles", "3"], ["--styles is 3", "1, 2, 4, 8 or 16"]),
-        (["--styles=16", "--latent=3"], ["--latent is 3", "--styles 16"]),
+        (["--clients", "0"], ["--clients is 0", "choose 1 to"]),
+        (["--rounds", "0"], ["--rounds is 0", "choose 1 to"]),
+        (["--local-steps", "0"], ["--local-steps is 0", "choose 1 to"]),
+        (["--image-size", "33"], ["--image-size is 33", "power of two"]),
+        (["--ngf", "0"], ["--ngf is 0", "1 to 512"]),
+        (["--subclasses", "3"], ["--subclasses is 3", "1, 2, 4, 8 or 16"]),
+        (["--subclasses=16", "--latent=3"], ["--latent is 3", "--subclasses 16"]),
         (["--batch-size", "1"], ["--batch-size is 1", "two images"]),
         (["--classes-per-step", "1001"], ["--classes-per-step is 1001", "1 to 1000"]),
         (["--threads", "3000"], ["--threads is 3000", "to 1024"]),
         (["bench", "--threads=3000"], ["--threads is 3000", "to 1024"]),
         (["bench", "--batch-size=18446744073709551615"], ["--batch is 18446744073709551615", "2 to 65536"]),
         (["--fraction", "1.5"], ["--fraction is 1.5", "at most 1"]),
-        (["--dropout", "1"], ["--dropout is 1", "below 1"]),
         (["--alpha", "NaN"], ["--alpha is NaN", "from 0 to 1"]),
         (["--device", "tpu"], ["'tpu'", "cuda:N"]),
-        (["--dataset", "imagenet"], ["'imagenet'", "fashion-mnist"]),
+        (["--dataset", "imagenet"], ["--dataset is imagenet", "fashion-mnist"]),
+        (["--dp-epsilon", "-1"], ["--dp-epsilon is -1", "above 0"]),
+        (["--codec", "zip"], ["--codec is zip", "flips, raw, mrc or sums"]),
+        (["--recipe", "mnits"], ["--recipe is mnits", "mnist-rounds"]),
         (["--encoder", "resnet"], ["resnet", "public"]),
         (["--config", "no-such.toml"], ["no-such.toml", "cannot read"]),
         (["--resume", "no-such-run"], ["no-such-run", "holds no run"]),
     ] {
         refuse_train(folder.path(), &arguments, &words);
     }
+    fs::write(folder.path().join("flat.toml"), "clients = 5").unwrap();
+    refuse_train(
+        folder.path(),
+        &["--config", "flat.toml"],
+        &["flat.toml", "clients stands under no table", "[federation]"],
+    );
+    refuse_train(folder.path(), &["--resume", "runs/1", "--out", "runs/2"], &["--out", "--resume"]);
     assert!(!folder.path().join("runs").exists(), "a refused run leaves nothing behind");
+}
+
+#[test]
+fn recipes_are_listed_for_people_and_for_scripts() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = succeed("prism-train", folder.path(), &["recipes"]);
+    for name in ["quick", "mnist-private-0.2", "folder-64"] {
+        assert!(table.lines().any(|line| line.starts_with(&format!("{name} "))), "{table}");
+    }
+    assert!(table.contains("156 KB") && table.contains("epsilon 0.2, secagg"), "{table}");
+    let list = succeed("prism-train", folder.path(), &["recipes", "--json"]);
+    let list: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
+    assert_eq!(list.len() + 1, table.lines().count());
+    let mnist = list.iter().find(|recipe| recipe["name"] == "mnist").unwrap();
+    assert_eq!((mnist["model-bytes"].as_u64(), mnist["privacy"].as_str()), (Some(155_544), Some("none")));
 }
 
 /// As in `prism-train | head -0 2>&1`: what is printed to nobody is neither an error nor a panic.
@@ -63,7 +87,7 @@ fn partitions_that_do_not_fit_are_explained() {
     let folder = tempfile::tempdir().unwrap();
     for (partition, clients) in [("shards:50", "2"), ("iid", "81"), ("classes:11", "2")] {
         let arguments = tiny(&["--partition", partition, "--clients", clients]);
-        let output = prism_tests::run("prism-train", folder.path(), &arguments);
+        let output = e2e::run("prism-train", folder.path(), &arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{partition}: {stderr}");
         assert!(stderr.contains("error: ") && !stderr.contains("panicked"), "{partition}: {stderr}");
@@ -118,7 +142,7 @@ fn a_refused_resume_leaves_the_run_as_it_was() {
     let read = |name: &str| fs::read(folder.path().join("run").join(name)).unwrap();
     let before = ["settings.toml", "partition.json", "metrics.jsonl"].map(read);
     let wrong = ["--resume", "run", "--data-dir", "other/mine", "--rounds", "3", "--quiet"];
-    refuse_train(folder.path(), &wrong, &["other images than these", "--data-dir"]);
+    refuse_train(folder.path(), &wrong, &["other images", "the run's own images"]);
     assert_eq!(before, ["settings.toml", "partition.json", "metrics.jsonl"].map(read));
     succeed("prism-train", folder.path(), &["--resume", "run", "--rounds", "2", "--quiet"]);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use prism_tests::{refused, succeed};
+use e2e::{refused, succeed};
 
 fn train(folder: &Path, name: &str, more: &str) {
     let flags = "--dataset strokes --limit 80 --image-size 16 --ngf 4 --latent 16 --clients 2 --rounds 2 --local-steps 2 \
@@ -31,6 +31,7 @@ fn a_report_holds_every_part_and_nothing_lies_outside_it() {
         "Lambda",
         "blocks.0.conv1",
         "none: the moments of clients&#39; images",
+        "[federation]",
         "local-steps",
         "after round 2",
         "the finished model",
@@ -47,7 +48,7 @@ fn a_report_holds_every_part_and_nothing_lies_outside_it() {
 #[test]
 fn a_mixture_shows_the_layers_of_every_component() {
     let folder = tempfile::tempdir().unwrap();
-    train(folder.path(), "two", "--federation one-shot --components 2");
+    train(folder.path(), "two", "--mode one-shot --components 2");
     succeed("prism-train", folder.path(), &["report", "two"]);
     let html = fs::read_to_string(folder.path().join("two/report.html")).unwrap();
     assert!(html.contains("0.blocks.0.conv1") && html.contains("1.blocks.0.conv1"));
@@ -61,8 +62,8 @@ fn runs_are_compared_and_names_cannot_break_out() {
     succeed("prism-train", folder.path(), &["report", "one", "<script>", "--out", "both.html"]);
     let html = fs::read_to_string(folder.path().join("both.html")).unwrap();
     assert!(!html.contains("<script>") && html.contains("&lt;script&gt;"));
-    // The folder's name and the learning rate are all in which the runs differ.
-    assert_eq!(html.matches("class=\"differs\"").count(), 2);
+    // The learning rate is all in which the runs' settings differ.
+    assert_eq!(html.matches("class=\"differs\"").count(), 1);
     assert_eq!(html.matches("src=\"data:image/png;base64,").count(), 6);
 }
 

@@ -37,13 +37,13 @@ pub struct Meta {
     pub known_answer: KnownAnswer,
 }
 
-/// What whoever exports a model says about it; everything else in an artifact follows from the mask.
+/// What is said about a model when it is exported; everything else in an artifact follows from the mask.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
     /// The generator's shape.
     pub architecture: Architecture,
-    /// Seed of the frozen weights' signs; component c of a mixture has those of [`component_seed`](crate::mixture::component_seed).
+    /// Seed of the frozen weights' signs; [`component_seed`](crate::mixture::component_seed) gives that of a component.
     pub seed: u64,
     /// Generators that the model is a mixture of; 1, which is not written, for a single one.
     #[serde(default = "one", skip_serializing_if = "is_one", deserialize_with = "several")]
@@ -118,8 +118,8 @@ pub enum Encoding {
     Range,
 }
 
-/// The SHA-256 of an image's bytes, drawn in `f64` by the [reference sampler](crate::sampler::reference): by every component in turn,
-/// one image behind the other.
+/// The SHA-256 of an image's bytes, drawn in `f64` by the [reference sampler](crate::sampler::reference); in a mixture
+/// every component draws the image, and the hash is over all of them in turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnownAnswer {
@@ -171,7 +171,7 @@ fn is_one(components: &usize) -> bool {
     *components == 1
 }
 
-/// A number of components that is worth writing down.
+/// A number of components as it is written: a single one is left out.
 fn several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     match usize::deserialize(deserializer)? {
         components if (2..=MAX_COMPONENTS).contains(&components) => Ok(components),
@@ -187,7 +187,8 @@ impl Meta {
         if components == 1 { VERSION } else { MIXTURE_VERSION }
     }
 
-    /// Refuses what contradicts the architecture or itself; after this, every number in it is as the format has it.
+    /// Refuses what contradicts the architecture or itself; after this, every number in it is within the limits of the
+    /// format.
     pub(super) fn check(&self) -> Result<(), String> {
         self.description.check()?;
         let components = self.description.components;

@@ -13,6 +13,7 @@
 //! Any zstd and any safetensors library open it. `FORMAT.md` is the whole of the format; [`Artifact::from_bytes`] takes
 //! nothing that deviates from it, and reading never allocates on a file's word alone.
 
+mod foreign;
 mod meta;
 mod payload;
 mod read;
@@ -35,6 +36,8 @@ use crate::sampler::{FoldedNorm, Model, reference};
 
 /// The one metadata key of the safetensors file.
 const KEY: &str = "prism";
+/// Most bytes of the JSON header of the safetensors file.
+const MAX_HEADER: usize = 1 << 20;
 
 /// A finished model, whose parts are known to fit each other.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,8 +56,8 @@ pub struct Component {
 }
 
 impl Artifact {
-    /// A model from its parts, as many as the description has components. Draws the known-answer image, which takes some tenths of a
-    /// second for a large generator.
+    /// A model from its parts, as many as the description has components. It draws the known-answer image, which takes
+    /// some tenths of a second for a large generator.
     ///
     /// # Errors
     /// [`Error::Usage`] if mask or norms do not fit the architecture, or the description is out of its limits.
@@ -68,7 +71,7 @@ impl Artifact {
         let seed = |c| component_seed(description.seed, c);
         let models = components.iter().enumerate().map(|(c, own)| Model::new(arch, seed(c), &own.mask, &own.norms));
         let models = models.collect::<Result<Vec<_>>>()?;
-        let known_answer = known_answer(&models, (0, 0), latent::default_label(arch, 0))?;
+        let known_answer = known_answer(&models, 0, 0, latent::default_label(arch, 0))?;
         let (mut layers, mut tensors) = (Vec::new(), Vec::new());
         for component in &components {
             for (layer, bits) in arch.layers().iter().zip(component.mask.layers()) {
@@ -144,12 +147,13 @@ impl Artifact {
     /// [`Error::Corrupt`] if this program does not rebuild the generator that the artifact was made with.
     pub fn verify(&self) -> Result<()> {
         let expected = &self.meta.known_answer;
-        let found = known_answer(&self.models(), (expected.seed, expected.index), expected.label)?;
+        let found = known_answer(&self.models(), expected.seed, expected.index, expected.label)?;
         if found != *expected {
             return Err(Error::corrupt(
                 "the artifact",
                 format!(
-                    "its known-answer image has the hash {} here and {} where it was made: use the program that made it",
+                    "its known-answer image has the hash {} here and {} where it was made: use the program that made \
+                     it",
                     found.sha256, expected.sha256
                 ),
             ));
@@ -163,7 +167,7 @@ impl Artifact {
     }
 }
 
-fn known_answer(models: &[Model<'_>], (seed, index): (u64, u64), label: Option<usize>) -> Result<KnownAnswer> {
+fn known_answer(models: &[Model<'_>], seed: u64, index: u64, label: Option<usize>) -> Result<KnownAnswer> {
     let mut hash = Sha256::new();
     for model in models {
         let input = latent::input(model.arch(), &latent::latent(model.arch(), seed, index), label)?;

@@ -14,7 +14,7 @@ const UNKNOWN_HASH: &str = "0000000000000000000000000000000000000000000000000000
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Element {
+pub(super) enum ElementType {
     /// A byte.
     U8,
     /// A little-endian `f32`.
@@ -24,12 +24,12 @@ pub(super) enum Element {
 /// A tensor of one axis: its name, type and number of elements.
 pub(super) struct Slot {
     pub(super) name: String,
-    pub(super) element: Element,
+    pub(super) element: ElementType,
     pub(super) len: usize,
 }
 
-/// Every tensor of an artifact, in the order of its hash: of each component the masks in the order of the layers, then for each norm its
-/// scale and its shift. `layers` are those of all components.
+/// Every tensor of an artifact, in the order of its hash: of each component the masks in the order of the layers, then
+/// for each norm its scale and its shift. `layers` are those of all components.
 pub(super) fn slots(arch: &Architecture, layers: &[LayerMeta]) -> Vec<Slot> {
     let each = arch.layers().len();
     let components = layers.len() / each;
@@ -38,9 +38,11 @@ pub(super) fn slots(arch: &Architecture, layers: &[LayerMeta]) -> Vec<Slot> {
 }
 
 fn component_slots(arch: &Architecture, layers: &[LayerMeta], prefix: &str) -> Vec<Slot> {
-    let mask = |l: &LayerMeta| Slot { name: format!("{prefix}mask.{}", l.name), element: Element::U8, len: l.bytes };
+    let mask =
+        |l: &LayerMeta| Slot { name: format!("{prefix}mask.{}", l.name), element: ElementType::U8, len: l.bytes };
     let masks = layers.iter().map(mask);
-    let norm = |name: &str, what, len| Slot { name: format!("{prefix}norm.{name}.{what}"), element: Element::F32, len };
+    let norm =
+        |name: &str, what, len| Slot { name: format!("{prefix}norm.{name}.{what}"), element: ElementType::F32, len };
     let norms = arch.norms().into_iter();
     let norms = norms.flat_map(|n| [norm(&n.name, "scale", n.channels), norm(&n.name, "shift", n.channels)]);
     masks.chain(norms).collect()

@@ -7,15 +7,14 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use super::meta::{LayerMeta, MIXTURE_VERSION, Meta, VERSION};
-use super::payload::{self, Element};
-use super::{Artifact, Component, KEY};
+use super::payload::{self, ElementType};
+use super::{Artifact, Component, KEY, MAX_HEADER, foreign};
 use crate::arch::Architecture;
 use crate::mask::Mask;
 use crate::sampler::model::check_norms;
 
-/// Most bytes of the JSON header of the safetensors file.
-const MAX_HEADER: usize = 1 << 20;
-/// Most bytes of a decompressed artifact: one bit for each of the most weights, a header, and 1 MiB for norms and names.
+/// Most bytes of a decompressed artifact: one bit for each of the most weights, a header, and 1 MiB for norms and
+/// names.
 const MAX_BYTES: usize = Architecture::MAX_WEIGHTS / 8 + MAX_HEADER + (1 << 20);
 /// Most bytes of a file: zstd adds a little to what it cannot compress.
 pub(super) const MAX_FILE: usize = MAX_BYTES + MAX_BYTES / 128;
@@ -29,6 +28,9 @@ struct AnyVersion {
 pub(super) fn parse(file: &[u8]) -> Result<Artifact, String> {
     if file.len() > MAX_FILE {
         return Err(format!("it has {} bytes; the most is {MAX_FILE}", file.len()));
+    }
+    if let Some(why) = foreign::explain(file) {
+        return Err(why);
     }
     let bytes = decompress(file)?;
     check_header(&bytes)?;
@@ -65,18 +67,21 @@ fn component(arch: &Architecture, layers: &[LayerMeta], tensors: &[&[u8]]) -> Re
 
 /// Decompresses one zstd frame, never holding more than its window and [`MAX_BYTES`].
 fn decompress(file: &[u8]) -> Result<Vec<u8>, String> {
-    let refuse = |e: &dyn std::fmt::Display| format!("it is no whole zstd frame: {e}");
+    let damaged =
+        || format!("its {} bytes are no whole zstd frame: it was cut short or altered, so fetch it again", file.len());
     let too_long = || format!("it unpacks to more than {MAX_BYTES} bytes, the most that an artifact may have");
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(MAX_BYTES as u64);
-    let mut stream = StreamingDecoder::new_with_decoder(file, decoder).map_err(|e| refuse(&e))?;
+    let mut stream = StreamingDecoder::new_with_decoder(file, decoder).map_err(|_| {
+        format!("its zstd header is damaged or asks for a window above {MAX_BYTES} bytes: fetch it again")
+    })?;
     // 0 where the frame does not say.
     let declared = stream.decoder.content_size();
     if declared > MAX_BYTES as u64 {
         return Err(too_long());
     }
     let mut bytes = Vec::new();
-    stream.by_ref().take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|e| refuse(&e))?;
+    stream.by_ref().take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|_| damaged())?;
     if bytes.len() > MAX_BYTES {
         return Err(too_long());
     }
@@ -88,7 +93,9 @@ fn decompress(file: &[u8]) -> Result<Vec<u8>, String> {
     }
     let decoder = stream.into_frame_decoder();
     match decoder.get_checksum_from_data() {
-        Some(sum) if decoder.get_calculated_checksum() != Some(sum) => Err("its zstd checksum is wrong".into()),
+        Some(sum) if decoder.get_calculated_checksum() != Some(sum) => {
+            Err("its zstd checksum is wrong: it was altered, so fetch it again".into())
+        }
         _ => Ok(bytes),
     }
 }
@@ -108,7 +115,8 @@ fn parse_meta(text: &str) -> Result<Meta, String> {
     let AnyVersion { version } = serde_json::from_str(text).map_err(refuse)?;
     if ![VERSION, MIXTURE_VERSION].contains(&version) {
         return Err(format!(
-            "its format version is {version} and this program reads versions {VERSION} and {MIXTURE_VERSION}: update the older side"
+            "its format version is {version} and this program reads versions {VERSION} and {MIXTURE_VERSION}: \
+             update the older side"
         ));
     }
     let meta: Meta = serde_json::from_str(text).map_err(refuse)?;
@@ -125,8 +133,8 @@ fn take_tensors<'a>(meta: &Meta, file: &SafeTensors<'a>) -> Result<Vec<&'a [u8]>
     let take = |slot: &payload::Slot| {
         let tensor = file.tensor(&slot.name).map_err(|_| format!("it has no tensor {}", slot.name))?;
         let dtype = match slot.element {
-            Element::U8 => Dtype::U8,
-            Element::F32 => Dtype::F32,
+            ElementType::U8 => Dtype::U8,
+            ElementType::F32 => Dtype::F32,
         };
         if tensor.dtype() != dtype || tensor.shape() != [slot.len] {
             return Err(format!(

@@ -2,7 +2,7 @@
 
 use safetensors::{Dtype, serialize, tensor::TensorView};
 
-use super::payload::{self, Element};
+use super::payload::{self, ElementType};
 use super::{Artifact, Component, KEY};
 use crate::error::{Error, Result};
 
@@ -17,8 +17,8 @@ pub(super) fn to_bytes(artifact: &Artifact) -> Result<Vec<u8>> {
     let mut views = Vec::with_capacity(slots.len());
     for (slot, bytes) in slots.into_iter().zip(&tensors) {
         let dtype = match slot.element {
-            Element::U8 => Dtype::U8,
-            Element::F32 => Dtype::F32,
+            ElementType::U8 => Dtype::U8,
+            ElementType::F32 => Dtype::F32,
         };
         views.push((slot.name, TensorView::new(dtype, vec![slot.len], bytes).map_err(|e| refuse(&e))?));
     }

@@ -1,38 +1,38 @@
-//! From inputs to images: a team walks through the network with a few images.
+//! From inputs to images: a team takes a few images through the network, layer by layer.
 
-use super::image;
+use super::element::Element;
+use super::image::LastStep;
 use super::layer::{Convolution, Scratch};
-use super::maps::MapView;
-use super::network::{Affine, Block, Network};
-use super::number::Number;
-use super::scheme::{Doubled, Pointwise};
+use super::maps::{MapView, Position};
+use super::network::{Affine, Network, ResidualBlock};
+use super::scheme::{Doubled, Pointwise, Schemes};
 use super::sink::{Activation, BlockEnd, FirstEnd, Plain, Scaled};
 use super::space::{BlockViews, Views};
 use super::team::Member;
 
-/// Images that the threads of a team write to, each elsewhere.
+/// Images that the threads of a team write, each its own rows.
 #[derive(Clone, Copy)]
 pub(super) struct Images(pub(super) *mut f32);
 
-// SAFETY: a pointer to numbers; who dereferences it answers for what other threads do.
+// SAFETY: a pointer to elements; who dereferences it answers for what other threads do.
 unsafe impl Send for Images {}
 // SAFETY: as above.
 unsafe impl Sync for Images {}
 
-/// One thread of a team at work on one generator.
-pub(super) struct Worker<'a, E: Number> {
+/// What a thread draws with: the generator, its place in a team, the team's memory and its own.
+pub(super) struct WorkerContext<'a, E: Element> {
     pub(super) network: &'a Network<E>,
     pub(super) member: Member<'a>,
     pub(super) views: &'a Views<E>,
     pub(super) scratch: &'a mut Scratch<E>,
 }
 
-impl<E: Number> Worker<'_, E> {
+impl<E: Schemes> WorkerContext<'_, E> {
     /// Draws `inputs`, rows for as many images as fit the team's memory, to `out`, `[n, channels, size, size]`.
     ///
     /// # Safety
-    /// `isa` of the network must be one of this machine's; all members of the team must call this with the same arguments,
-    /// with views of memory for so many images that nobody else uses; `out` must have room.
+    /// `isa` of the network must be one of this machine's; all members of the team must call this with the same
+    /// arguments, with views of memory for so many images that nobody else uses; `out` must have room.
     pub(super) unsafe fn draw(&mut self, inputs: &[f32], out: Images) {
         let images = inputs.len() / self.network.arch.inputs();
         // SAFETY: the caller's promises; the team meets wherever one layer's outputs are the next one's inputs.
@@ -49,7 +49,7 @@ impl<E: Number> Worker<'_, E> {
         }
     }
 
-    /// Makes numbers of the inputs.
+    /// Makes elements of the inputs.
     ///
     /// # Safety
     /// As for `draw`.
@@ -58,10 +58,13 @@ impl<E: Number> Worker<'_, E> {
         for image in self.member.part(images) {
             let row = &inputs[image * width..][..width];
             let scale = E::scale_of_row(row, width);
-            // SAFETY: this image's factor and numbers, which this thread alone writes.
+            // SAFETY: this image's factor and elements, which this thread alone writes.
             unsafe {
                 *self.views.factors.add(image) = self.network.first_sigma / scale.factor;
-                let to = std::slice::from_raw_parts_mut(self.views.input.pixel((image, 0, 0)), width);
+                let to = std::slice::from_raw_parts_mut(
+                    self.views.input.pixel(Position { image, row: 0, column: 0 }),
+                    width,
+                );
                 to.iter_mut().zip(row).for_each(|(to, x)| *to = E::from_real(*x, scale));
             }
         }
@@ -87,7 +90,8 @@ impl<E: Number> Worker<'_, E> {
     /// As for `draw`, with the block's input complete; on return its output is.
     unsafe fn block(&mut self, index: usize, images: usize) {
         let (isa, member) = (self.network.isa, self.member);
-        let (block, views): (&Block<E>, BlockViews<E>) = (&self.network.blocks[index], self.views.blocks[index]);
+        let (block, views): (&ResidualBlock<E>, BlockViews<E>) =
+            (&self.network.blocks[index], self.views.blocks[index]);
         let next = self.network.blocks.get(index + 1).zip(self.views.blocks.get(index + 1));
         let end = BlockEnd {
             factor: block.conv2_factor,
@@ -103,7 +107,8 @@ impl<E: Number> Worker<'_, E> {
         let conv1 = Convolution::<E::Twice, E>::new(isa, &block.conv1, views.input, images);
         let inner = activation(views.inner, &block.inner);
         let conv2 = Convolution::<E::Same, E>::new(isa, &block.conv2, views.inner, images);
-        // SAFETY: the caller's promises; skip and conv1 read what is complete, and the team meets before conv2 reads them.
+        // SAFETY: the caller's promises; skip and conv1 read what is complete, and the team meets before conv2 reads
+        // them.
         unsafe {
             skip.run(member, self.scratch, Scaled { to: views.skip, factor: block.skip_factor });
             match index {
@@ -122,14 +127,15 @@ impl<E: Number> Worker<'_, E> {
         let (network, taps) = (self.network, self.views.taps);
         let layer = Convolution::<Pointwise, E>::new(network.isa, &network.last, self.views.last, images);
         let sink = Scaled { to: taps, factor: network.last_factor };
-        // SAFETY: the caller's promises; rows are dealt out among the team.
+        // SAFETY: the caller's promises; rows are divided among the team.
         unsafe {
             layer.run(self.member, self.scratch, sink);
             self.member.meet();
             let (size, channels) = (network.arch.image_size, network.arch.channels);
+            let last = LastStep { isa: network.isa, taps, channels };
             for row in self.member.part(images * size) {
                 let (image, row) = (row / size, row % size);
-                image::write_row(network.isa, taps, (image, row), out.0.add(image * network.arch.pixels()), channels);
+                last.write_row(image, row, out.0.add(image * network.arch.pixels()));
             }
         }
     }

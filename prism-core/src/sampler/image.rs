@@ -1,39 +1,43 @@
 //! The last step: the taps of the last convolution are brought together, and tanh makes pixels of the sums.
 //!
-//! The last layer has one or three outputs, too few to fill a register. So all its taps are computed for every pixel as one
-//! matrix product, `[pixels, 9 * outputs]`, and each output adds up its nine from around it:
+//! The last layer has one or three outputs, too few to fill a register. So all its taps are computed for every pixel as
+//! one matrix product, `[pixels, 9 * outputs]`, and each output adds up its nine from around it:
 //!
 //! ```text
 //! y[o][r][c] = sum over u, v of taps[r+u-1][c+v-1][3u+v][o]        zero outside
 //! ```
 
-use super::maps::MapView;
+use super::maps::{MapView, Position};
 use crate::simd::{Isa, Kernel, Shape, Simd};
 
-/// Writes row `row` of image `image` from its `taps` to every channel of `out`, `[channels, side, side]`.
-///
-/// # Safety
-/// `isa` must be one of this machine's; `taps` must hold the image, `out` have room for it, and nobody else may be at this row.
-pub(super) unsafe fn write_row(
-    isa: Isa,
-    taps: MapView<f32>,
-    (image, row): (usize, usize),
-    out: *mut f32,
-    channels: usize,
-) {
-    let side = taps.shape.side;
-    // SAFETY: the caller's promises.
-    unsafe {
-        match channels {
-            1 => add_taps::<1>(taps, (image, row), out),
-            _ => add_taps::<3>(taps, (image, row), out),
-        }
-    }
-    for channel in 0..channels {
-        // SAFETY: the rows just written, and the caller's machine.
+/// Makes images of taps.
+pub(super) struct LastStep {
+    pub(super) isa: Isa,
+    pub(super) taps: MapView<f32>,
+    pub(super) channels: usize,
+}
+
+impl LastStep {
+    /// Writes row `row` of image `image` to every channel of `out`, `[channels, side, side]`.
+    ///
+    /// # Safety
+    /// `isa` must be one of this machine's; `taps` must hold the image, `out` have room for it, and nobody else may be
+    /// at this row.
+    pub(super) unsafe fn write_row(&self, image: usize, row: usize, out: *mut f32) {
+        let side = self.taps.shape.side;
+        // SAFETY: the caller's promises.
         unsafe {
-            let values = std::slice::from_raw_parts_mut(out.add((channel * side + row) * side), side);
-            isa.run(Tanh { values });
+            match self.channels {
+                1 => add_taps::<1>(self.taps, image, row, out),
+                _ => add_taps::<3>(self.taps, image, row, out),
+            }
+        }
+        for channel in 0..self.channels {
+            // SAFETY: the rows just written, and the caller's machine.
+            unsafe {
+                let values = std::slice::from_raw_parts_mut(out.add((channel * side + row) * side), side);
+                self.isa.run(Tanh { values });
+            }
         }
     }
 }
@@ -41,8 +45,8 @@ pub(super) unsafe fn write_row(
 /// The sums of nine taps for each of `C` channels and each column of a row.
 ///
 /// # Safety
-/// As for [`write_row`].
-unsafe fn add_taps<const C: usize>(taps: MapView<f32>, (image, row): (usize, usize), out: *mut f32) {
+/// As for [`LastStep::write_row`].
+unsafe fn add_taps<const C: usize>(taps: MapView<f32>, image: usize, row: usize, out: *mut f32) {
     let side = taps.shape.side;
     // Of three taps around `at`, those inside the image.
     let inside = |at: usize| usize::from(at == 0)..3 - usize::from(at + 1 == side);
@@ -52,7 +56,7 @@ unsafe fn add_taps<const C: usize>(taps: MapView<f32>, (image, row): (usize, usi
             for v in inside(column) {
                 // SAFETY: a pixel of the image, with nine taps of each channel.
                 let tap = unsafe {
-                    let pixel = taps.bordered(image, row + u - 1, column + v - 1);
+                    let pixel = taps.bordered(Position { image, row: row + u - 1, column: column + v - 1 });
                     pixel.add((3 * u + v) * C).cast::<[f32; C]>().read()
                 };
                 for (sum, tap) in sums.iter_mut().zip(tap) {

@@ -1,6 +1,6 @@
 //! Feature maps: `[images][rows][columns][channels]`, channels last and padded to whole registers.
 
-use super::number::Number;
+use super::element::Element;
 use crate::simd::Aligned;
 
 /// Maps of some images, with a border that is always 0, so that a convolution reads past an edge without asking.
@@ -16,19 +16,19 @@ pub(super) struct MapShape {
     pub(super) side: usize,
     /// Zeros on each side.
     pub(super) border: usize,
-    /// Numbers from a pixel to the next.
+    /// Elements from a pixel to the next.
     pub(super) stride: usize,
 }
 
 impl MapShape {
-    /// Numbers of one image.
+    /// Elements of one image.
     pub(super) fn image_len(&self) -> usize {
         let pitch = self.side + 2 * self.border;
         pitch * pitch * self.stride
     }
 }
 
-impl<E: Number> Maps<E> {
+impl<E: Element> Maps<E> {
     /// Maps of zeros.
     pub(super) fn new(images: usize, shape: MapShape) -> Self {
         Maps { shape, values: Aligned::zeros(images * shape.image_len()) }
@@ -40,6 +40,14 @@ impl<E: Number> Maps<E> {
     }
 }
 
+/// A pixel of some maps.
+#[derive(Clone, Copy)]
+pub(super) struct Position {
+    pub(super) image: usize,
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
 /// Maps that the threads of a team read and write, never the same place at the same time.
 #[derive(Clone, Copy)]
 pub(super) struct MapView<E> {
@@ -47,18 +55,18 @@ pub(super) struct MapView<E> {
     pub(super) shape: MapShape,
 }
 
-// SAFETY: a pointer to numbers; who dereferences it answers for what other threads do.
+// SAFETY: a pointer to elements; who dereferences it answers for what other threads do.
 unsafe impl<E: Send> Send for MapView<E> {}
 // SAFETY: as above.
 unsafe impl<E: Sync> Sync for MapView<E> {}
 
-impl<E: Number> MapView<E> {
+impl<E: Element> MapView<E> {
     /// The first channel of a pixel; rows and columns count from the border's first.
     ///
     /// # Safety
     /// The pixel must exist.
     #[inline(always)]
-    pub(super) unsafe fn bordered(&self, image: usize, row: usize, column: usize) -> *mut E {
+    pub(super) unsafe fn bordered(&self, Position { image, row, column }: Position) -> *mut E {
         let pitch = self.shape.side + 2 * self.shape.border;
         // SAFETY: the caller promises that it lies inside the maps.
         unsafe { self.base.add(((image * pitch + row) * pitch + column) * self.shape.stride) }
@@ -69,8 +77,9 @@ impl<E: Number> MapView<E> {
     /// # Safety
     /// The pixel must exist.
     #[inline(always)]
-    pub(super) unsafe fn pixel(&self, (image, row, column): (usize, usize, usize)) -> *mut E {
+    pub(super) unsafe fn pixel(&self, Position { image, row, column }: Position) -> *mut E {
+        let (row, column) = (row + self.shape.border, column + self.shape.border);
         // SAFETY: the caller's promise.
-        unsafe { self.bordered(image, row + self.shape.border, column + self.shape.border) }
+        unsafe { self.bordered(Position { image, row, column }) }
     }
 }

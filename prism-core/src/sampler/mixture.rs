@@ -41,8 +41,8 @@ impl Mixture {
         self.samplers.len()
     }
 
-    /// The images of `inputs`, row r drawn by component `components[r]`, as `[n, channels, size, size]` in [-1, 1], by up to `threads`
-    /// threads.
+    /// The images of `inputs`, row r drawn by component `components[r]`, as `[n, channels, size, size]` in [-1, 1], by
+    /// up to `threads` threads.
     ///
     /// # Panics
     /// If there are not as many rows of `arch.inputs()` numbers as components named, or one of these does not exist.

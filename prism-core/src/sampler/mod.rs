@@ -5,18 +5,19 @@
 //! ```
 //!
 //! [`Sampler`] computes in `f32`, or in exact integers ([`Precision`]), on the best instruction set of the machine
-//! ([`Isa`]). An image's bits do not depend on the number of threads or on the other images. In `f32` they are the same on
-//! all instruction sets with a fused multiply-add (AVX-512, AVX2, NEON) and on all without (portable, wasm), and differ
-//! between the two by rounding; in integers they are the same everywhere. [`mod@reference`] is the same generator in plain
-//! `f64` loops.
+//! ([`Isa`]). An image's bits do not depend on the number of threads or on the other images. In `f32` they are the same
+//! on all instruction sets with a fused multiply-add (AVX-512, AVX2, NEON) and on all without (portable, wasm), and
+//! differ between the two by rounding; in integers they are the same everywhere. [`mod@reference`] is the same
+//! generator in plain `f64` loops.
 //!
 //! A [`Mixture`] is a sampler for each component of a model.
 //!
-//! The way down from here: `engine` deals images out among threads, which `crew` keeps from call to call, `draw` walks a few of them through the `network`, each
-//! `layer` convolves by a `scheme` of few products, `product` multiplies matrices, and a `sink` takes what comes out.
+//! The way down from here: `engine` divides images among threads, which `thread_pool` keeps from call to call; `draw`
+//! takes a few of them through the `network`; each `layer` convolves by a `scheme` of few products; `product`
+//! multiplies matrices; a `sink` takes what comes out.
 
-mod crew;
 mod draw;
+mod element;
 mod engine;
 mod image;
 mod layer;
@@ -24,7 +25,6 @@ mod maps;
 mod mixture;
 pub(crate) mod model;
 mod network;
-mod number;
 pub mod pixel;
 mod product;
 pub mod reference;
@@ -32,6 +32,7 @@ mod scheme;
 mod sink;
 mod space;
 mod team;
+mod thread_pool;
 mod weights;
 
 use std::num::NonZeroUsize;
@@ -49,10 +50,10 @@ pub enum Precision {
     /// `f32`: within 1e-5 of the reference.
     #[default]
     F32,
-    /// Activations of 16 bits, sums of 32, both exact: the same bits on every machine. On the first 2,000 images of the MNIST
-    /// model that ships with `prism-infer` a pixel is at most 1.04e-2 from `F32`'s, 2.6e-4 in the root mean square.
-    /// Activations saturate at 16 standard deviations by the artifact's norms, so norms that were not measured on the
-    /// model's own images spoil them.
+    /// Activations of 16 bits, sums of 32, both exact: the same bits on every machine. On the first 2,000 images of the
+    /// MNIST model that ships with `prism-infer` a pixel is at most 1.04e-2 from `F32`'s, 2.6e-4 in the root mean
+    /// square. Activations saturate at 16 standard deviations by the artifact's norms, so norms that were not measured
+    /// on the model's own images spoil them.
     I16,
 }
 

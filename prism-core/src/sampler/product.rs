@@ -1,24 +1,24 @@
-//! The matrix product at the bottom of every layer: rows of numbers by a panel of weights.
+//! The matrix product at the bottom of every layer: rows of elements by a panel of weights.
 //!
 //! ```text
 //! c[row][column] = sum over k of a[row][k] * b[k][column]
 //! ```
 //!
-//! Weights are bytes. The first tile of rows widens them on their way into registers and leaves them widened for the tiles
-//! after it, a block of `k` at a time, so that what it leaves stays in the first-level cache. Every sum is taken in the same
-//! order of k whatever tile its row lies in, so a row's result does not depend on the rows around it.
+//! Weights are bytes. The first tile of rows widens them on their way into registers and leaves them widened for the
+//! tiles after it, a block of `k` at a time, so that what it leaves stays in the first-level cache. Every sum is taken
+//! in the same order of k whatever tile its row lies in, so a row's result does not depend on the rows around it.
 
-use super::number::Number;
+use super::element::Element;
 use crate::simd::{Kernel, Shape, Simd};
 
 /// `rows` rows by one panel.
-pub(super) struct Product<'a, E: Number> {
-    /// First number of the first row, and numbers from a row to the next.
+pub(super) struct Product<'a, E: Element> {
+    /// First element of the first row, and elements from a row to the next.
     pub(super) a: (*const E, usize),
     pub(super) rows: usize,
     /// `[depth][columns][pack]`. As many bytes after them are fetched meanwhile: they are needed next.
     pub(super) weights: &'a [i8],
-    /// Packs of numbers in a row.
+    /// Packs of elements in a row.
     pub(super) depth: usize,
     /// Memory for a widened block of the panel.
     pub(super) widened: &'a mut [E],
@@ -26,11 +26,12 @@ pub(super) struct Product<'a, E: Number> {
     pub(super) c: (*mut E::Sum, usize),
 }
 
-impl<E: Number> Kernel for Product<'_, E> {
+impl<E: Element> Kernel for Product<'_, E> {
     type Output = ();
 
     /// # Safety
-    /// `a` must be readable for `depth` packs of numbers in every row, and `c` writable for the panel's columns in every row.
+    /// `a` must be readable for `depth` packs of elements in every row, and `c` writable for the panel's columns in
+    /// every row.
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
         let columns = self.weights.len() / (self.depth * E::PACK).max(1);
@@ -42,7 +43,7 @@ impl<E: Number> Kernel for Product<'_, E> {
 
 /// Some packs of a panel's depth.
 #[derive(Clone, Copy)]
-struct Block<E> {
+struct DepthBlock<E> {
     packs: usize,
     bytes: *const i8,
     /// From these bytes to those that are fetched.
@@ -52,7 +53,7 @@ struct Block<E> {
     more: bool,
 }
 
-impl<E: Number> Product<'_, E> {
+impl<E: Element> Product<'_, E> {
     /// # Safety
     /// As for `run`, with a panel of `N` registers.
     #[inline(always)]
@@ -62,7 +63,7 @@ impl<E: Number> Product<'_, E> {
             let packs = (self.depth - start).min(E::BLOCK);
             // SAFETY: the caller's promise; the block lies inside the depth.
             unsafe {
-                let block = Block {
+                let block = DepthBlock {
                     packs,
                     bytes: self.weights.as_ptr().add(start * N * S::LANES * E::PACK),
                     ahead: self.weights.len(),
@@ -82,9 +83,9 @@ impl<E: Number> Product<'_, E> {
 /// # Safety
 /// As for [`Product`], with a panel of `N` registers.
 #[inline(always)]
-unsafe fn all_rows<S: Shape, E: Number, const N: usize>(
+unsafe fn all_rows<S: Shape, E: Element, const N: usize>(
     rows: usize,
-    block: Block<E>,
+    block: DepthBlock<E>,
     (mut a, a_row): (*const E, usize),
     (mut c, c_row): (*mut E::Sum, usize),
 ) {
@@ -132,15 +133,15 @@ macro_rules! each_row {
 /// # Safety
 /// As for [`all_rows`], with `N` of 1 or 2; tiles but the first need a widened block.
 #[inline(always)]
-unsafe fn tile<S: Simd, E: Number, const M: usize, const N: usize, const FIRST: bool>(
-    block: Block<E>,
+unsafe fn tile<S: Simd, E: Element, const M: usize, const N: usize, const FIRST: bool>(
+    block: DepthBlock<E>,
     (a, a_row): (*const E, usize),
     (c, c_row): (*mut E::Sum, usize),
 ) {
     let width = S::LANES * E::PACK;
     // SAFETY: the caller's promise; rows are below `M`, and the second column is used where `N` is 2.
     unsafe {
-        let mut sums = [[E::nothing::<S>(); 2]; M];
+        let mut sums = [[E::zero::<S>(); 2]; M];
         for k in 0..block.packs {
             let widened = block.widened.add(k * N * width);
             let (left, right);
@@ -179,7 +180,7 @@ unsafe fn tile<S: Simd, E: Number, const M: usize, const N: usize, const FIRST: 
 /// # Safety
 /// Below `Isa::run` of `S`; `c` must be readable and writable for a register.
 #[inline(always)]
-unsafe fn finish<S: Simd, E: Number>(c: *mut E::Sum, sum: E::Acc<S>, add: bool) {
+unsafe fn finish<S: Simd, E: Element>(c: *mut E::Sum, sum: E::Acc<S>, add: bool) {
     // SAFETY: the caller's promise.
     unsafe {
         let sum = if add { E::add_sum::<S>(E::load_sum::<S>(c), sum) } else { sum };

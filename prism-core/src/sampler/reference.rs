@@ -1,4 +1,4 @@
-//! The generator in plain `f64` loops: what the fast sampler is held against, and what the known answer is made with.
+//! The generator in plain `f64` loops: what the fast sampler is compared with, and what draws the known answer.
 //!
 //! ```text
 //! first   y[o][r][c] = sigma * sum_i w[i][o][r][c] * z[i]                                 1x1 -> 4x4
@@ -7,7 +7,7 @@
 //! image   tanh(last(relu(bn(y))))
 //! ```
 //!
-//! In `f64`, summing in another order moves a value by some 1e-14, far too little to move a pixel's byte; so a second
+//! In `f64`, summing in another order moves a value by some 1e-14, far too little to change a pixel's byte; so a second
 //! reader in another language finds the same bytes.
 
 use super::model::{FoldedNorm, Model};
@@ -68,14 +68,8 @@ fn convolve(layer: &Layer, weights: &[i8], x: &Maps) -> Maps {
     for (output, filters) in values.chunks_exact_mut(area).zip(weights.chunks_exact(layer.inputs * k * k)) {
         for (input, filter) in x.values.chunks_exact(area).zip(filters.chunks_exact(k * k)) {
             for (tap, w) in filter.iter().enumerate().filter(|(_, w)| **w != 0) {
-                add_shifted(
-                    output,
-                    input,
-                    x.side,
-                    (tap / k) as isize - k as isize / 2,
-                    (tap % k) as isize - k as isize / 2,
-                    *w,
-                );
+                let offset = |at: usize| at as isize - k as isize / 2;
+                add_shifted(output, input, x.side, Shift { down: offset(tap / k), right: offset(tap % k) }, *w);
             }
         }
     }
@@ -83,8 +77,14 @@ fn convolve(layer: &Layer, weights: &[i8], x: &Maps) -> Maps {
     Maps { side: x.side, values }
 }
 
+/// Where a tap reads, from the pixel that it counts for.
+struct Shift {
+    down: isize,
+    right: isize,
+}
+
 /// Adds `w * input[r + down][c + right]` to every `output[r][c]` for which that lies inside the map.
-fn add_shifted(output: &mut [f64], input: &[f64], side: usize, down: isize, right: isize, w: i8) {
+fn add_shifted(output: &mut [f64], input: &[f64], side: usize, Shift { down, right }: Shift, w: i8) {
     let from = |shift: isize| (-shift).max(0) as usize;
     let to = |shift: isize| side - shift.max(0) as usize;
     let w = f64::from(w);

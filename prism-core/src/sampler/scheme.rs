@@ -7,8 +7,8 @@
 //! ```
 //!
 //! for three linear maps; in two dimensions each acts on columns and rows. The elementwise products, summed over input
-//! channels, are one matrix product for every element of the transformed tile. Transformed weights are integers: with taps
-//! of -1, 0 and 1 they fit a byte, and the divisor goes into the scale of the outputs.
+//! channels, are one matrix product for every element of the transformed tile. Transformed weights are integers: with
+//! taps of -1, 0 and 1 they fit a byte, and the divisor goes into the scale of the outputs.
 //!
 //! | scheme | convolution | inputs | outputs | products per output (2-d) | transformed weights up to |
 //! |---|---|---|---|---|---|
@@ -18,24 +18,24 @@
 //! | [`Winograd4`] | 3 taps, F(4, 3) | 6 | 4 | 36 / 16 (9 directly) | 49 |
 //! | [`Pointwise`] | 1 tap | 1 | 1 | 1 | 1 |
 //!
-//! [`Winograd4`] evaluates at 0, 1, -1, 1/2, -2 and infinity. With a point and its negative reciprocal the rounding error of
-//! `f32` is a third of that of the usual 0, ±1, ±2, and about twice that of direct summation.
-//! For `i16` its inputs would grow too much; those of [`Winograd2`] grow fourfold, of [`Doubled`] twofold. [`Doubled4`]
-//! evaluates at 0, 1, -1, 1/2 and infinity.
+//! [`Winograd4`] evaluates at 0, 1, -1, 1/2, -2 and infinity. With a point and its negative reciprocal the rounding
+//! error of `f32` is a third of that of the usual 0, ±1, ±2, and about twice that of direct summation. For `i16` its
+//! inputs would grow too much; those of [`Winograd2`] grow fourfold, of [`Doubled`] twofold. [`Doubled4`] evaluates at
+//! 0, 1, -1, 1/2 and infinity.
 //!
 //! Sources: Winograd 1980; Lavin and Gray 2016; on points, Barabasz et al. 2018.
 
-use super::number::Number;
+use super::element::Element;
 use crate::simd::Simd;
 
 /// The largest tile side.
 pub(super) const SIDE: usize = 6;
 
-/// A way to convolve numbers of type `E`, per axis.
+/// A way to convolve elements of type `E`, per axis.
 ///
-/// The outputs may be those of several convolutions that take turns: phases, each of which reads its tiles one input later than
-/// the one before it, and has a weights' map of its own.
-pub(super) trait Scheme<E: Number> {
+/// The outputs may be those of several convolutions that take turns: phases, each of which reads its tiles one input
+/// later than the one before it, and has a weights' map of its own.
+pub(super) trait Scheme<E: Element> {
     /// Inputs, and products, of a tile in one phase.
     const IN: usize;
     /// Outputs of a tile in one phase.
@@ -63,6 +63,25 @@ pub(super) trait Scheme<E: Number> {
     unsafe fn output<S: Simd>(m: [E::Acc<S>; SIDE]) -> [E::Acc<S>; SIDE];
 }
 
+/// Which schemes convolve elements of a type.
+pub(super) trait Schemes: Element {
+    /// For convolutions that keep the side.
+    type Same: Scheme<Self>;
+    /// For convolutions of doubled maps, but for the first block's, which takes [`Doubled`]: it has few tiles, and they
+    /// would wait for each of its many weights.
+    type Twice: Scheme<Self>;
+}
+
+impl Schemes for f32 {
+    type Same = Winograd4;
+    type Twice = Doubled4;
+}
+
+impl Schemes for i16 {
+    type Same = Winograd2;
+    type Twice = Doubled;
+}
+
 /// `x + k * y` for a constant k.
 ///
 /// # Safety
@@ -79,7 +98,7 @@ unsafe fn plus<S: Simd>(x: S::V, k: f32, y: S::V) -> S::V {
 /// `y[2i] = w0 (x[i-1] - x[i]) + s x[i]` and `y[2i+1] = s x[i] + w2 (x[i+1] - x[i])`.
 pub(super) struct Doubled;
 
-impl<E: Number> Scheme<E> for Doubled {
+impl<E: Element> Scheme<E> for Doubled {
     const IN: usize = 3;
     const OUT: usize = 2;
     const STEP: usize = 1;
@@ -101,7 +120,8 @@ impl<E: Number> Scheme<E> for Doubled {
     }
 }
 
-/// Three taps after nearest-neighbour doubling, from the undoubled inputs: even and odd outputs are convolutions by two taps,
+/// Three taps after nearest-neighbour doubling, from the undoubled inputs: even and odd outputs are convolutions by two
+/// taps,
 ///
 /// `y[2i] = w0 x[i-1] + (w1 + w2) x[i]` and `y[2i+1] = (w0 + w1) x[i] + w2 x[i+1]`,
 ///
@@ -161,7 +181,7 @@ impl Scheme<f32> for Doubled4 {
 /// F(2, 3): two outputs of three taps by four products, with additions only.
 pub(super) struct Winograd2;
 
-impl<E: Number> Scheme<E> for Winograd2 {
+impl<E: Element> Scheme<E> for Winograd2 {
     const IN: usize = 4;
     const OUT: usize = 2;
     const STEP: usize = 2;
@@ -241,7 +261,7 @@ impl Scheme<f32> for Winograd4 {
 /// A single tap: an ordinary matrix product.
 pub(super) struct Pointwise;
 
-impl<E: Number> Scheme<E> for Pointwise {
+impl<E: Element> Scheme<E> for Pointwise {
     const IN: usize = 1;
     const OUT: usize = 1;
     const STEP: usize = 1;

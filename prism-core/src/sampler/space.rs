@@ -1,11 +1,11 @@
 //! A team's memory: feature maps of a few images, and scratch memory for each thread. It is kept from
 //! call to call, so that drawing sets no memory aside.
 
-use super::layer::{Convolution, Layout, Scratch};
+use super::element::Element;
+use super::layer::{Convolution, GroupLayout, Scratch};
 use super::maps::{MapShape, MapView, Maps};
-use super::network::{Network, stride};
-use super::number::Number;
-use super::scheme::{Doubled, Pointwise, Scheme};
+use super::network::{Network, ResidualBlock, stride};
+use super::scheme::{Doubled, Pointwise, Scheme, Schemes};
 use crate::simd::Aligned;
 
 /// Bytes that the maps of a team may take, where one image does not take more.
@@ -14,7 +14,7 @@ const MAPS: usize = 12 << 20;
 const MOST_IMAGES: usize = 4;
 
 /// Memory for `images` images at a time and `threads` threads.
-pub(super) struct Space<E: Number> {
+pub(super) struct Space<E: Element> {
     pub(super) images: usize,
     input: Maps<E>,
     factors: Vec<f32>,
@@ -45,7 +45,7 @@ pub(super) struct BlockViews<E> {
 pub(super) struct Views<E> {
     /// The generator's inputs, as maps of one pixel.
     pub(super) input: MapView<E>,
-    /// For each image, what makes reals of the first layer's sums.
+    /// For each image, what makes real values of the first layer's sums.
     pub(super) factors: *mut f32,
     pub(super) blocks: Vec<BlockViews<E>>,
     pub(super) last: MapView<E>,
@@ -53,8 +53,8 @@ pub(super) struct Views<E> {
     pub(super) taps: MapView<f32>,
 }
 
-// SAFETY: pointers to numbers; who dereferences them answers for what other threads do.
-unsafe impl<E: Number> Sync for Views<E> {}
+// SAFETY: pointers to elements; who dereferences them answers for what other threads do.
+unsafe impl<E: Element> Sync for Views<E> {}
 
 /// The shapes of a generator's maps.
 struct Shapes {
@@ -66,15 +66,14 @@ struct Shapes {
 }
 
 impl Shapes {
-    fn new<E: Number>(network: &Network<E>) -> Self {
+    fn new<E: Element>(network: &Network<E>) -> Self {
         let lanes = network.isa.lanes();
         let map = |side: usize, border: usize, channels: usize| MapShape {
             side,
             border,
             stride: stride::<E>(channels, lanes),
         };
-        let block = |block: &super::network::Block<E>| {
-            let (side, (inputs, outputs)) = (block.side, block.channels);
+        let block = |&ResidualBlock { side, inputs, outputs, .. }: &ResidualBlock<E>| {
             [map(side, 0, inputs), map(side, 0, outputs), map(side, 1, inputs), map(2 * side, 1, outputs)]
         };
         Shapes {
@@ -96,11 +95,11 @@ impl Shapes {
 }
 
 /// Most images of `network` that a team should draw at once.
-pub(super) fn most_images<E: Number>(network: &Network<E>) -> usize {
+pub(super) fn most_images<E: Element>(network: &Network<E>) -> usize {
     (MAPS / Shapes::new(network).bytes::<E>().max(1)).clamp(1, MOST_IMAGES)
 }
 
-impl<E: Number> Space<E> {
+impl<E: Schemes> Space<E> {
     /// Memory for `network`.
     pub(super) fn new(network: &Network<E>, images: usize, threads: usize) -> Self {
         let shapes = Shapes::new(network);
@@ -137,7 +136,7 @@ impl<E: Number> Space<E> {
     }
 }
 
-impl<E: Number> BlockMaps<E> {
+impl<E: Element> BlockMaps<E> {
     fn views(&mut self) -> BlockViews<E> {
         BlockViews {
             plain: self.plain.view(),
@@ -149,11 +148,11 @@ impl<E: Number> BlockMaps<E> {
 }
 
 /// The most that any layer needs, for up to `images` images: transformed inputs, sums and widened weights.
-fn sizes<E: Number>(network: &Network<E>, shapes: &Shapes, images: usize) -> (usize, usize, usize) {
+fn sizes<E: Schemes>(network: &Network<E>, shapes: &Shapes, images: usize) -> (usize, usize, usize) {
     let lanes = network.isa.lanes();
     let (mut inputs, mut sums) = (0, 0);
     let mut layer = |products: usize, tiles: usize, stride: usize| {
-        let layout = Layout::new::<E>(products, images * tiles, stride, lanes);
+        let layout = GroupLayout::new::<E>(products, images * tiles, stride, lanes);
         sums = sums.max(layout.sums_len(products, lanes));
         inputs = inputs.max(if products > 1 { layout.inputs_len(products) } else { 0 });
     };

@@ -1,10 +1,10 @@
-//! Threads that work on the same images, and how work is dealt out among them.
+//! A team: threads that work on the same images, and how work is divided among them.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How often a member looks again before it lets others run: some 80 microseconds.
-const PATIENCE: usize = 2000;
+/// How often a member checks again before it lets other threads run: some 80 microseconds.
+const SPIN_LIMIT: usize = 2000;
 
 /// The meeting point of a team's threads.
 #[derive(Default)]
@@ -37,10 +37,10 @@ impl Member<'_> {
             self.team.meetings.store(meeting.wrapping_add(1), Ordering::Release);
             return;
         }
-        let mut looks = 0;
+        let mut checks = 0;
         while self.team.meetings.load(Ordering::Acquire) == meeting {
-            looks += 1;
-            if looks < PATIENCE { std::hint::spin_loop() } else { std::thread::yield_now() }
+            checks += 1;
+            if checks < SPIN_LIMIT { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
     }
 

@@ -1,7 +1,7 @@
 //! A layer's weights, transformed by a scheme and laid out in the order in which the product reads them.
 //!
-//! Weights are counted in units of the layer's sigma, so that a transformed one is a small integer and takes one byte; they
-//! are widened when they are used. A panel is two registers of output columns wide (one, where an odd one is
+//! Weights are counted in units of the layer's sigma, so that a transformed one is a small integer and takes one byte;
+//! they are widened when they are used. A panel is two registers of output columns wide (one, where an odd one is
 //! left):
 //!
 //! ```text
@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use super::number::Number;
+use super::element::Element;
 use super::scheme::{SIDE, Scheme};
 
 /// Columns of the widest panel of any instruction set.
@@ -18,13 +18,13 @@ const WIDEST: usize = 32;
 /// Taps of the largest filter.
 const MOST_TAPS: usize = 9;
 
-/// Where a column's weights are: `taps(column, input)` gives the taps of one filter, row by row, or none for a column that
-/// only pads.
+/// Where a column's weights are: `taps(column, input)` gives the taps of one filter, row by row, or none for a column
+/// that only pads.
 pub(super) struct Packed {
     data: Vec<i8>,
-    /// Numbers of one row of the left factor that count, in packs.
+    /// Elements of one row of the left factor, in packs.
     depth: usize,
-    /// Weights that stand side by side for one number of the output.
+    /// Weights that lie side by side for one output.
     pack: usize,
     products: usize,
     columns: usize,
@@ -33,8 +33,9 @@ pub(super) struct Packed {
 
 impl Packed {
     /// Packs the filters of `inputs` input channels and `columns` outputs for registers of `lanes`.
-    pub(super) fn new<'a, E: Number, C: Scheme<E>>(
-        (inputs, columns): (usize, usize),
+    pub(super) fn new<'a, E: Element, C: Scheme<E>>(
+        inputs: usize,
+        columns: usize,
         lanes: usize,
         taps: impl Fn(usize, usize) -> Option<&'a [i8]>,
     ) -> Self {
@@ -72,7 +73,7 @@ impl Packed {
         packed
     }
 
-    /// Depth of the products, in packs of numbers.
+    /// Depth of the products, in packs of elements.
     pub(super) fn depth(&self) -> usize {
         self.depth
     }
@@ -100,7 +101,7 @@ impl Packed {
     }
 
     /// Weights in a block of the widest panel, of which each product widens one at a time.
-    pub(super) fn block_len<E: Number>(&self) -> usize {
+    pub(super) fn block_len<E: Element>(&self) -> usize {
         self.depth.min(E::BLOCK) * self.pack * 2 * self.lanes
     }
 
@@ -123,7 +124,7 @@ fn gather<'a>(columns: impl Iterator<Item = Option<&'a [i8]>>) -> [Lanes; MOST_T
 }
 
 /// Hands on the weights of filters transformed, product by product and phase by phase.
-fn transform<E: Number, C: Scheme<E>>(filters: &[Lanes; MOST_TAPS], mut put: impl FnMut(&Lanes)) {
+fn transform<E: Element, C: Scheme<E>>(filters: &[Lanes; MOST_TAPS], mut put: impl FnMut(&Lanes)) {
     for down in C::WEIGHT {
         let mut lines = [[[0; WIDEST]; SIDE]; SIDE];
         for (line, factors) in lines.iter_mut().zip(*down) {

@@ -1,4 +1,4 @@
-//! Memory for registers: numbers from the beginning of a cache line on.
+//! Memory for vector registers: numbers that begin on a cache line.
 //!
 //! A register that lies across two lines is read and written in two steps.
 
@@ -12,17 +12,17 @@ const LINE: usize = 64;
 #[repr(align(64))]
 struct Line(#[expect(dead_code, reason = "read and written as numbers")] [u8; LINE]);
 
-/// A number that any bytes stand for.
+/// A type of number of which every pattern of bits is a value.
 ///
 /// # Safety
 /// Every pattern of bits must be a value, and the size must divide a cache line.
 pub unsafe trait Plain: Copy {}
 
-// SAFETY: so it is.
+// SAFETY: every pattern of bits is a value, and the size divides 64.
 unsafe impl Plain for f32 {}
-// SAFETY: so it is.
+// SAFETY: every pattern of bits is a value, and the size divides 64.
 unsafe impl Plain for i32 {}
-// SAFETY: so it is.
+// SAFETY: every pattern of bits is a value, and the size divides 64.
 unsafe impl Plain for i16 {}
 
 /// Numbers that begin on a cache line.

@@ -57,7 +57,8 @@ pub fn tanh(x: [f32; BLOCK]) -> [f32; BLOCK] {
 
 /// `ln(1 + x)` for x from 0 to 1, to 3e-7 absolutely.
 ///
-/// With s = x / (2 + x), at most 1/3, it is twice the series `s + s^3 / 3 + s^5 / 5 + ...` of the inverse hyperbolic tangent.
+/// With s = x / (2 + x), at most 1/3, it is twice the series `s + s^3 / 3 + s^5 / 5 + ...` of the inverse hyperbolic
+/// tangent.
 #[inline(always)]
 pub fn ln_1p(x: [f32; BLOCK]) -> [f32; BLOCK] {
     let mut y = x;

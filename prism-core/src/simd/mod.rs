@@ -1,8 +1,9 @@
-//! One vector register of numbers, whatever the machine calls it.
+//! Vector registers: one trait for all instruction sets.
 //!
-//! A kernel is a struct that implements [`Kernel`]; [`Isa::run`] compiles it once for each instruction set and calls the
-//! chosen copy. Everything between the two must be `#[inline(always)]`, so that it lands inside the function whose
-//! target features are switched on. For the same reason no closure may touch a register: it would be a function of its own.
+//! A kernel is a struct that implements [`Kernel`]; [`Isa::run`] compiles it once for each instruction set and calls
+//! the chosen copy. Everything between the two must be `#[inline(always)]`, so that it lands inside the function whose
+//! target features are switched on. For the same reason no closure may touch a register: it would be a function of its
+//! own.
 //!
 //! | instruction set | `f32` lanes | chosen | fused multiply-add |
 //! |---|---|---|---|
@@ -12,8 +13,8 @@
 //! | wasm simd128 | 4 | when compiled with `-C target-feature=+simd128` | no |
 //! | portable | 8 | everywhere else | no |
 //!
-//! Every method does the same arithmetic on every instruction set, lane by lane, but for [`Simd::mul_add`], which rounds once
-//! where the multiply-add is fused and twice where it is not.
+//! Every method does the same arithmetic on every instruction set, lane by lane, but for [`Simd::mul_add`], which
+//! rounds once where the multiply-add is fused and twice where it is not.
 
 mod aligned;
 #[cfg(target_arch = "aarch64")]
@@ -33,8 +34,8 @@ pub use portable::Portable;
 /// Vector registers of [`Simd::LANES`] 32-bit lanes, read as `f32` (`V`), or as `i32` or pairs of `i16` (`I`).
 ///
 /// # Safety
-/// Every method may execute instructions of its instruction set, so it may only be called below [`Isa::run`]; pointers must
-/// be valid for the numbers that a method's name says it reads or writes there, and need no alignment.
+/// Every method may execute instructions of its instruction set, so it may only be called below [`Isa::run`]; pointers
+/// must be valid for the numbers that a method's name says it reads or writes there, and need no alignment.
 #[expect(clippy::missing_safety_doc, reason = "one contract for all methods, above")]
 pub trait Simd: Copy + Send + Sync + 'static {
     /// A register of `LANES` `f32`.
@@ -97,7 +98,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn splat_pair(p: *const i16) -> Self::I;
     /// Reads `2 * LANES` bytes as `i16`.
     unsafe fn widen_short(p: *const i8) -> Self::I;
-    /// `acc + a.0 * b.0 + a.1 * b.1` for the two `i16` of each lane, wrapping; -32768 times itself twice is not allowed.
+    /// `acc + a.0 * b.0 + a.1 * b.1` for the two `i16` of each lane, wrapping; -32768 times itself twice is not
+    /// allowed.
     unsafe fn dot(acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
     /// Writes the nearest integers (ties to even) of floats within the range of `i16`.
     unsafe fn store_rounded(p: *mut i16, v: Self::V);

@@ -37,8 +37,8 @@ macro_rules! methods {
     ($($name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? = $body:expr;)*) => {
         $(#[inline(always)]
         unsafe fn $name($($arg: $type),*) $(-> $result)? {
-            // SAFETY: the caller runs below `Isa::run`, on a machine that has the instruction; pointers are valid by the
-            // trait's contract.
+            // SAFETY: the caller runs below `Isa::run`, on a machine that has the instruction; pointers are valid by
+            // the trait's contract.
             unsafe { $body }
         })*
     };
@@ -46,7 +46,8 @@ macro_rules! methods {
 
 /// `acc + a.0 * b.0 + a.1 * b.1` in every 32-bit lane.
 ///
-/// In assembly, because LLVM takes the intrinsic apart again, into a multiplication and an addition, which is half as fast.
+/// In assembly, because LLVM takes the intrinsic apart again, into a multiplication and an addition, which is half as
+/// fast.
 ///
 /// # Safety
 /// The machine must have AVX-512 VNNI.

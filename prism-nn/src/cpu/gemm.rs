@@ -3,9 +3,12 @@
 //! Rows of the right-hand matrix are vectors; it is stored in panels of [`panel_width`] columns (two vectors, one in the last
 //! panel where an odd vector is left), so that a tile streams through it in order.
 
-use prism_core::simd::{Shape, Simd};
+use prism_core::simd::{Kernel, Shape, Simd};
 
 use super::tile::{load, store};
+
+/// Rows of a panel that are worked on at a time, so that it stays in the first-level cache while all rows of `a` pass.
+const DEPTH: usize = 256;
 
 /// Columns of the panel that begins at `column`, of `columns` in all (a multiple of `lanes`).
 #[inline(always)]
@@ -13,77 +16,112 @@ pub fn panel_width(lanes: usize, column: usize, columns: usize) -> usize {
     if columns - column >= 2 * lanes { 2 * lanes } else { lanes }
 }
 
-/// `c[t][n] = sum over k of a[t][k] * b[k][n]`, with `b` in panels.
+/// `c[t][n] = sum over k of a[t][k] * b[k][n]`, with `b` in panels. Each element is summed in the order of k, whatever the shape.
 ///
 /// # Safety
-/// Below `Isa::run` of `S`. `a` must be readable for `rows` rows of `shared` floats `a_row` apart, `b` for
-/// `shared * columns` floats, `c` writable for `rows` rows of `columns` floats `c_row` apart; `columns` must be a multiple
-/// of `S::LANES`.
-#[inline(always)]
-pub unsafe fn product<S: Shape>(
-    (rows, shared, columns): (usize, usize, usize),
-    (a, a_row): (*const f32, usize),
-    b: *const f32,
-    (c, c_row): (*mut f32, usize),
-) {
-    let mut column = 0;
-    while column < columns {
-        let width = panel_width(S::LANES, column, columns);
-        // SAFETY: the panel lies inside `b`, and its columns inside `c`.
-        unsafe {
-            let (b, c) = (b.add(shared * column), c.add(column));
-            if width == S::LANES {
-                product_panel::<S, 1>((rows, shared), (a, a_row), b, (c, c_row));
-            } else {
-                product_panel::<S, 2>((rows, shared), (a, a_row), b, (c, c_row));
-            }
-        }
-        column += width;
-    }
+/// To run it, `a` must be readable for `rows` rows of `shared` floats `a_row` apart, `b` for `shared * columns` floats, `c`
+/// writable for `rows` rows of `columns` floats `c_row` apart; `columns` must be a multiple of the instruction set's lanes.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    /// Rows of a and c.
+    pub rows: usize,
+    /// Columns of a, rows of b.
+    pub shared: usize,
+    /// Columns of b and c.
+    pub columns: usize,
+    /// The left-hand matrix.
+    pub a: *const f32,
+    /// Floats from a row of a to the next.
+    pub a_row: usize,
+    /// The right-hand matrix.
+    pub b: *const f32,
+    /// The result.
+    pub c: *mut f32,
+    /// Floats from a row of c to the next.
+    pub c_row: usize,
 }
 
-/// # Safety
-/// As for `product`, for one panel of `N` vectors.
-#[inline(always)]
-unsafe fn product_panel<S: Shape, const N: usize>(
-    (rows, shared): (usize, usize),
-    (a, a_row): (*const f32, usize),
-    b: *const f32,
-    (c, c_row): (*mut f32, usize),
-) {
-    let mut row = 0;
-    while row < rows {
-        // SAFETY: as many rows remain as the tile takes.
-        unsafe {
-            let (a, c) = ((a.add(row * a_row), a_row), (c.add(row * c_row), c_row));
-            row += match (rows - row).min(S::BLOCK.0) {
-                8.. => product_tile::<S, 8, N>(shared, a, b, c),
-                4.. => product_tile::<S, 4, N>(shared, a, b, c),
-                2.. => product_tile::<S, 2, N>(shared, a, b, c),
-                _ => product_tile::<S, 1, N>(shared, a, b, c),
+impl Kernel for Product {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Shape>(self) {
+        let mut column = 0;
+        while column < self.columns {
+            let width = panel_width(S::LANES, column, self.columns);
+            for start in (0..self.shared).step_by(DEPTH) {
+                let part = Part { depth: DEPTH.min(self.shared - start), more: start > 0 };
+                // SAFETY: the panel lies inside `b`, its columns inside `c`, and the part inside the shared dimension.
+                unsafe {
+                    let (a, c) = (self.a.add(start), self.c.add(column));
+                    let b = self.b.add(self.shared * column + start * width);
+                    if width == S::LANES {
+                        self.panel::<S, 1>(part, a, b, c);
+                    } else {
+                        self.panel::<S, 2>(part, a, b, c);
+                    }
+                }
             }
+            column += width;
         }
     }
 }
 
+/// Some rows of a panel.
+#[derive(Clone, Copy)]
+struct Part {
+    depth: usize,
+    /// Whether `c` holds the sums over the rows before.
+    more: bool,
+}
+
+impl Product {
+    /// All rows of one panel of `N` vectors.
+    ///
+    /// # Safety
+    /// As for [`Product`], from the given places on.
+    #[inline(always)]
+    unsafe fn panel<S: Shape, const N: usize>(&self, part: Part, mut a: *const f32, b: *const f32, mut c: *mut f32) {
+        let mut left = self.rows;
+        while left > 0 {
+            // Tiles of about the same height: a low one would wait for its own sums.
+            let height = left.div_ceil(left.div_ceil(S::ROWS));
+            macro_rules! tile {
+                ($($m:literal)*) => {
+                    match height.min(S::ROWS) {
+                        $($m => product_tile::<S, $m, N>(part, (a, self.a_row), b, (c, self.c_row)),)*
+                        _ => unreachable!("a tile has at most 14 rows"),
+                    }
+                };
+            }
+            // SAFETY: so many rows are left.
+            unsafe {
+                tile!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+                a = a.add(height * self.a_row);
+                c = c.add(height * self.c_row);
+            }
+            left -= height;
+        }
+    }
+}
+
 /// # Safety
-/// As for `product_panel`, for `M` rows; returns `M`.
+/// As for [`Product`], for `M` rows of one panel.
 #[inline(always)]
 unsafe fn product_tile<S: Simd, const M: usize, const N: usize>(
-    shared: usize,
+    part: Part,
     (a, a_row): (*const f32, usize),
     b: *const f32,
     (c, c_row): (*mut f32, usize),
-) -> usize {
+) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut acc = [[S::splat(0.0); N]; M];
-        for k in 0..shared {
+        let mut acc = if part.more { load::<S, M, N>(c, c_row) } else { [[S::splat(0.0); N]; M] };
+        for k in 0..part.depth {
             acc = step::<S, M, N>(acc, (a.add(k), a_row), b.add(k * N * S::LANES));
         }
         store::<S, M, N>(&acc, c, c_row);
     }
-    M
 }
 
 /// `c[i][n] = sum over t of a[t][i] * b[t][n]`, added to what c holds if `accumulate`.

@@ -2,6 +2,11 @@
 //! `stride`, a multiple of a register's lanes. Everything between first and last layer of a training step lies so: a vector
 //! is one pixel of several channels, whatever the image's size.
 
+use rayon::prelude::*;
+
+/// Channels that are reordered at a time: those of one cache line.
+const LINE: usize = 16;
+
 /// The shape of a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Map {
@@ -46,5 +51,21 @@ impl Map {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Writes `values`, a map of this shape, to `out` as `[batch, channels, height, width]`.
+    pub fn to_planar(&self, values: &[f32], out: &mut [f32]) {
+        let pixels = self.pixels();
+        let images = values.par_chunks_exact(self.image_len());
+        out.par_chunks_exact_mut(self.channels * pixels).zip(images).for_each(|(out, image)| {
+            for channel in (0..self.channels).step_by(LINE) {
+                let count = LINE.min(self.channels - channel);
+                for (pixel, values) in image.chunks_exact(self.stride).enumerate() {
+                    for (i, &x) in values[channel..channel + count].iter().enumerate() {
+                        out[(channel + i) * pixels + pixel] = x;
+                    }
+                }
+            }
+        });
     }
 }

@@ -13,15 +13,16 @@ use rayon::prelude::*;
 
 use super::map::Map;
 use super::share::Disjoint;
+use super::source::{NormRelu, Plain};
 
 /// Pixels whose sum is kept in `f32` before it is added in `f64`.
 const BLOCK: usize = 32;
 
 /// Two sums over pixels for every channel of every image: `[batch, 2, stride]`.
 #[derive(Clone, Debug, Default)]
-pub struct Sums(Vec<f64>);
+pub struct ChannelSums(Vec<f64>);
 
-impl Sums {
+impl ChannelSums {
     /// Room for the sums of `map`, all zero.
     pub fn reset(&mut self, map: Map) {
         self.0.clear();
@@ -42,6 +43,13 @@ impl Sums {
         }
         total
     }
+
+    /// Mean and biased variance of one channel over all pixels of all images, from sums of x and x².
+    pub fn moments(&self, map: Map, channel: usize) -> [f64; 2] {
+        let count = (map.batch * map.pixels()) as f64;
+        let [mean, square] = self.total(map, channel).map(|sum| sum / count);
+        [mean, (square - mean * mean).max(0.0)]
+    }
 }
 
 /// A batch norm as `scale * x + shift`, one number a stored channel each.
@@ -55,18 +63,30 @@ pub struct Affine {
 
 impl Affine {
     /// The norm of a batch, from its images' sums of x and x².
-    pub fn measure(&mut self, sums: &Sums, map: Map, epsilon: f64) {
-        self.scale.clear();
-        self.scale.resize(map.stride, 0.0);
-        self.shift.clear();
-        self.shift.resize(map.stride, 0.0);
-        let count = (map.batch * map.pixels()) as f64;
+    pub fn of(sums: &ChannelSums, map: Map, epsilon: f64) -> Self {
+        let mut norm = Affine { scale: vec![0.0; map.stride], shift: vec![0.0; map.stride] };
         for channel in 0..map.channels {
-            let [mean, square] = sums.total(map, channel).map(|sum| sum / count);
-            let scale = 1.0 / ((square - mean * mean).max(0.0) + epsilon).sqrt();
-            self.scale[channel] = scale as f32;
-            self.shift[channel] = (-mean * scale) as f32;
+            let [mean, variance] = sums.moments(map, channel);
+            let scale = 1.0 / (variance + epsilon).sqrt();
+            norm.scale[channel] = scale as f32;
+            norm.shift[channel] = (-mean * scale) as f32;
         }
+        norm
+    }
+
+    /// The norm of `x`, a map, and its ReLU.
+    pub fn of_map<'a>(&'a self, values: &'a [f32], map: Map) -> NormRelu<'a> {
+        NormRelu { x: Plain { values, map }, scale: &self.scale, shift: &self.shift }
+    }
+
+    /// The norm of the given numbers, one a channel that means something.
+    pub fn padded(scale: &[f32], shift: &[f32], stride: usize) -> Self {
+        let pad = |values: &[f32]| {
+            let mut values = values.to_vec();
+            values.resize(stride, 0.0);
+            values
+        };
+        Affine { scale: pad(scale), shift: pad(shift) }
     }
 }
 
@@ -82,29 +102,33 @@ pub unsafe fn measure_image(isa: Isa, image: &[f32], map: Map, number: usize, su
     }
 }
 
-/// Sums g' and g' h over one image's pixels into part `number` of `sums`, `x` being the image that was normalised.
+/// Sums g' and g' h over the pixels of image `number` into its part of `sums`, where `normed` is what g is the gradient of.
+///
+/// # Panics
+/// If there is not one image of gradients.
 ///
 /// # Safety
 /// No other task may use this image's part.
 pub unsafe fn measure_gradient(
     isa: Isa,
     gradient: &[f32],
-    (x, affine): (&[f32], &Affine),
-    map: Map,
+    normed: NormRelu<'_>,
     number: usize,
     sums: Disjoint<'_, f64>,
 ) {
-    assert_eq!(gradient.len(), x.len(), "a gradient for every pixel");
+    let map = normed.x.map;
+    assert_eq!(gradient.len(), map.image_len(), "a gradient for every pixel");
     // SAFETY: the caller's promise; `isa` is one of this machine's.
     unsafe {
         let out = sums.part(number * 2 * map.stride, 2 * map.stride);
-        isa.run(SumImage { image: gradient, other: Some((x, affine)), map, out });
+        isa.run(SumImage { image: gradient, other: Some(normed.image(number)), map, out });
     }
 }
 
 struct SumImage<'a> {
     image: &'a [f32],
-    other: Option<(&'a [f32], &'a Affine)>,
+    /// One image.
+    other: Option<NormRelu<'a>>,
     map: Map,
     out: &'a mut [f64],
 }
@@ -154,10 +178,10 @@ impl SumImage<'_> {
                         first = S::add(first, value);
                         second = S::mul_add(value, value, second);
                     }
-                    Some((x, affine)) => {
-                        let scale = S::load(affine.scale.as_ptr().add(channel));
-                        let shift = S::load(affine.shift.as_ptr().add(channel));
-                        let h = S::mul_add(S::load(x.as_ptr().add(at)), scale, shift);
+                    Some(normed) => {
+                        let scale = S::load(normed.scale.as_ptr().add(channel));
+                        let shift = S::load(normed.shift.as_ptr().add(channel));
+                        let h = S::mul_add(S::load(normed.x.values.as_ptr().add(at)), scale, shift);
                         let open = S::gate(value, h);
                         first = S::add(first, open);
                         second = S::mul_add(open, h, second);
@@ -178,20 +202,19 @@ impl SumImage<'_> {
 pub fn normalise_gradient(
     isa: Isa,
     gradient: &mut [f32],
-    (x, affine): (&[f32], &Affine),
-    map: Map,
-    sums: &Sums,
+    normed: NormRelu<'_>,
+    sums: &ChannelSums,
     other: Option<&[f32]>,
 ) {
-    assert!(gradient.len() == map.len() && x.len() == map.len(), "a gradient for every pixel");
+    let map = normed.x.map;
+    assert!(gradient.len() == map.len() && normed.x.values.len() == map.len(), "a gradient for every pixel");
     assert!(other.is_none_or(|other| other.len() == map.len()), "another for every pixel");
     let count = (map.batch * map.pixels()) as f64;
     let mean = |which: usize| (0..map.stride).map(|c| (sums.total(map, c)[which] / count) as f32).collect::<Vec<_>>();
     let means = [mean(0), mean(1)];
     gradient.par_chunks_exact_mut(map.image_len()).enumerate().for_each(|(number, gradient)| {
-        let range = number * map.image_len()..(number + 1) * map.image_len();
-        let other = other.map(|other| &other[range.clone()]);
-        let work = Normalise { gradient, x: &x[range], affine, stride: map.stride, means: &means, other };
+        let other = other.map(|other| &other[number * map.image_len()..(number + 1) * map.image_len()]);
+        let work = Normalise { gradient, normed: normed.image(number), means: &means, other };
         // SAFETY: `isa` is one of this machine's.
         unsafe { isa.run(work) };
     });
@@ -199,9 +222,8 @@ pub fn normalise_gradient(
 
 struct Normalise<'a> {
     gradient: &'a mut [f32],
-    x: &'a [f32],
-    affine: &'a Affine,
-    stride: usize,
+    /// One image.
+    normed: NormRelu<'a>,
     means: &'a [Vec<f32>; 2],
     other: Option<&'a [f32]>,
 }
@@ -211,14 +233,15 @@ impl Kernel for Normalise<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
-        for pixel in (0..self.gradient.len()).step_by(self.stride) {
-            for channel in (0..self.stride).step_by(S::LANES) {
+        let NormRelu { x: Plain { values: x, map }, scale, shift } = self.normed;
+        for pixel in (0..self.gradient.len()).step_by(map.stride) {
+            for channel in (0..map.stride).step_by(S::LANES) {
                 let at = pixel + channel;
                 // SAFETY: below `Isa::run` of `S`; gradient, x and other hold whole pixels, the rest whole strides.
                 unsafe {
-                    let scale = S::load(self.affine.scale.as_ptr().add(channel));
-                    let shift = S::load(self.affine.shift.as_ptr().add(channel));
-                    let h = S::mul_add(S::load(self.x.as_ptr().add(at)), scale, shift);
+                    let scale = S::load(scale.as_ptr().add(channel));
+                    let shift = S::load(shift.as_ptr().add(channel));
+                    let h = S::mul_add(S::load(x.as_ptr().add(at)), scale, shift);
                     let open = S::gate(S::load(self.gradient.as_ptr().add(at)), h);
                     let centred = S::sub(open, S::load(self.means[0].as_ptr().add(channel)));
                     let slope = S::mul(h, S::load(self.means[1].as_ptr().add(channel)));

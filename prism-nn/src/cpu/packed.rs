@@ -36,6 +36,11 @@ impl WeightShape {
         Factor { shared: self.inputs, shared_step: self.taps, columns: self.outputs, column_step: self.output_step() }
     }
 
+    fn check<C: Scheme>(&self, weight: &[f32]) {
+        assert_eq!(weight.len(), self.len(), "a weight for every tap");
+        assert_eq!(self.taps, C::TAPS * C::TAPS, "the scheme's own kernel");
+    }
+
     /// Floats of the unpacked tensor.
     pub fn len(&self) -> usize {
         self.outputs * self.inputs * self.taps
@@ -67,14 +72,30 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Packs `weight` by scheme `C`, reusing this value's memory.
+    /// Packs `weight` by scheme `C` for both directions, reusing this value's memory.
     ///
     /// # Panics
     /// If the weight's length is not that of `shape`.
     pub fn pack<C: Scheme>(&mut self, isa: Isa, weight: &[f32], shape: WeightShape) {
-        assert_eq!(weight.len(), shape.len(), "a weight for every tap");
-        assert_eq!(shape.taps, C::TAPS * C::TAPS, "the scheme's own kernel");
+        self.pack_forward::<C>(isa, weight, shape);
+        self.pack_backward::<C>(isa, weight, shape);
+    }
+
+    /// Packs `weight` for outputs alone.
+    ///
+    /// # Panics
+    /// As for [`Packed::pack`].
+    pub fn pack_forward<C: Scheme>(&mut self, isa: Isa, weight: &[f32], shape: WeightShape) {
+        shape.check::<C>(weight);
         pack_factor::<C>(isa, weight, shape.plain(), &mut self.forward);
+    }
+
+    /// Packs `weight` for gradients of inputs alone.
+    ///
+    /// # Panics
+    /// As for [`Packed::pack`].
+    pub fn pack_backward<C: Scheme>(&mut self, isa: Isa, weight: &[f32], shape: WeightShape) {
+        shape.check::<C>(weight);
         pack_factor::<C>(isa, weight, shape.exchanged(), &mut self.backward);
     }
 }

@@ -109,13 +109,13 @@ impl Mix {
         let tasks = out.par_chunks_mut(TASK * stride).zip(pixels.par_chunks(TASK * stride));
         tasks.for_each(|(out, pixels)| {
             // SAFETY: `isa` is one of this machine's.
-            unsafe { isa.run(Sums { pixels, matrix, offsets: &offsets, stride, out }) }
+            unsafe { isa.run(MixPixels { pixels, matrix, offsets: &offsets, stride, out }) }
         });
     }
 }
 
 /// `out [.., stride] = pixels [.., stride] x matrix [channels, stride]`.
-struct Sums<'a> {
+struct MixPixels<'a> {
     pixels: &'a [f32],
     matrix: &'a [f32],
     /// Where each channel's row of the matrix begins.
@@ -124,12 +124,12 @@ struct Sums<'a> {
     out: &'a mut [f32],
 }
 
-impl Kernel for Sums<'_> {
+impl Kernel for MixPixels<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
-        let Sums { pixels, matrix, offsets, stride, out } = self;
+        let MixPixels { pixels, matrix, offsets, stride, out } = self;
         scratch::with(offsets.len() * ROWS, |rows| {
             for (out, pixels) in out.chunks_mut(ROWS * stride).zip(pixels.chunks(ROWS * stride)) {
                 for (m, pixel) in pixels.chunks_exact(stride).enumerate() {

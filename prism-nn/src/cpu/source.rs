@@ -50,6 +50,15 @@ pub struct NormRelu<'a> {
     pub shift: &'a [f32],
 }
 
+impl NormRelu<'_> {
+    /// One of the images.
+    pub fn image(self, number: usize) -> Self {
+        let map = self.x.map;
+        let values = &self.x.values[number * map.image_len()..(number + 1) * map.image_len()];
+        NormRelu { x: Plain { values, map: Map { batch: 1, ..map } }, ..self }
+    }
+}
+
 impl Source for NormRelu<'_> {
     #[inline(always)]
     unsafe fn load<S: Simd>(&self, image: usize, pixel: usize, channel: usize) -> S::V {

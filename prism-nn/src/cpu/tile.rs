@@ -1,5 +1,4 @@
 //! The innermost loops: a tile of accumulators that stays in registers while the shared dimension runs past.
-
 //!
 //! No closure here or in any caller may touch a register: closures are functions of their own, without the target features
 //! of the function they are in, and every operation inside would become a call. And tiles are passed by value: the compiler
@@ -60,8 +59,7 @@ pub unsafe fn multiply<S: Simd, const M: usize, const N: usize>(
 #[inline(always)]
 pub unsafe fn correlate<S: Simd, const M: usize, const N: usize>(
     mut acc: [[S::V; N]; M],
-    a: *const f32,
-    plane: usize,
+    (a, plane): (*const f32, usize),
     b: *const f32,
     offsets: [usize; N],
     (height, width, b_row): (usize, usize, usize),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tensors::{self, Tensors};
 use super::weights::KERNEL;
-use super::{ConvWeights, Encoder, Layout};
+use super::{ConvWeights, Encoder, EncoderLayout};
 use crate::error::{Error, Result};
 
 /// The version of this format.
@@ -24,7 +24,7 @@ pub const VERSION: u32 = 1;
 pub struct Card {
     /// Version of the file format: 1.
     pub version: u32,
-    /// Order of convolutions and pools ([`Layout`]).
+    /// Order of convolutions and pools ([`EncoderLayout`]).
     pub layout: String,
     /// Name of the training set.
     pub dataset: String,
@@ -87,7 +87,7 @@ pub fn from_bytes(name: &str, what: &str, bytes: &[u8], device: &Device) -> Resu
     if card.version != VERSION {
         return Err(file.corrupt(format!("it has version {}; this program reads version {VERSION}", card.version)));
     }
-    let layout: Layout = card.layout.parse().map_err(|e: prism_core::Error| file.corrupt(e.to_string()))?;
+    let layout: EncoderLayout = card.layout.parse().map_err(|e: prism_core::Error| file.corrupt(e.to_string()))?;
     let convs = layout.convs().into_iter().enumerate();
     let weights =
         convs.map(|(index, shape)| file.conv(&format!("convs.{index}"), shape)).collect::<Result<Vec<_>>>()?;
@@ -172,7 +172,7 @@ mod tests {
             assert!(message.contains(why), "{message}");
         };
         refused(Card { version: 2, ..card() }, &weights, "version 2");
-        refused(Card { layout: "4,x".into(), ..card() }, &weights, "step 'x'");
+        refused(Card { layout: "4,x".into(), ..card() }, &weights, "layer 'x'");
         refused(Card { layout: "4,M,16".into(), ..card() }, &weights, "shape [8, 4, 3, 3] instead of [16, 4, 3, 3]");
         refused(card(), &weights[..1], "no tensor 'convs.1.weight'");
         let plain = safetensors::serialize(Vec::<(&str, TensorView<'_>)>::new(), None).unwrap();

@@ -31,23 +31,33 @@ pub mod file;
 #[cfg(feature = "hub")]
 mod hub;
 pub mod layout;
+pub(crate) mod packed;
+mod pass;
 pub mod public;
 pub mod random;
 pub mod sketch;
+mod sums;
 pub(crate) mod tensors;
 pub mod vgg19;
 pub mod weights;
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{Device, Tensor};
+use prism_core::simd::Isa;
 
+use crate::cpu::map::Map;
 use crate::error::{Error, Result};
+use crate::ops::storage::{on_cpu, with_floats};
 use crate::ops::{self, FrozenConv};
+use packed::PackedEncoder;
 use sketch::Sketch;
 
-pub use layout::{Layout, Step};
+pub use layout::{EncoderLayer, EncoderLayout};
+pub use pass::Features;
 pub use sketch::Grids;
+pub use sums::FeatureSums;
 pub use weights::ConvWeights;
 
 /// Mean and standard deviation that an encoder expects of each colour, for pixels from 0 to 1.
@@ -64,11 +74,14 @@ pub struct Normalisation {
 pub struct Encoder {
     name: String,
     digest: String,
-    layout: Layout,
+    layout: EncoderLayout,
     convs: Vec<FrozenConv>,
     /// Scale and shift of each colour, `[1, 3, 1, 1]`, from pixels in [-1, 1].
     normalisation: Option<(Tensor, Tensor)>,
     sketches: Vec<Sketch>,
+    /// What forward passes on the CPU read, made ready by the first of them.
+    packed: Arc<OnceLock<Arc<PackedEncoder>>>,
+    spare: Arc<pass::Spare>,
 }
 
 impl Encoder {
@@ -97,7 +110,7 @@ impl Encoder {
     /// If the weights do not fit `layout`, or the device has no room.
     pub fn from_weights(
         name: impl Into<String>,
-        layout: Layout,
+        layout: EncoderLayout,
         weights: &[ConvWeights],
         normalisation: Option<Normalisation>,
         device: &Device,
@@ -107,7 +120,8 @@ impl Encoder {
         let digest = weights::digest(&layout, weights, normalisation.as_ref());
         let convs = weights.iter().map(|conv| conv.freeze(device)).collect::<Result<_>>()?;
         let normalisation = normalisation.map(|n| per_colour(&n, device)).transpose()?;
-        Ok(Encoder { name, digest, layout, convs, normalisation, sketches: Vec::new() })
+        let (packed, spare) = Default::default();
+        Ok(Encoder { name, digest, layout, convs, normalisation, sketches: Vec::new(), packed, spare })
     }
 
     /// The same encoder, whose outputs go on with a sketch of every convolution's over each of `grids` ([`sketch`]).
@@ -121,6 +135,7 @@ impl Encoder {
         self.digest = sketch::digest(&self.digest, grids);
         let sketches = grids.cells().iter().map(|&cells| Sketch::new(cells, &self.layout, device));
         self.sketches = sketches.collect::<candle_core::Result<_>>()?;
+        (self.packed, self.spare) = Default::default();
         Ok(self)
     }
 
@@ -135,7 +150,7 @@ impl Encoder {
     }
 
     /// The order of convolutions and pools.
-    pub fn layout(&self) -> &Layout {
+    pub fn layout(&self) -> &EncoderLayout {
         &self.layout
     }
 
@@ -154,6 +169,18 @@ impl Encoder {
         self.normalisation.as_ref()
     }
 
+    /// The encoder as forward passes on the CPU read it.
+    ///
+    /// # Errors
+    /// If it is not in main memory.
+    pub(crate) fn packed(&self) -> candle_core::Result<Arc<PackedEncoder>> {
+        if let Some(packed) = self.packed.get() {
+            return Ok(packed.clone());
+        }
+        let packed = Arc::new(PackedEncoder::new(Isa::detect(), self)?);
+        Ok(self.packed.get_or_init(|| packed).clone())
+    }
+
     /// Channels, height and width of each output for an image of `image_size` pixels a side: of every convolution, then of every
     /// convolution's sketch over the first grid, and so on.
     ///
@@ -169,7 +196,8 @@ impl Encoder {
         Ok([convs, sketches].concat())
     }
 
-    /// The output of every convolution after its ReLU, then the sketches of these, if there are any.
+    /// The output of every convolution after its ReLU, then the sketches of these, if there are any. They have no gradient
+    /// ([`Encoder::composed`] does).
     ///
     /// # Shapes
     /// * `images`: `[B, 1 or 3, S, S]` in [-1, 1]; grey images are shown as three equal colours
@@ -178,6 +206,87 @@ impl Encoder {
     /// # Errors
     /// If the images are too small to be halved by every pool, or the computation fails.
     pub fn forward(&self, images: &Tensor) -> Result<Vec<Tensor>> {
+        self.forward_some(images, |_| true)
+    }
+
+    /// The last convolution's output after its ReLU, `[B, C, S, S]`; shapes, errors and gradients are as for
+    /// [`Encoder::forward`].
+    ///
+    /// # Errors
+    /// See above.
+    pub fn last(&self, images: &Tensor) -> Result<Tensor> {
+        let last = self.convs.len() - 1;
+        let mut found = self.forward_some(images, |output| output == last)?;
+        // A layout has at least one convolution.
+        Ok(found.remove(0))
+    }
+
+    /// The outputs that are `wanted`, by their numbers.
+    fn forward_some(&self, images: &Tensor, wanted: impl Fn(usize) -> bool) -> Result<Vec<Tensor>> {
+        if !on_cpu(images) {
+            let all = self.composed(images)?.into_iter().enumerate();
+            return Ok(all.filter(|(output, _)| wanted(*output)).map(|(_, features)| features.detach()).collect());
+        }
+        let (batch, _, height, width) = images.dims4()?;
+        self.check_side(height.min(width))?;
+        let packed = self.packed()?;
+        let maps = packed.outputs(packed.input(batch, (height, width)));
+        let mut outputs: Vec<(Map, Vec<f32>)> = maps.into_iter().map(|map| (map, Vec::new())).collect();
+        for (output, (map, values)) in outputs.iter_mut().enumerate() {
+            let len = if wanted(output) { batch * map.channels * map.pixels() } else { 0 };
+            values.resize(len, 0.0);
+        }
+        self.visit(images, |features| {
+            if wanted(features.output) {
+                let (map, out) = &mut outputs[features.output];
+                let first = features.first * map.channels * map.pixels();
+                features.map.to_planar(features.values, &mut out[first..]);
+            }
+            Ok(())
+        })?;
+        let outputs = outputs.into_iter().enumerate().filter(|(output, _)| wanted(*output));
+        let tensors = outputs.map(|(_, (map, values))| {
+            Tensor::from_vec(values, (batch, map.channels, map.height, map.width), images.device())
+        });
+        Ok(tensors.collect::<candle_core::Result<_>>()?)
+    }
+
+    /// Calls `each` with the features of all of `images`, some images of one output at a time, in memory that does not grow
+    /// with the number of images. The features of an image do not depend on the others to the bit, nor on the number of
+    /// threads. Shapes are those of [`Encoder::forward`].
+    ///
+    /// # Errors
+    /// As for [`Encoder::forward`], and those of `each`.
+    pub fn visit(&self, images: &Tensor, mut each: impl FnMut(Features<'_>) -> Result<()>) -> Result<()> {
+        let (batch, channels, height, width) = images.dims4()?;
+        self.check_side(height.min(width))?;
+        if !on_cpu(images) {
+            for (output, features) in self.composed(images)?.iter().enumerate() {
+                let values = features.flatten_all()?.to_vec1::<f32>()?;
+                let len = values.len() / batch.max(1);
+                let map = Map { batch, height: 1, width: 1, channels: len, stride: len };
+                each(Features { output, first: 0, map, values: &values })?;
+            }
+            return Ok(());
+        }
+        if channels != 1 && channels != 3 {
+            return Err(Error::usage(format!(
+                "images of {channels} channels cannot be encoded; give grey or coloured ones"
+            )));
+        }
+        let (packed, images) = (self.packed()?, images.contiguous()?);
+        with_floats([&images], |[pixels]| {
+            let images = pass::Images { pixels, batch, channels, side: (height, width) };
+            pass::visit(&packed, &self.spare, images, &mut each)
+        })?
+    }
+
+    /// The features of [`Encoder::forward`] as a composition of [`crate::ops`]: differentiable, on any device, and the reference
+    /// of the other. It rounds differently.
+    ///
+    /// # Errors
+    /// As for [`Encoder::forward`].
+    pub fn composed(&self, images: &Tensor) -> Result<Vec<Tensor>> {
         let (_, channels, height, width) = images.dims4()?;
         self.check_side(height.min(width))?;
         let mut x = if channels == 1 { images.repeat((1, 3, 1, 1))? } else { images.clone() };
@@ -186,10 +295,10 @@ impl Encoder {
         }
         let mut features = Vec::with_capacity(self.convs.len());
         let mut convs = self.convs.iter();
-        for step in self.layout.steps() {
-            match step {
-                Step::Pool => x = ops::max_pool2x2(&x)?,
-                Step::Conv(_) => {
+        for layer in self.layout.layers() {
+            match layer {
+                EncoderLayer::Pool => x = ops::max_pool2x2(&x)?,
+                EncoderLayer::Conv(_) => {
                     // `from_weights` has checked that there are as many convolutions as the layout has.
                     let Some(conv) = convs.next() else { break };
                     x = ops::conv2d_relu_frozen(&x, conv)?;
@@ -236,90 +345,4 @@ fn per_colour(normalisation: &Normalisation, device: &Device) -> Result<(Tensor,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::Var;
-
-    fn images(channels: usize, size: usize) -> Tensor {
-        let values = (0..2 * channels * size * size).map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0).collect();
-        Tensor::from_vec(values, (2, channels, size, size), &Device::Cpu).unwrap()
-    }
-
-    #[test]
-    fn features_are_every_convolution_after_its_relu() {
-        let encoder = Encoder::open("random:7", &Device::Cpu).unwrap();
-        let features = encoder.forward(&images(3, 16)).unwrap();
-        let shapes = encoder.feature_shapes(16).unwrap();
-        assert_eq!(features.len(), 7);
-        for (feature, [channels, height, width]) in features.iter().zip(shapes) {
-            assert_eq!(feature.dims(), [2, channels, height, width]);
-            assert!(feature.min_all().unwrap().to_scalar::<f32>().unwrap() >= 0.0);
-        }
-        assert_eq!(features[6].dims(), [2, 256, 2, 2]);
-    }
-
-    #[test]
-    fn an_image_is_encoded_alike_in_any_batch() {
-        let encoder = Encoder::open("random:7", &Device::Cpu).unwrap();
-        let both = images(3, 16);
-        let whole = encoder.forward(&both).unwrap();
-        let alone = encoder.forward(&both.narrow(0, 1, 1).unwrap()).unwrap();
-        for (whole, alone) in whole.iter().zip(&alone) {
-            let row = |t: &Tensor, i: usize| t.get(i).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert_eq!(row(whole, 1), row(alone, 0));
-        }
-    }
-
-    #[test]
-    fn grey_images_are_three_equal_colours() {
-        let encoder = Encoder::open("random:7", &Device::Cpu).unwrap();
-        let grey = images(1, 8);
-        let colour = Tensor::cat(&[&grey, &grey, &grey], 1).unwrap();
-        let (a, b) = (encoder.forward(&grey).unwrap(), encoder.forward(&colour).unwrap());
-        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert!(a.iter().zip(&b).all(|(a, b)| flat(a) == flat(b)));
-    }
-
-    #[test]
-    fn only_images_get_a_gradient() {
-        let encoder = Encoder::open("random:7", &Device::Cpu).unwrap();
-        let x = Var::from_tensor(&images(1, 8)).unwrap();
-        let last = encoder.forward(&x).unwrap().pop().unwrap();
-        let gradients = last.sum_all().unwrap().backward().unwrap();
-        let gradient = gradients.get(&x).unwrap();
-        assert_eq!(gradient.dims(), x.dims());
-        assert!(gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap() > 0.0);
-    }
-
-    #[test]
-    fn images_too_small_for_the_pools_are_refused() {
-        let encoder = Encoder::open("random:7", &Device::Cpu).unwrap();
-        assert!(encoder.forward(&images(3, 8)).is_ok());
-        let message = encoder.forward(&images(3, 4)).unwrap_err().to_string();
-        assert!(message.contains("at least 8"), "{message}");
-        assert!(encoder.feature_shapes(4).is_err());
-    }
-
-    #[test]
-    fn the_normalisation_is_that_of_pixels_from_0_to_1() {
-        let layout: Layout = "3".parse().unwrap();
-        let centre = |i: usize| if i.is_multiple_of(9) { 0.0 } else { f32::from(u8::from(i % 9 == 4)) };
-        let weight = (0..81).map(|i| if i / 27 == i % 27 / 9 { centre(i) } else { 0.0 }).collect();
-        let conv = ConvWeights { inputs: 3, outputs: 3, weight, bias: vec![0.0; 3] };
-        let normalisation = Normalisation { mean: [0.25, 0.5, 0.75], deviation: [0.5, 0.25, 0.125] };
-        let encoder = Encoder::from_weights("unit", layout, &[conv], Some(normalisation), &Device::Cpu).unwrap();
-        let white = Tensor::ones((1, 3, 2, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let features = encoder.forward(&white).unwrap();
-        let values = features[0].flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(values, [1.5, 1.5, 1.5, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]);
-    }
-
-    #[test]
-    fn unknown_names_are_refused_with_the_known_ones() {
-        for spec in ["resnet", "random", "file", "", "vgg19x:a", "public:1"] {
-            let error = Encoder::open(spec, &Device::Cpu).unwrap_err();
-            assert_eq!(error.exit_code(), 2);
-            assert!(error.to_string().contains("random:SEED"), "{error}");
-        }
-    }
-}
+mod tests;

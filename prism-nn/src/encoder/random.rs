@@ -4,7 +4,7 @@ use candle_core::Device;
 use prism_core::stream::{Purpose, StreamId};
 
 use super::weights::KERNEL;
-use super::{ConvWeights, Encoder, Layout};
+use super::{ConvWeights, Encoder, EncoderLayout};
 use crate::error::{Error, Result};
 
 /// The layout of the random encoder and of the public one.
@@ -18,12 +18,12 @@ pub fn open(seed: &str, device: &Device) -> Result<Encoder> {
     let number: u64 = seed.parse().map_err(|_| {
         Error::usage(format!("encoder 'random:{seed}' has no seed; write random:SEED with a number, such as random:7"))
     })?;
-    let layout: Layout = LAYOUT.parse()?;
+    let layout: EncoderLayout = LAYOUT.parse()?;
     Encoder::from_weights(format!("random:{number}"), layout.clone(), &kaiming(&layout, number), None, device)
 }
 
 /// Weights drawn from `N(0, 2 / fan_in)` out of the stream `encoder-weight` of each layer, and zero biases (He et al. 2015).
-pub fn kaiming(layout: &Layout, seed: u64) -> Vec<ConvWeights> {
+pub fn kaiming(layout: &EncoderLayout, seed: u64) -> Vec<ConvWeights> {
     let convs = layout.convs().into_iter().enumerate();
     let draw = |(index, (inputs, outputs)): (usize, (usize, usize))| {
         let deviation = libm::sqrt(2.0 / (inputs * KERNEL * KERNEL) as f64);

@@ -1,7 +1,7 @@
 //! Sketches: further outputs of an encoder, by which features are matched together and not only each by itself.
 //!
-//! Mean and variance of every feature at its own place do not say what features do *together*: a patch that burns out in a few
-//! images has the variance that was asked for. A sketch averages each map over the cells of a grid and mixes the channels of
+//! Mean and variance of every feature at its own place do not say what features do *together*: a patch that saturates in a few
+//! images can have the variance that was asked for. A sketch averages each map over the cells of a grid and mixes the channels of
 //! a cell by random signs that everybody knows:
 //!
 //! ```text
@@ -21,7 +21,7 @@ use prism_core::stream::{Purpose, StreamId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Layout;
+use super::EncoderLayout;
 
 /// Most cells a side that a grid may have.
 const MAX_CELLS: usize = 256;
@@ -100,7 +100,7 @@ pub(crate) struct Sketch {
 
 impl Sketch {
     /// The sketch over `cells` cells a side of the convolutions of `layout`. Its signs are everybody's.
-    pub(super) fn new(cells: usize, layout: &Layout, device: &Device) -> candle_core::Result<Self> {
+    pub(super) fn new(cells: usize, layout: &EncoderLayout, device: &Device) -> candle_core::Result<Self> {
         let mix = |(conv, (_, channels)): (usize, (usize, usize))| {
             let mut stream = StreamId::new(0, Purpose::Sketch).layer(conv as u64).index(cells as u64).open();
             let mut bits = vec![0; (channels * channels).div_ceil(8)];
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_sketch_is_the_signed_sum_of_its_cells_means() {
-        let layout: Layout = "3".parse().unwrap();
+        let layout: EncoderLayout = "3".parse().unwrap();
         let sketch = Sketch::new(2, &layout, &Device::Cpu).unwrap();
         let value = |image: usize, channel: usize, pixel: usize| ((image * 7 + channel * 5 + pixel * 3) % 11) as f32;
         let features = (0..2 * 3 * 16).map(|i| value(i / 48, i / 16 % 3, i % 16)).collect();
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn every_grid_and_convolution_has_signs_of_its_own() {
-        let layout: Layout = "8,8".parse().unwrap();
+        let layout: EncoderLayout = "8,8".parse().unwrap();
         let signs = |cells, conv: usize| {
             let sketch = Sketch::new(cells, &layout, &Device::Cpu).unwrap();
             sketch.mixes[conv].flatten_all().unwrap().to_vec1::<f32>().unwrap()

@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::tensors::{self, Tensors};
-use super::{ConvWeights, Encoder, Layout, Normalisation};
+use super::{ConvWeights, Encoder, EncoderLayout, Normalisation};
 use crate::error::Result;
 
 /// The convolutions and pools up to the last convolution; the pool after it has no features to compare.
@@ -52,7 +52,7 @@ pub fn fetch(_device: &Device) -> Result<Encoder> {
 /// [`prism_core::Error::Corrupt`] if the bytes do not hold VGG19.
 pub fn from_bytes(what: &str, bytes: &[u8], device: &Device) -> Result<Encoder> {
     let file = Tensors::parse(what, bytes)?;
-    let layout: Layout = LAYOUT.parse()?;
+    let layout: EncoderLayout = LAYOUT.parse()?;
     // In `vgg19_bn` a batch norm comes between each convolution and its ReLU, which shifts the layers' numbers.
     let normed = file.has("features.1.running_mean");
     let mut weights = Vec::new();
@@ -71,11 +71,11 @@ fn read_conv(file: &Tensors<'_>, index: usize, shape: (usize, usize), normed: bo
 }
 
 /// The number N of `features.N` of each convolution: a convolution, its norm, its ReLU and a pool each count as one.
-fn indices(layout: &Layout, normed: bool) -> Vec<usize> {
+fn indices(layout: &EncoderLayout, normed: bool) -> Vec<usize> {
     let mut next = 0;
     let mut indices = Vec::new();
-    for step in layout.steps() {
-        if matches!(step, super::Step::Conv(_)) {
+    for step in layout.layers() {
+        if matches!(step, super::EncoderLayer::Conv(_)) {
             indices.push(next);
             next += if normed { 3 } else { 2 };
         } else {
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn layers_are_numbered_as_in_torchvision() {
-        let layout: Layout = LAYOUT.parse().unwrap();
+        let layout: EncoderLayout = LAYOUT.parse().unwrap();
         assert_eq!(indices(&layout, false), [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]);
         assert_eq!(indices(&layout, true), [0, 3, 7, 10, 14, 17, 20, 23, 27, 30, 33, 36, 40, 43, 46, 49]);
     }

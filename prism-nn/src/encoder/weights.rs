@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
 
-use super::{Layout, Normalisation};
+use super::{EncoderLayout, Normalisation};
 use crate::error::{Error, Result};
 use crate::ops::FrozenConv;
 
@@ -65,7 +65,7 @@ impl ConvWeights {
 }
 
 /// Refuses weights that do not fit `layout` or are not finite.
-pub(super) fn check(name: &str, layout: &Layout, weights: &[ConvWeights]) -> Result<()> {
+pub(super) fn check(name: &str, layout: &EncoderLayout, weights: &[ConvWeights]) -> Result<()> {
     let refuse = |why: String| Err(Error::corrupt(format!("encoder {name}"), why));
     let convs = layout.convs();
     if convs.len() != weights.len() {
@@ -87,7 +87,7 @@ pub(super) fn check(name: &str, layout: &Layout, weights: &[ConvWeights]) -> Res
 }
 
 /// Hexadecimal SHA-256 of everything that the features depend on.
-pub(super) fn digest(layout: &Layout, weights: &[ConvWeights], normalisation: Option<&Normalisation>) -> String {
+pub(super) fn digest(layout: &EncoderLayout, weights: &[ConvWeights], normalisation: Option<&Normalisation>) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("prism-encoder-v1\0{layout}\0"));
     let mut add = |values: &[f32]| values.iter().for_each(|value| hash.update(value.to_le_bytes()));
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn weights_that_do_not_fit_are_refused() {
-        let layout: Layout = "2".parse().unwrap();
+        let layout: EncoderLayout = "2".parse().unwrap();
         assert!(check("test", &layout, &[conv()]).is_ok());
         let mut short = conv();
         short.weight.pop();
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_digest_depends_on_every_part() {
-        let layout: Layout = "2".parse().unwrap();
+        let layout: EncoderLayout = "2".parse().unwrap();
         let base = digest(&layout, &[conv()], None);
         let mut other = conv();
         other.bias[1] = -1.5;

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use prism_core::{Architecture, StreamId};
 
-use super::styles::Styles;
+use super::subclasses::Subclasses;
 use crate::error::{Error, Result};
 
 /// A batch of generator inputs: standard normals of `stream`, then the one-hot label times the label scale.
@@ -16,31 +16,35 @@ use crate::error::{Error, Result};
 /// # Errors
 /// If a label is no class of `arch`, or the device has no room.
 pub fn latents(arch: &Architecture, stream: StreamId, labels: &[usize], device: &Device) -> Result<Tensor> {
-    styled_latents(arch, stream, labels, (Styles::default(), &[]), device)
+    subclass_latents(arch, stream, labels, (Subclasses::default(), &[]), device)
 }
 
-/// As [`latents`], each latent mirrored into the style that `chosen` names for its image, as far as it goes.
+/// As [`latents`], with each latent mirrored into the subclass that `chosen` names for its image; latents beyond the end of `chosen`
+/// stay as they are.
 ///
 /// # Errors
-/// As for [`latents`], or if the latents are too short for the styles.
-pub fn styled_latents(
+/// As for [`latents`], or if the latents are too short for the subclasses.
+pub fn subclass_latents(
     arch: &Architecture,
     stream: StreamId,
     labels: &[usize],
-    (styles, chosen): (Styles, &[usize]),
+    (subclasses, chosen): (Subclasses, &[usize]),
     device: &Device,
 ) -> Result<Tensor> {
-    if arch.latent < styles.bits() {
+    if arch.latent < subclasses.bits() {
         return Err(Error::usage(format!(
-            "a latent of {} numbers cannot tell {} styles apart; it takes at least {}",
+            "a latent of {} numbers cannot tell {} subclasses apart; it takes at least {}",
             arch.latent,
-            styles.count(),
-            styles.bits()
+            subclasses.count(),
+            subclasses.bits()
         )));
     }
     let mut normals = vec![0f32; labels.len() * arch.latent];
     stream.open().fill_normal(&mut normals);
-    normals.chunks_exact_mut(arch.latent).zip(chosen).for_each(|(latent, &style)| styles.steer(latent, style));
+    normals
+        .chunks_exact_mut(arch.latent)
+        .zip(chosen)
+        .for_each(|(latent, &subclass)| subclasses.steer(latent, subclass));
     with_labels(arch, &normals, labels, device)
 }
 

@@ -65,12 +65,13 @@ fn statistics_of_one_batch_reproduce_that_batch() {
     let generator = tiny();
     let weights = generator.fixed_weights(&half_mask(&generator)).unwrap();
     let z = inputs(&generator, 0);
-    let norms = generator.norm_statistics(std::slice::from_ref(&z), &weights).unwrap();
+    let fixed = generator.with_weights(&weights).unwrap();
+    let norms = fixed.norm_statistics(std::slice::from_ref(&z)).unwrap();
     let names: Vec<_> = generator.arch().norms().iter().map(|n| n.channels).collect();
     assert_eq!(norms.iter().map(|n| n.mean.len()).collect::<Vec<_>>(), names);
     let trained = generator.forward(&z, &weights).unwrap();
     let folded: Vec<_> = norms.iter().map(NormStatistics::fold).collect();
-    let calibrated = generator.forward_folded(&z, &weights, &folded).unwrap();
+    let calibrated = fixed.images(&z, &folded).unwrap();
     assert!(largest_difference(&trained, &calibrated) < 1e-4);
 }
 
@@ -79,9 +80,9 @@ fn statistics_are_averaged_over_batches() {
     let generator = tiny();
     let weights = generator.fixed_weights(&half_mask(&generator)).unwrap();
     let batches = [inputs(&generator, 0), inputs(&generator, 1)];
-    let both = generator.norm_statistics(&batches, &weights).unwrap();
-    let each: Vec<_> =
-        batches.iter().map(|z| generator.norm_statistics(std::slice::from_ref(z), &weights).unwrap()).collect();
+    let fixed = generator.with_weights(&weights).unwrap();
+    let both = fixed.norm_statistics(&batches).unwrap();
+    let each: Vec<_> = batches.iter().map(|z| fixed.norm_statistics(std::slice::from_ref(z)).unwrap()).collect();
     for (norm, both) in both.iter().enumerate() {
         let expected = (each[0][norm].variance[0] + each[1][norm].variance[0]) / 2.0;
         assert!((both.variance[0] - expected).abs() <= 1e-6 * expected.abs());
@@ -108,5 +109,6 @@ fn tensors_of_another_architecture_are_refused() {
     assert!(generator.fixed_weights(&half_mask(&other)).is_err());
     assert!(generator.masked_weights(&other.initial_scores().unwrap(), StreamId::new(2, Purpose::Test)).is_err());
     assert!(generator.scores_from([vec![0.0; 3]]).is_err());
-    assert!(generator.norm_statistics(&[], generator.frozen()).is_err());
+    assert!(generator.with_weights(other.frozen()).is_err());
+    assert!(generator.with_weights(generator.frozen()).unwrap().norm_statistics(&[]).is_err());
 }

@@ -63,11 +63,11 @@ struct Branch {
 }
 
 /// Branches side by side.
-pub struct Block {
+pub struct MixedBlock {
     branches: Vec<Branch>,
 }
 
-impl Block {
+impl MixedBlock {
     pub fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
         let mut outputs = Vec::new();
         for branch in &self.branches {
@@ -93,7 +93,7 @@ impl Block {
 }
 
 /// The eleven mixed blocks with their names.
-pub fn read(weights: &Weights, device: &Device) -> Result<Vec<(&'static str, Block)>> {
+pub fn read(weights: &Weights, device: &Device) -> Result<Vec<(&'static str, MixedBlock)>> {
     let of = |name| Reader { weights, device, name };
     Ok(vec![
         ("Mixed_5b", of("Mixed_5b").block_a(192, 32)?),
@@ -111,7 +111,7 @@ pub fn read(weights: &Weights, device: &Device) -> Result<Vec<(&'static str, Blo
 }
 
 /// One convolution of a branch: the end of its name, channels out, kernel.
-type Step = (&'static str, usize, (usize, usize));
+type ConvSpec = (&'static str, usize, (usize, usize));
 
 /// Reads the convolutions of one block.
 struct Reader<'a> {
@@ -122,14 +122,14 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// A convolution that keeps the side (`stride` 1, zeros around) or halves it (`stride` 2, none).
-    fn conv(&self, inputs: usize, (name, outputs, kernel): Step, stride: usize) -> Result<Conv> {
+    fn conv(&self, inputs: usize, (name, outputs, kernel): ConvSpec, stride: usize) -> Result<Conv> {
         let padding = if stride == 1 { (kernel.0 / 2, kernel.1 / 2) } else { (0, 0) };
         let geometry = Geometry { inputs, outputs, kernel, stride, padding };
         Conv::read(self.weights, &format!("{}.{name}", self.name), geometry, self.device)
     }
 
     /// Convolutions one after the other, all keeping the side; and the channels that come out.
-    fn chain(&self, mut inputs: usize, steps: &[Step]) -> Result<(Vec<Conv>, usize)> {
+    fn chain(&self, mut inputs: usize, steps: &[ConvSpec]) -> Result<(Vec<Conv>, usize)> {
         let mut chain = Vec::new();
         for &step in steps {
             chain.push(self.conv(inputs, step, 1)?);
@@ -138,24 +138,24 @@ impl Reader<'_> {
         Ok((chain, inputs))
     }
 
-    fn branch(&self, pool: Pool, inputs: usize, steps: &[Step]) -> Result<Branch> {
+    fn branch(&self, pool: Pool, inputs: usize, steps: &[ConvSpec]) -> Result<Branch> {
         Ok(Branch { pool, chain: self.chain(inputs, steps)?.0, fork: Vec::new() })
     }
 
     /// A branch whose last convolution halves the side.
-    fn halving(&self, inputs: usize, steps: &[Step], last: Step) -> Result<Branch> {
+    fn halving(&self, inputs: usize, steps: &[ConvSpec], last: ConvSpec) -> Result<Branch> {
         let (mut chain, inputs) = self.chain(inputs, steps)?;
         chain.push(self.conv(inputs, last, 2)?);
         Ok(Branch { pool: Pool::None, chain, fork: Vec::new() })
     }
 
-    fn forked(&self, inputs: usize, steps: &[Step], fork: &[Step]) -> Result<Branch> {
+    fn forked(&self, inputs: usize, steps: &[ConvSpec], fork: &[ConvSpec]) -> Result<Branch> {
         let (chain, inputs) = self.chain(inputs, steps)?;
         let fork = fork.iter().map(|&step| self.conv(inputs, step, 1)).collect::<Result<_>>()?;
         Ok(Branch { pool: Pool::None, chain, fork })
     }
 
-    fn block_a(&self, inputs: usize, pooled: usize) -> Result<Block> {
+    fn block_a(&self, inputs: usize, pooled: usize) -> Result<MixedBlock> {
         let branches = vec![
             self.branch(Pool::None, inputs, &[("branch1x1", 64, (1, 1))])?,
             self.branch(Pool::None, inputs, &[("branch5x5_1", 48, (1, 1)), ("branch5x5_2", 64, (5, 5))])?,
@@ -166,20 +166,20 @@ impl Reader<'_> {
             )?,
             self.branch(Pool::MeanAround, inputs, &[("branch_pool", pooled, (1, 1))])?,
         ];
-        Ok(Block { branches })
+        Ok(MixedBlock { branches })
     }
 
-    fn block_b(&self, inputs: usize) -> Result<Block> {
+    fn block_b(&self, inputs: usize) -> Result<MixedBlock> {
         let double = [("branch3x3dbl_1", 64, (1, 1)), ("branch3x3dbl_2", 96, (3, 3))];
         let branches = vec![
             self.halving(inputs, &[], ("branch3x3", 384, (3, 3)))?,
             self.halving(inputs, &double, ("branch3x3dbl_3", 96, (3, 3)))?,
             self.branch(Pool::MaxHalve, inputs, &[])?,
         ];
-        Ok(Block { branches })
+        Ok(MixedBlock { branches })
     }
 
-    fn block_c(&self, inputs: usize, c: usize) -> Result<Block> {
+    fn block_c(&self, inputs: usize, c: usize) -> Result<MixedBlock> {
         let single = [("branch7x7_1", c, (1, 1)), ("branch7x7_2", c, (1, 7)), ("branch7x7_3", 192, (7, 1))];
         let double = [
             ("branch7x7dbl_1", c, (1, 1)),
@@ -194,20 +194,20 @@ impl Reader<'_> {
             self.branch(Pool::None, inputs, &double)?,
             self.branch(Pool::MeanAround, inputs, &[("branch_pool", 192, (1, 1))])?,
         ];
-        Ok(Block { branches })
+        Ok(MixedBlock { branches })
     }
 
-    fn block_d(&self, inputs: usize) -> Result<Block> {
+    fn block_d(&self, inputs: usize) -> Result<MixedBlock> {
         let seven = [("branch7x7x3_1", 192, (1, 1)), ("branch7x7x3_2", 192, (1, 7)), ("branch7x7x3_3", 192, (7, 1))];
         let branches = vec![
             self.halving(inputs, &[("branch3x3_1", 192, (1, 1))], ("branch3x3_2", 320, (3, 3)))?,
             self.halving(inputs, &seven, ("branch7x7x3_4", 192, (3, 3)))?,
             self.branch(Pool::MaxHalve, inputs, &[])?,
         ];
-        Ok(Block { branches })
+        Ok(MixedBlock { branches })
     }
 
-    fn block_e(&self, inputs: usize, pool: Pool) -> Result<Block> {
+    fn block_e(&self, inputs: usize, pool: Pool) -> Result<MixedBlock> {
         let fork = [("branch3x3_2a", 384, (1, 3)), ("branch3x3_2b", 384, (3, 1))];
         let double = [("branch3x3dbl_1", 448, (1, 1)), ("branch3x3dbl_2", 384, (3, 3))];
         let double_fork = [("branch3x3dbl_3a", 384, (1, 3)), ("branch3x3dbl_3b", 384, (3, 1))];
@@ -217,6 +217,6 @@ impl Reader<'_> {
             self.forked(inputs, &double, &double_fork)?,
             self.branch(pool, inputs, &[("branch_pool", 192, (1, 1))])?,
         ];
-        Ok(Block { branches })
+        Ok(MixedBlock { branches })
     }
 }

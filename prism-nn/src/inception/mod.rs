@@ -21,7 +21,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
-use blocks::{Block, Stem};
+use blocks::{MixedBlock, Stem};
 use weights::Weights;
 
 /// Numbers that an image's features have.
@@ -36,7 +36,7 @@ const SMALLEST_SIDE: usize = 75;
 /// The frozen network.
 pub struct Inception {
     stem: Stem,
-    blocks: Vec<(&'static str, Block)>,
+    blocks: Vec<(&'static str, MixedBlock)>,
     device: Device,
 }
 

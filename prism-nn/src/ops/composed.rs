@@ -103,7 +103,7 @@ impl MomentTargets {
     /// are those of the fields.
     pub fn new(mean: Tensor, variance: Tensor, scale: Tensor) -> Self {
         let kind = SecondMoment::Variance;
-        MomentTargets { mean, second: variance, kind, scale, weights: None, grid: None, estimator: Estimator::Plain }
+        MomentTargets { mean, second: variance, kind, scale, weights: None, grid: None, estimator: Estimator::Biased }
     }
 }
 

@@ -1,15 +1,15 @@
-//! Convolutions as candle operations over the kernels of [`crate::cpu::conv`].
+//! Convolutions as candle operations over the kernels of [`crate::cpu::planar::conv`].
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use prism_core::simd::Isa;
 
 use super::composed;
 use super::storage::{floats, on_cpu, with_floats};
-use crate::cpu::conv::{Fused, Weights, convolve};
-use crate::cpu::planes::Planes;
-use crate::cpu::weight_grad::weight_gradient;
+use crate::cpu::planar::conv::{Fused, Weights, convolve};
+use crate::cpu::planar::planes::Planes;
+use crate::cpu::planar::weight_grad::weight_gradient;
 
 /// Convolution with stride 1 and `kernel / 2` zeros around: `x [B, I, H, W]`, `weight [O, I, k, k]` -> `[B, O, H, W]`.
 ///
@@ -22,12 +22,13 @@ pub fn conv2d(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     x.contiguous()?.apply_op2(&weight.contiguous()?, Conv2d)
 }
 
-/// A frozen convolution, `ReLU(conv(x) + bias)` with constant `weight [O, I, 3, 3]` and `bias [O]`, made ready once.
+/// A frozen convolution, `ReLU(conv(x) + bias)` with constant `weight [O, I, k, k]` and `bias [O]`.
 #[derive(Clone, Debug)]
 pub struct FrozenConv {
     weight: Tensor,
     bias: Tensor,
-    packed: Option<Arc<PackedConv>>,
+    /// Made ready when it is first used on the CPU.
+    packed: Arc<OnceLock<Arc<PackedConv>>>,
 }
 
 #[derive(Debug)]
@@ -48,15 +49,7 @@ impl FrozenConv {
         if bias.dims() != [shape.0] {
             candle_core::bail!("a convolution of {} outputs cannot take a bias of shape {:?}", shape.0, bias.shape());
         }
-        let packed = match on_cpu(&weight) && on_cpu(&bias) && shape.2 % 2 == 1 {
-            true => Some(with_floats([&weight, &bias], |[weight, bias]| PackedConv {
-                forward: Weights::forward(Isa::detect(), weight, shape),
-                transposed: Weights::transposed(Isa::detect(), weight, shape),
-                bias: bias.to_vec(),
-            })?),
-            false => None,
-        };
-        Ok(FrozenConv { weight, bias, packed: packed.map(Arc::new) })
+        Ok(FrozenConv { weight, bias, packed: Arc::default() })
     }
 
     /// The weight, `[O, I, k, k]`.
@@ -68,6 +61,18 @@ impl FrozenConv {
     pub fn bias(&self) -> &Tensor {
         &self.bias
     }
+
+    fn packed(&self, shape: (usize, usize, usize)) -> Result<Arc<PackedConv>> {
+        if let Some(packed) = self.packed.get() {
+            return Ok(packed.clone());
+        }
+        let packed = with_floats([&self.weight, &self.bias], |[weight, bias]| PackedConv {
+            forward: Weights::forward(Isa::detect(), weight, shape),
+            transposed: Weights::transposed(Isa::detect(), weight, shape),
+            bias: bias.to_vec(),
+        })?;
+        Ok(self.packed.get_or_init(|| Arc::new(packed)).clone())
+    }
 }
 
 /// `ReLU(conv(x) + bias)` for a constant convolution; only `x` gets a gradient: `[B, I, H, W]` -> `[B, O, H, W]`.
@@ -75,13 +80,11 @@ impl FrozenConv {
 /// # Errors
 /// If `x` does not have the convolution's number of channels.
 pub fn conv2d_relu_frozen(x: &Tensor, conv: &FrozenConv) -> Result<Tensor> {
-    match &conv.packed {
-        Some(packed) if on_cpu(x) => {
-            let shape = kernel_shape(conv.weight.shape())?;
-            x.contiguous()?.apply_op1(ReluConv { packed: packed.clone(), shape })
-        }
-        _ => composed::conv2d_relu_frozen(x, &conv.weight, &conv.bias),
+    let shape = kernel_shape(conv.weight.shape())?;
+    if !(on_cpu(x) && on_cpu(&conv.weight) && on_cpu(&conv.bias) && shape.2 % 2 == 1) {
+        return composed::conv2d_relu_frozen(x, &conv.weight, &conv.bias);
     }
+    x.contiguous()?.apply_op1(ReluConv { packed: conv.packed(shape)?, shape })
 }
 
 /// Outputs, inputs and side of a square kernel.

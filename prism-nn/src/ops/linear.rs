@@ -1,11 +1,11 @@
-//! The generator's first layer, over the matrix product of [`crate::cpu::matmul`].
+//! The generator's first layer, over the matrix product of [`crate::cpu::planar::matmul`].
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use prism_core::simd::Isa;
 
 use super::composed;
 use super::storage::{floats, on_cpu};
-use crate::cpu::matmul::{Matrix, product};
+use crate::cpu::planar::matmul::{Matrix, product};
 
 /// Transposed 4x4 convolution of a 1x1 map, which is a matrix product: `z [B, I]`, `weight [I, O, 4, 4]` -> `[B, O, 4, 4]`.
 ///

@@ -7,7 +7,9 @@ use prism_core::simd::Isa;
 
 use super::composed::{self, MomentTargets};
 use super::storage::{floats, on_cpu, with_floats};
+use crate::cpu::map::Map;
 use crate::cpu::moments::{self, Gradient, Targets};
+use crate::cpu::source::Plain;
 
 /// How far generated features are from the targets: the mean over groups g of
 /// `mean_d(a_d (mu - mu_g)^2) / v_g + mean_d(b_d (var - var_g)^2) / v_g^2`, a scalar, with the weights a and b of the targets.
@@ -64,10 +66,11 @@ impl CustomOp1 for MomentLoss {
         let features = floats(features, at)?;
         let MomentTargets { mean, second, kind, scale, weights, estimator, .. } = &self.targets;
         let (kind, estimator) = (*kind, *estimator);
-        let width = mean.dims2()?.1;
+        let (groups, width) = mean.dims2()?;
+        let map = Map { batch: groups * self.images, height: 1, width: 1, channels: width, stride: width };
         let mut gradient = Gradient::default();
         let mut run = |targets: Targets<'_>| {
-            moments::moment_loss(Isa::detect(), features, self.images, targets, width, &mut gradient)
+            moments::moment_loss(Isa::detect(), Plain { values: features, map }, targets, &mut gradient)
         };
         let loss = match weights {
             None => with_floats([mean, second, scale], |[mean, second, scale]| {

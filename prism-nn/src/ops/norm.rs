@@ -1,4 +1,4 @@
-//! Batch norm and ReLU in one, over the kernels of [`crate::cpu::norm`].
+//! Batch norm and ReLU in one, over the kernels of [`crate::cpu::planar::norm`].
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +7,7 @@ use prism_core::simd::Isa;
 
 use super::composed::{self, NORM_EPSILON};
 use super::storage::{floats, on_cpu, planes};
-use crate::cpu::norm::{Statistics, norm_relu, norm_relu_gradient};
+use crate::cpu::planar::norm::{Statistics, norm_relu, norm_relu_gradient};
 
 /// `ReLU((x - mean) / sqrt(variance + 1e-5))` with the batch's own mean and (biased) variance per channel.
 ///

@@ -1,10 +1,10 @@
-//! Doubling and pooling, over the kernels of [`crate::cpu::resample`].
+//! Doubling and pooling, over the kernels of [`crate::cpu::planar::resample`].
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::composed;
 use super::storage::{floats, on_cpu};
-use crate::cpu::resample;
+use crate::cpu::planar::resample;
 
 /// Nearest-neighbour doubling: `[B, C, H, W]` -> `[B, C, 2H, 2W]`.
 ///

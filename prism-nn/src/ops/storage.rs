@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor};
 
-use crate::cpu::planes::Planes;
+use crate::cpu::planar::planes::Planes;
 
 /// Whether the CPU kernels take `tensor`: f32 in main memory.
 pub fn on_cpu(tensor: &Tensor) -> bool {

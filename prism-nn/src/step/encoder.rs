@@ -8,49 +8,33 @@ use candle_core::{Result, TensorId};
 use prism_core::simd::Isa;
 use rayon::prelude::*;
 
-use super::Work;
 use super::sketch::{self, Sketches};
-use crate::cpu::layer::Layer;
 use crate::cpu::map::Map;
-use crate::cpu::map_pool::{halved, max_pool, max_pool_gradient};
+use crate::cpu::map_pool::max_pool_gradient;
 use crate::cpu::moments::{Gradient, Targets, moment_loss, pooled};
-use crate::cpu::packed::{Packed, WeightShape};
+use crate::cpu::packed::Packed;
 use crate::cpu::scheme::Winograd;
-use crate::cpu::share::Disjoint;
-use crate::cpu::source::{BiasRelu, FeatureGradient, Plain, Store};
-use crate::encoder::{Encoder, Step};
+use crate::cpu::source::{FeatureGradient, Plain};
+use crate::cpu::work::Work;
+use crate::encoder::packed::{PackedEncoder, Stage, shape_of, stages};
+use crate::encoder::{Encoder, EncoderLayer};
 use crate::ops::FrozenConv;
 use crate::ops::storage::with_floats;
 
 /// An encoder's weights, packed once for all steps.
 #[derive(Clone, Debug)]
 pub struct Weights {
-    isa: Isa,
-    convs: Arc<Vec<Conv>>,
-    steps: Vec<Step>,
-    sketches: Arc<Vec<sketch::Weights>>,
-}
-
-#[derive(Debug)]
-struct Conv {
-    packed: Packed,
-    /// One number a stored channel.
-    bias: Vec<f32>,
-    shape: WeightShape,
+    /// What the forward pass reads, shared with passes that only measure.
+    pub forward: Arc<PackedEncoder>,
+    /// What the gradients of each convolution's inputs are computed by.
+    backward: Arc<Vec<Packed>>,
 }
 
 /// The shapes of an encoder for one batch and image size.
 #[derive(Clone, Debug)]
 pub struct Net {
     weights: Weights,
-    layers: Vec<Planned>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Planned {
-    /// A convolution, and its number.
-    Conv(Layer<Winograd>, usize),
-    Pool(Map),
+    stages: Vec<Stage>,
 }
 
 /// The memory of one pass, kept from step to step.
@@ -91,97 +75,64 @@ impl Weights {
     ///
     /// # Errors
     /// If a convolution is not 3x3, or not in main memory.
-    pub fn new(isa: Isa, encoder: &Encoder) -> Result<Self> {
+    pub fn new(encoder: &Encoder) -> Result<Self> {
+        let forward = encoder.packed()?;
         let pack = |conv: &FrozenConv| {
-            let (outputs, inputs, height, width) = conv.weight().dims4()?;
-            if (height, width) != (3, 3) {
-                candle_core::bail!("an encoder's convolutions are 3x3, not {height}x{width}");
-            }
-            let shape = WeightShape { outputs, inputs, taps: 9 };
-            with_floats([conv.weight(), conv.bias()], |[weight, bias]| {
+            let shape = shape_of(conv)?;
+            with_floats([conv.weight()], |[weight]| {
                 let mut packed = Packed::default();
-                packed.pack::<Winograd>(isa, weight, shape);
-                let mut bias = bias.to_vec();
-                bias.resize(outputs.next_multiple_of(isa.lanes()), 0.0);
-                Conv { packed, bias, shape }
+                packed.pack_backward::<Winograd>(forward.isa, weight, shape);
+                packed
             })
         };
-        let convs = encoder.convs().iter().map(pack).collect::<Result<Vec<_>>>()?;
-        let sketches =
-            encoder.sketches().iter().map(|sketch| sketch::Weights::new(isa, sketch)).collect::<Result<_>>()?;
-        let steps = encoder.layout().steps().to_vec();
-        Ok(Weights { isa, convs: Arc::new(convs), steps, sketches: Arc::new(sketches) })
+        let backward = encoder.convs().iter().map(pack).collect::<Result<Vec<_>>>()?;
+        Ok(Weights { forward, backward: Arc::new(backward) })
     }
 }
 
 impl Net {
     /// The encoder for images of shape `input`.
     pub fn new(weights: &Weights, input: Map) -> Self {
-        let (mut map, mut convs) = (input, weights.convs.iter().enumerate());
-        let mut layers = Vec::with_capacity(weights.steps.len());
-        for step in &weights.steps {
-            match step {
-                Step::Pool => {
-                    layers.push(Planned::Pool(map));
-                    map = halved(map);
-                }
-                Step::Conv(_) => {
-                    let Some((number, conv)) = convs.next() else { break };
-                    let layer = Layer::new(weights.isa, map, conv.shape.outputs);
-                    layers.push(Planned::Conv(layer, number));
-                    map = layer.output;
-                }
-            }
-        }
-        Net { weights: weights.clone(), layers }
+        Net { weights: weights.clone(), stages: weights.forward.stages(input) }
     }
 
     /// The memory that passes need.
     pub fn memory(&self) -> Memory {
-        let outputs = self.layers.iter().map(|layer| match layer {
-            Planned::Conv(layer, _) => vec![0.0; layer.output.len()],
-            Planned::Pool(map) => vec![0.0; halved(*map).len()],
-        });
-        let convs = self.weights.convs.len();
+        let outputs = self.stages.iter().map(|stage| vec![0.0; stage.output().len()]);
+        let PackedEncoder { sketches, .. } = &*self.weights.forward;
+        let convs = self.weights.forward.convs();
         let losses = vec![Gradient::default(); convs];
-        let targets = vec![Reordered::default(); convs * (1 + self.weights.sketches.len())];
-        let sketches = vec![sketch::Memory::default(); self.weights.sketches.len()];
+        let targets = vec![Reordered::default(); convs * (1 + sketches.len())];
+        let sketches = vec![sketch::Memory::default(); sketches.len()];
         Memory { outputs: outputs.collect(), losses, targets, sketches, ..Memory::default() }
     }
 
     /// Computes the features of `images`, a map of the net's input shape.
     pub fn forward(&self, memory: &mut Memory, images: &[f32]) {
-        for (index, layer) in self.layers.iter().enumerate() {
+        for (index, stage) in self.stages.iter().enumerate() {
             let (before, rest) = memory.outputs.split_at_mut(index);
-            let (x, y) = (before.last().map_or(images, Vec::as_slice), &mut rest[0]);
-            match *layer {
-                Planned::Pool(map) => max_pool(self.weights.isa, x, map, y),
-                Planned::Conv(layer, number) => {
-                    let conv = &self.weights.convs[number];
-                    let store = Store { values: Disjoint::new(y), map: layer.output };
-                    let sink = BiasRelu { store, bias: &conv.bias };
-                    layer.forward(Plain { values: x, map: layer.input }, &conv.packed, sink, |_| ());
-                }
-            }
+            let x = before.last().map_or(images, Vec::as_slice);
+            self.weights.forward.run(stage, x, &mut rest[0]);
         }
     }
 
-    /// The moment loss of the features, `images` of each group; `targets` has an entry for each output of the encoder.
-    pub fn loss(&self, memory: &mut Memory, images: usize, targets: &[LayerTargets<'_>]) -> f64 {
+    /// The moment loss of the features, group after group; `targets` has an entry for each output of the encoder.
+    pub fn loss(&self, memory: &mut Memory, targets: &[LayerTargets<'_>]) -> f64 {
         let (mut loss, all) = (0.0, targets);
-        for (index, layer) in self.layers.iter().enumerate() {
-            let Planned::Conv(layer, number) = *layer else { continue };
+        for (index, stage) in self.stages.iter().enumerate() {
+            let Stage::Conv(layer, number) = *stage else { continue };
             let LayerTargets { targets, grid, tensors } = targets[number];
-            let (map, isa) = (layer.output, self.weights.isa);
+            let (map, isa) = (layer.output, self.weights.forward.isa);
             let side = grid.map(|grid| pooled::cells(grid, map.height));
             let of_targets = side.map_or(map, |side| Map { height: side, width: side, ..map });
             let targets = memory.targets[number].reorder(targets, tensors, of_targets);
-            let (features, gradient) = (&memory.outputs[index], &mut memory.losses[number]);
+            let features = Plain { values: &memory.outputs[index], map };
+            let gradient = &mut memory.losses[number];
             loss += match side {
-                Some(side) => pooled::moment_loss(isa, features, map, images, side, targets, gradient),
-                None => moment_loss(isa, features, images, targets, map.channels * map.pixels(), gradient),
+                Some(side) => pooled::moment_loss(isa, features, side, targets, gradient),
+                None => moment_loss(isa, features, targets, gradient),
             };
-            loss += self.sketch_loss(memory, (index, number), map, images, all);
+            loss += self.sketch_loss(memory, (index, number), map, all);
         }
         loss
     }
@@ -193,14 +144,13 @@ impl Net {
         memory: &mut Memory,
         (index, number): (usize, usize),
         map: Map,
-        images: usize,
         targets: &[LayerTargets<'_>],
     ) -> f64 {
-        let (isa, grids) = (self.weights.isa, self.weights.sketches.as_slice());
+        let (isa, grids) = (self.weights.forward.isa, self.weights.forward.sketches.as_slice());
         if grids.is_empty() {
             return 0.0;
         }
-        let places = memory.targets.iter_mut().enumerate().skip(number).step_by(self.weights.convs.len()).skip(1);
+        let places = memory.targets.iter_mut().enumerate().skip(number).step_by(self.weights.forward.convs()).skip(1);
         let reordered = places.zip(grids).map(|((output, place), grid)| {
             let LayerTargets { targets, tensors, .. } = targets[output];
             place.reorder(targets, tensors, grid.shape(map))
@@ -210,7 +160,7 @@ impl Net {
         gradient.evaluate(features, targets.first().map_or(1, |targets| targets.scale.len()));
         let gradient = &mut gradient.shift;
         let sketches = Sketches { isa, grids, conv: number, map };
-        sketches.loss(features, images, &targets, &mut memory.sketches, gradient)
+        sketches.loss(features, &targets, &mut memory.sketches, gradient)
     }
 
     /// The gradient of the loss with respect to `images`; `groups` is each image's group.
@@ -220,15 +170,15 @@ impl Net {
         let each: Vec<usize> = (0..groups.len()).collect();
         // Above the last convolution nothing has a gradient.
         let mut begun = false;
-        for (index, layer) in self.layers.iter().enumerate().rev() {
-            match *layer {
-                Planned::Pool(_) if !begun => continue,
-                Planned::Pool(map) => {
+        for (index, stage) in self.stages.iter().enumerate().rev() {
+            match *stage {
+                Stage::Pool(_) if !begun => continue,
+                Stage::Pool(map) => {
                     dx.resize(map.len(), 0.0);
                     let x = if index == 0 { images } else { &outputs[index - 1] };
-                    max_pool_gradient(self.weights.isa, [x, &outputs[index], upstream], map, dx);
+                    max_pool_gradient(self.weights.forward.isa, [x, &outputs[index], upstream], map, dx);
                 }
-                Planned::Conv(layer, number) => {
+                Stage::Conv(layer, number) => {
                     dx.resize(layer.input.len(), 0.0);
                     let y = Plain { values: &outputs[index], map: layer.output };
                     let Gradient { shift, slope, per_image } = &losses[number];
@@ -236,7 +186,7 @@ impl Net {
                     let upstream = begun.then_some(upstream.as_slice());
                     let slope = (!slope.is_empty()).then_some(slope.as_slice());
                     let dy = FeatureGradient { y, upstream, shift, slope, rows };
-                    layer.backward((y, dy), &self.weights.convs[number].packed, dx, None, |_, _| ());
+                    layer.backward((y, dy), &self.weights.backward[number], dx, None, |_, _| ());
                     begun = true;
                 }
             }
@@ -251,20 +201,12 @@ impl Net {
 }
 
 /// The arithmetic of an encoder's forward pass and of its images' gradient.
-pub fn work(isa: Isa, steps: &[Step], input: Map) -> Work {
-    let mut map = input;
-    let mut work = Work::default();
-    for step in steps {
-        match *step {
-            Step::Pool => map = halved(map),
-            Step::Conv(outputs) => {
-                let layer = Layer::<Winograd>::new(isa, map, outputs);
-                work = work + Work::of_layer(&layer, false);
-                map = layer.output;
-            }
-        }
-    }
-    work
+pub fn work(isa: Isa, layers: &[EncoderLayer], input: Map) -> Work {
+    let of_stage = |stage: &Stage| match stage {
+        Stage::Conv(layer, _) => Work::of_layer(layer, false),
+        Stage::Pool(_) => Work::default(),
+    };
+    stages(isa, layers, input).iter().map(of_stage).fold(Work::default(), |sum, work| sum + work)
 }
 
 impl Reordered {

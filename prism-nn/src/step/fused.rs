@@ -7,32 +7,31 @@ use prism_core::arch::Architecture;
 use prism_core::simd::Isa;
 
 use super::images::Images;
-use super::{LossAndGradients, StepRule, encoder, generator};
+use super::{LossAndGradients, StepRule, encoder};
 use crate::cpu::masking::{masked, masked_gradient};
 use crate::cpu::moments::Targets;
 use crate::encoder::Encoder;
 use crate::encoder::layout::INPUTS;
+use crate::encoder::packed::PackedEncoder;
 use crate::error::Result;
-use crate::generator::Generator;
+use crate::generator::{Generator, pass};
 use crate::ops::MomentTargets;
 use crate::ops::storage::{floats_of, with_floats};
 
 /// The encoder's packed weights, and the memory of steps that have ended: never more than steps ran at the same time.
 pub struct Fused {
     encoder: encoder::Weights,
-    /// The encoder's normalisation of each colour.
-    scale: [f32; INPUTS],
-    shift: [f32; INPUTS],
     spare: Mutex<Vec<Pass>>,
 }
 
 /// Shapes and memory of a step of one batch size.
 struct Pass {
     batch: usize,
-    generator: generator::Net,
+    generator: pass::Net,
     images: Images,
     encoder: encoder::Net,
-    generator_memory: generator::Memory,
+    generator_weights: pass::Weights,
+    generator_memory: pass::Memory,
     encoder_memory: encoder::Memory,
     /// `tanh(u)`, the encoder's input, the gradient of u.
     tanh: Vec<f32>,
@@ -46,15 +45,7 @@ impl Fused {
     /// # Errors
     /// If it is not in main memory.
     pub fn new(encoder: &Encoder) -> Result<Self> {
-        let weights = encoder::Weights::new(Isa::detect(), encoder)?;
-        let (mut scale, mut shift) = ([1.0; INPUTS], [0.0; INPUTS]);
-        if let Some((scales, shifts)) = encoder.normalisation() {
-            with_floats([scales, shifts], |[scales, shifts]| {
-                scale.copy_from_slice(scales);
-                shift.copy_from_slice(shifts);
-            })?;
-        }
-        Ok(Fused { encoder: weights, scale, shift, spare: Mutex::default() })
+        Ok(Fused { encoder: encoder::Weights::new(encoder)?, spare: Mutex::default() })
     }
 
     /// See [`super::TrainingStep::run`], which has checked the shapes.
@@ -89,16 +80,18 @@ impl Fused {
         spare.pop();
         drop(spare);
         let isa = Isa::detect();
-        let generator = generator::Net::new(isa, arch, batch);
+        let generator = pass::Net::new(isa, arch, batch);
         let input = generator.output();
         let output = input.with((input.height, input.width), INPUTS, isa.lanes());
         let encoder = encoder::Net::new(&self.encoder, output);
+        let PackedEncoder { scale, shift, .. } = *self.encoder.forward;
         Pass {
             batch,
+            generator_weights: pass::Weights::default(),
             generator_memory: generator.memory(),
             encoder_memory: encoder.memory(),
             generator,
-            images: Images { isa, input, output, scale: self.scale, shift: self.shift, leak: 0.0 },
+            images: Images { isa, input, output, scale, shift, tanh_grad_bias: 0.0 },
             encoder,
             tanh: Vec::new(),
             input: Vec::new(),
@@ -118,26 +111,27 @@ impl Pass {
     ) -> Result<LossAndGradients> {
         let isa = Isa::detect();
         let frozen = generator.frozen();
-        self.generator.load_weights(&mut self.generator_memory, |index, weight| {
+        self.generator.load_weights(&mut self.generator_weights, |index, weight| {
             let mask = rule.mask.layer(index as u64);
             with_floats([&scores[index], &frozen[index]], |[scores, frozen]| {
                 masked(isa, scores, frozen, mask, weight);
             })
         })?;
-        self.images.leak = rule.tanh_leak;
-        let u = self.generator.forward(&mut self.generator_memory, z);
+        self.images.tanh_grad_bias = rule.tanh_grad_bias;
+        let u = self.generator.forward(&self.generator_weights, &mut self.generator_memory, z);
         self.images.forward(u, &mut self.tanh, &mut self.input);
         self.encoder.forward(&mut self.encoder_memory, &self.input);
 
         let groups = targets.first().map_or(1, |t| t.scale.elem_count());
         let images = self.batch / groups;
-        let loss = self.loss(images, targets)?;
+        let loss = self.loss(targets)?;
 
         let groups: Vec<usize> = (0..self.batch).map(|image| image / images).collect();
         let de = self.encoder.backward(&mut self.encoder_memory, &self.input, &groups);
         self.images.backward(de, &self.tanh, &mut self.du);
         let mut gradients: Vec<Option<Tensor>> = vec![None; scores.len()];
-        self.generator.backward(&mut self.generator_memory, z, &self.du, |index, gradient| {
+        let (weights, memory) = (&self.generator_weights, &mut self.generator_memory);
+        self.generator.backward(weights, memory, z, &self.du, |index, gradient| {
             let mut out = vec![0.0; gradient.len()];
             with_floats([&scores[index], &frozen[index]], |[scores, frozen]| {
                 masked_gradient(isa, [scores, frozen, gradient], rule.mask, &mut out);
@@ -149,7 +143,7 @@ impl Pass {
         Ok(LossAndGradients { loss, gradients: gradients.into_iter().flatten().collect() })
     }
 
-    fn loss(&mut self, images: usize, targets: &[MomentTargets]) -> Result<f64> {
+    fn loss(&mut self, targets: &[MomentTargets]) -> Result<f64> {
         let mut tensors = Vec::new();
         for MomentTargets { mean, second, scale, weights, .. } in targets {
             for tensor in [mean, second, scale].into_iter().chain(weights.iter().flatten()) {
@@ -172,7 +166,7 @@ impl Pass {
                 encoder::LayerTargets { targets, grid: layer.grid, tensors }
             })
             .collect();
-        Ok(self.encoder.loss(&mut self.encoder_memory, images, &targets))
+        Ok(self.encoder.loss(&mut self.encoder_memory, &targets))
     }
 }
 

@@ -1,5 +1,5 @@
 //! Between the generator's last convolution and the encoder: `e = scale * tanh(u) + shift` per colour, grey shown as three
-//! equal colours, and the gradient on the way back, where the tanh may have a leak.
+//! equal colours, and the gradient on the way back, where the slope of the tanh may have a bias.
 
 use prism_core::simd::math::{self, BLOCK};
 use prism_core::simd::{Isa, Kernel, Shape};
@@ -22,8 +22,8 @@ pub struct Images {
     pub scale: [f32; INPUTS],
     /// See `scale`.
     pub shift: [f32; INPUTS],
-    /// What the slope of the tanh is greater by ([`ops::tanh`](crate::ops::tanh)).
-    pub leak: f32,
+    /// Added to the slope of the tanh ([`ops::tanh`](crate::ops::tanh)).
+    pub tanh_grad_bias: f32,
 }
 
 impl Images {
@@ -63,7 +63,7 @@ impl Images {
                     du[self.from(colour)] += self.scale[colour] * de[colour];
                 }
                 for (du, t) in du.iter_mut().zip(t).take(self.input.channels) {
-                    *du *= tanh_slope(*t, *du, self.leak);
+                    *du *= tanh_slope(*t, *du, self.tanh_grad_bias);
                 }
             }
         });

@@ -11,24 +11,24 @@
 //! the same masks to the bit.
 
 mod encoder;
-mod first;
 mod fused;
-mod generator;
 mod images;
 mod rule;
 mod sketch;
-mod work;
 
 use candle_core::{DType, Tensor, Var};
+use prism_core::Architecture;
+use prism_core::simd::Isa;
 
-use crate::encoder::Encoder;
+use crate::encoder::layout::INPUTS;
+use crate::encoder::{Encoder, EncoderLayout};
 use crate::error::{Error, Result};
-use crate::generator::Generator;
+use crate::generator::{Generator, pass};
 use crate::ops::{self, MomentTargets};
 use fused::Fused;
 
+pub use crate::cpu::work::Work;
 pub use rule::StepRule;
-pub use work::Work;
 
 /// A generator and an encoder, ready to train. Steps may run at the same time on several threads.
 pub struct TrainingStep {
@@ -78,7 +78,7 @@ impl TrainingStep {
 
     /// The arithmetic of a step of `batch` images.
     pub fn work(&self, batch: usize) -> Work {
-        Work::of_step(self.generator.arch(), self.encoder.layout(), batch)
+        work(self.generator.arch(), self.encoder.layout(), batch)
     }
 
     /// Chooses masks, of layer i by `rule.mask.layer(i)`, generates images of the inputs `z`, and compares their features'
@@ -138,9 +138,9 @@ impl TrainingStep {
         objective: impl FnOnce(&[Tensor]) -> candle_core::Result<[Tensor; 2]>,
     ) -> Result<LossAndGradients> {
         self.check(scores, z, targets)?;
-        let StepRule { mask, tanh_leak } = rule.into();
+        let StepRule { mask, tanh_grad_bias } = rule.into();
         let weights = self.generator.masked_weights(scores, mask)?;
-        let features = self.encoder.forward(&self.generator.forward_leaking(z, &weights, tanh_leak)?)?;
+        let features = self.encoder.composed(&self.generator.forward_with_grad_bias(z, &weights, tanh_grad_bias)?)?;
         let [minimised, loss] = objective(&features)?;
         let store = minimised.backward()?;
         let gradient = |score: &Var| match store.get(score) {
@@ -185,5 +185,30 @@ impl TrainingStep {
                 self.encoder, arch.image_size
             ))),
         }
+    }
+}
+
+/// The arithmetic of a step of `batch` images.
+fn work(arch: &Architecture, layout: &EncoderLayout, batch: usize) -> Work {
+    let isa = Isa::detect();
+    let generator = pass::Net::new(isa, arch, batch);
+    let output = generator.output();
+    let images = output.with((output.height, output.width), INPUTS, isa.lanes());
+    generator.work() + encoder::work(isa, layout.layers(), images)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_work_of_a_step_is_that_of_its_convolutions() {
+        let arch = Architecture { image_size: 8, channels: 3, ngf: 16, latent: 10, classes: 0, label_scale: 1.0 };
+        let work = work(&arch, &"16,M,32".parse().unwrap(), 2);
+        // Per image: first layer; conv1 at 8x8, conv2, skip at 4x4, last; then the encoder at 8x8 and 4x4.
+        let generator = 2 * 10 * 32 * 16 + 3 * (64 * 9 * (32 * 16 + 16 * 16 + 16 * 3) + 16 * 32 * 16);
+        let encoder = 2 * (64 * 9 * 3 * 16 + 16 * 9 * 16 * 32);
+        assert_eq!(work.direct, 2 * 2 * (generator + encoder));
+        assert!(work.products > 0);
     }
 }

@@ -1,21 +1,21 @@
-//! What a training step may be told: which weights it keeps, and how its tanh leaks.
+//! What a training step may be told: which weights it keeps, and the bias of its tanh's slope.
 
 use prism_core::stream::StreamId;
 
 use crate::step_mask::StepMask;
 
-/// How one step trains; from a [`StepMask`], or the stream it is drawn from, without a leak.
+/// How one step trains; from a [`StepMask`], or the stream it is drawn from, without a bias.
 #[derive(Clone, Copy, Debug)]
 pub struct StepRule {
     /// Which weights the step keeps.
     pub mask: StepMask,
-    /// What the slope of the generator's last tanh is greater by on the way back ([`ops::tanh`](crate::ops::tanh)); 0 for its own.
-    pub tanh_leak: f32,
+    /// Added to the slope of the generator's last tanh on the way back ([`ops::tanh`](crate::ops::tanh)); 0 for its own slope.
+    pub tanh_grad_bias: f32,
 }
 
 impl From<StepMask> for StepRule {
     fn from(mask: StepMask) -> Self {
-        StepRule { mask, tanh_leak: 0.0 }
+        StepRule { mask, tanh_grad_bias: 0.0 }
     }
 }
 

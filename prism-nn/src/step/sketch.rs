@@ -3,22 +3,13 @@
 //! Grids are nested, so the means over a coarse one's cells are means of the next finer one's, and their gradients go the same
 //! way back: the maps themselves are read once and their gradients are added to once, for all grids.
 
-use candle_core::{Result, Tensor};
 use prism_core::simd::Isa;
 
 use crate::cpu::map::Map;
 use crate::cpu::moments::{Gradient, Targets, moment_loss};
-use crate::cpu::sketch::{Mix, average, spread};
-use crate::encoder::sketch::Sketch;
-use crate::ops::storage::with_floats;
-
-/// The sketches of all convolutions over one grid.
-#[derive(Debug)]
-pub struct Weights {
-    sketch: Sketch,
-    /// One a convolution.
-    mixes: Vec<Mix>,
-}
+use crate::cpu::sketch::{average, spread};
+use crate::cpu::source::Plain;
+use crate::encoder::packed::PackedSketch;
 
 /// The memory of one grid, kept from step to step.
 #[derive(Clone, Default)]
@@ -31,47 +22,20 @@ pub struct Memory {
     gradient: Gradient,
 }
 
-impl Weights {
-    /// Lays `sketch` out.
-    ///
-    /// # Errors
-    /// If it is not in main memory.
-    pub fn new(isa: Isa, sketch: &Sketch) -> Result<Self> {
-        let mix = |matrix: &Tensor| {
-            let channels = matrix.dim(0)?;
-            with_floats([matrix], |[matrix]| Mix::new(matrix, channels, channels.next_multiple_of(isa.lanes())))
-        };
-        Ok(Weights { sketch: sketch.clone(), mixes: sketch.mixes().iter().map(mix).collect::<Result<_>>()? })
-    }
-
-    /// The sketch's shape, of a convolution whose output is a `map`.
-    pub fn shape(&self, map: Map) -> Map {
-        let side = self.sketch.side(map.height);
-        Map { height: side, width: side, ..map }
-    }
-}
-
 /// The sketches of one convolution.
 #[derive(Clone, Copy)]
 pub struct Sketches<'a> {
     pub isa: Isa,
     /// Rising; each has a memory and targets of its own.
-    pub grids: &'a [Weights],
+    pub grids: &'a [PackedSketch],
     /// The convolution's number, and its output's shape.
     pub conv: usize,
     pub map: Map,
 }
 
 impl Sketches<'_> {
-    /// The loss of all sketches of the convolution's output `features`, `images` of each group; adds its gradient to `gradient`.
-    pub fn loss(
-        self,
-        features: &[f32],
-        images: usize,
-        targets: &[Targets<'_>],
-        memory: &mut [Memory],
-        gradient: &mut [f32],
-    ) -> f64 {
+    /// The loss of all sketches of the convolution's output `features`; adds its gradient to `gradient`.
+    pub fn loss(self, features: &[f32], targets: &[Targets<'_>], memory: &mut [Memory], gradient: &mut [f32]) -> f64 {
         let mut loss = 0.0;
         for grid in (0..self.grids.len()).rev() {
             let (coarser, finer) = memory.split_at_mut(grid + 1);
@@ -81,8 +45,8 @@ impl Sketches<'_> {
             average(x, self.finer(grid), shape.height, &mut own.cells);
             let mix = &self.grids[grid].mixes[self.conv];
             mix.forward(self.isa, &own.cells, &mut own.values);
-            let counted = shape.channels * shape.pixels();
-            loss += moment_loss(self.isa, &own.values, images, targets[grid], counted, &mut own.gradient);
+            let sketch = Plain { values: &own.values, map: shape };
+            loss += moment_loss(self.isa, sketch, targets[grid], &mut own.gradient);
             own.gradient.evaluate(&own.values, targets[grid].scale.len());
             mix.backward(self.isa, &own.gradient.shift, &mut own.of_cells);
         }

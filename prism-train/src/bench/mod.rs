@@ -9,16 +9,16 @@ use clap::Args;
 use prism_core::Architecture;
 use prism_core::simd::Isa;
 use prism_core::stream::{Purpose, StreamId};
+use prism_fl::optimiser::OptimiserState;
 use prism_nn::adam::Adam;
 use prism_nn::cpu::peak;
-use prism_nn::encoder::{Encoder, Layout, random, vgg19};
+use prism_nn::encoder::{Encoder, EncoderLayout, random, vgg19};
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::MomentTargets;
 use prism_nn::step::{LossAndGradients, TrainingStep};
 use prism_nn::{Error, Result, device};
 use serde::Serialize;
 
-use crate::federation::OptimiserState;
 use crate::settings::check_threads;
 
 /// Steps before the first that is timed: they make the memory that later ones reuse.
@@ -58,21 +58,39 @@ pub struct Bench {
     pub device: String,
 }
 
-/// What was measured.
+/// What was measured. The fields of its groups stand side by side in JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Measured {
-    /// `cpu` or `cuda`.
-    pub device: &'static str,
-    /// The CPU's instruction set that kernels run on.
-    pub instructions: String,
-    /// Threads on the CPU.
-    pub threads: usize,
+pub struct Measurement {
+    /// Where the step ran.
+    #[serde(flatten)]
+    pub machine: Machine,
     /// Base width of the generator.
     pub ngf: usize,
     /// Images of a step.
     pub batch: usize,
     /// The encoder.
     pub encoder: String,
+    /// How fast it was.
+    #[serde(flatten)]
+    pub speed: Speed,
+    /// The most memory that this process has held, in MiB; `null` where the system does not say.
+    pub peak_mib: Option<f64>,
+}
+
+/// Where a step ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Machine {
+    /// `cpu` or `cuda`.
+    pub device: &'static str,
+    /// The CPU's instruction set that kernels run on.
+    pub instructions: String,
+    /// Threads on the CPU.
+    pub threads: usize,
+}
+
+/// How fast a step was.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Speed {
     /// Median seconds of a step.
     pub s_per_step: f64,
     /// Images a second at that median.
@@ -83,8 +101,6 @@ pub struct Measured {
     pub done_gflops: Option<f64>,
     /// The CPU's measured peak on as many threads; `null` on a GPU.
     pub peak_gflops: Option<f64>,
-    /// The most memory that this process has held, in MiB; `null` where the system does not say.
-    pub peak_mib: Option<f64>,
 }
 
 impl Bench {
@@ -106,7 +122,7 @@ impl Bench {
     ///
     /// # Errors
     /// If a size, the encoder or the device is refused, or the computation fails.
-    pub fn run(&self) -> Result<Measured> {
+    pub fn run(&self) -> Result<Measurement> {
         self.validate()?;
         let device = device::open(&self.device)?;
         let arch = Architecture {
@@ -123,26 +139,26 @@ impl Bench {
         let peak_gflops = before.zip(peak_of(&device)).map(|(before, after)| before.max(after));
         let work = step.work(self.batch);
         let rate = |operations: u64| operations as f64 / seconds / 1e9;
-        Ok(Measured {
+        let machine = Machine {
             device: device::name(&device),
             instructions: format!("{:?}", Isa::detect()).to_lowercase(),
             threads: rayon::current_num_threads(),
-            ngf: self.ngf,
-            batch: self.batch,
-            encoder: self.encoder.clone(),
+        };
+        let speed = Speed {
             s_per_step: seconds,
             images_per_s: self.batch as f64 / seconds,
             direct_gflops: rate(work.direct),
             done_gflops: device.is_cpu().then(|| rate(work.products)),
             peak_gflops,
-            peak_mib: memory::peak_mib(),
-        })
+        };
+        let (ngf, batch, encoder) = (self.ngf, self.batch, self.encoder.clone());
+        Ok(Measurement { machine, ngf, batch, encoder, speed, peak_mib: memory::peak_mib() })
     }
 
     /// The encoder asked for; by layout alone, one of random weights.
     fn encoder(&self, device: &Device) -> Result<Encoder> {
         let (name, layout) = match self.encoder.as_str() {
-            "vgg19" => ("vgg19", vgg19::LAYOUT.parse::<Layout>()?),
+            "vgg19" => ("vgg19", vgg19::LAYOUT.parse::<EncoderLayout>()?),
             text => match text.parse() {
                 Ok(layout) => (text, layout),
                 Err(_) => return Encoder::open(text, device),
@@ -223,9 +239,9 @@ mod tests {
     #[test]
     fn every_kind_of_encoder_is_timed() {
         for encoder in ["public", "random:3", "8,M,8"] {
-            let measured = bench(encoder).run().unwrap();
-            assert!(measured.s_per_step > 0.0 && measured.direct_gflops > 0.0, "{measured:?}");
-            assert!(measured.peak_gflops.is_some());
+            let speed = bench(encoder).run().unwrap().speed;
+            assert!(speed.s_per_step > 0.0 && speed.direct_gflops > 0.0, "{speed:?}");
+            assert!(speed.peak_gflops.is_some());
         }
     }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use prism_nn::{Error, Result};
 
-use crate::bench::{Bench, Measured};
+use crate::bench::{Bench, Measurement};
 
 /// Flags of `prism-train bench`.
 #[derive(Args)]
@@ -32,18 +32,18 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn json(measured: &Measured) -> Result<String> {
+fn json(measured: &Measurement) -> Result<String> {
     serde_json::to_string(measured).map_err(|e| Error::usage(format!("no JSON can be written: {e}")))
 }
 
-fn line(m: &Measured) -> String {
-    let of_peak = match (m.done_gflops, m.peak_gflops) {
-        (Some(done), Some(peak)) => format!(", {done:.0} done of a peak of {peak:.0} ({})", m.instructions),
+fn line(Measurement { machine, speed, peak_mib, .. }: &Measurement) -> String {
+    let of_peak = match (speed.done_gflops, speed.peak_gflops) {
+        (Some(done), Some(peak)) => format!(", {done:.0} done of a peak of {peak:.0} ({})", machine.instructions),
         _ => String::new(),
     };
-    let memory = m.peak_mib.map_or(String::new(), |mib| format!(", peak memory {mib:.0} MiB"));
+    let memory = peak_mib.map_or(String::new(), |mib| format!(", peak memory {mib:.0} MiB"));
     format!(
         "{:.4} s a step, {:.1} images/s; {:.0} GFLOP/s of direct convolution{of_peak}{memory}",
-        m.s_per_step, m.images_per_s, m.direct_gflops
+        speed.s_per_step, speed.images_per_s, speed.direct_gflops
     )
 }

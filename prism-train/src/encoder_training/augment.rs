@@ -1,8 +1,7 @@
 //! Random views of training images: flipped, shifted, grey.
 
 use prism_core::stream::Stream;
-
-use crate::data::Dataset;
+use prism_data::Dataset;
 
 /// Which views there are.
 #[derive(Clone, Copy, Debug, PartialEq)]

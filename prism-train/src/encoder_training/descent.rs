@@ -1,13 +1,13 @@
 //! The training loop of a small classifier: epochs of random views, stochastic gradient descent, a one-cycle rate.
 
 use prism_core::stream::{Purpose, StreamId};
-use prism_nn::encoder::{Layout, Step};
+use prism_data::Dataset;
+use prism_nn::encoder::{EncoderLayer, EncoderLayout};
 use prism_nn::{Error, Result};
 
 use super::augment::{Augmentation, Views};
-use super::network::Network;
+use super::network::{HeadShape, Network};
 use super::sgd::{OneCycle, Sgd};
-use crate::data::Dataset;
 
 /// How a network is trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,23 +37,28 @@ pub struct Progress {
     pub steps_per_epoch: usize,
     /// Mean cross-entropy of the last step.
     pub loss: f64,
-    /// Share of the last step's images that were told right.
+    /// Share of the last step's images that were classified correctly.
     pub accuracy: f64,
 }
 
 impl Descent {
-    /// Trains a network of `layout` to tell the classes of `training` apart; `progress` is called after every step.
+    /// Trains a network of `layout` to classify the images of `training`; `progress` is called after every step.
     ///
     /// # Errors
     /// [`prism_core::Error::Usage`] if the loss is no longer finite; or if the computation fails.
-    pub fn run(&self, layout: &Layout, training: &Dataset, progress: &mut dyn FnMut(Progress)) -> Result<Network> {
+    pub fn run(
+        &self,
+        layout: &EncoderLayout,
+        training: &Dataset,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Network> {
         let labels = training.labels().unwrap_or_default();
         let batch = self.batch_size.min(training.len());
         let steps_per_epoch = training.len() / batch;
         let steps = steps_per_epoch * self.epochs;
-        let pools = layout.steps().iter().filter(|&&step| step == Step::Pool).count();
+        let pools = layout.layers().iter().filter(|&&layer| layer == EncoderLayer::Pool).count();
         let cells = self.cells.min(training.image_size() >> pools).max(1);
-        let mut network = Network::new(layout, (cells, training.classes()), self.seed)?;
+        let mut network = Network::new(layout, HeadShape { cells, classes: training.classes() }, self.seed)?;
         let mut sgd = Sgd::new(network.parameters())?;
         let rates = OneCycle { highest: self.lr, steps };
         let augmentation =

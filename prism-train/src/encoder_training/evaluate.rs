@@ -1,11 +1,11 @@
-//! What a finished classifier, encoder and head, says of a set of images.
+//! The class scores of a finished classifier, encoder and head, for a set of images.
 
 use candle_core::{Device, Tensor};
+use prism_data::Dataset;
 use prism_nn::encoder::Encoder;
 use prism_nn::{Error, Result};
 
 use super::network::Head;
-use crate::data::Dataset;
 
 /// Images that are classified at once.
 const BATCH: usize = 250;
@@ -21,14 +21,14 @@ pub fn logits(encoder: &Encoder, head: &Head, set: &Dataset) -> Result<Vec<Vec<f
     for rows in rows.chunks(BATCH) {
         let images = Tensor::from_vec(set.batch(rows), (rows.len(), set.channels(), side, side), &Device::Cpu)?;
         let Some(last) = encoder.forward(&images)?.pop() else {
-            return Err(Error::usage("a classifier without a convolution tells nothing; train it anew"));
+            return Err(Error::usage("a classifier without a convolution has no class scores; train it anew"));
         };
         all.extend(head.classify(&last)?.to_vec2::<f32>()?);
     }
     Ok(all)
 }
 
-/// Share of `test` that `encoder` with `head` tells right.
+/// Share of `test` that `encoder` with `head` classifies correctly.
 ///
 /// # Errors
 /// If the images do not fit the encoder, or the computation fails.

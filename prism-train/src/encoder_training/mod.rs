@@ -19,14 +19,14 @@ mod sgd;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use prism_nn::encoder::{Layout, file, random};
+use prism_data::{Dataset, LoadOptions, Source};
+use prism_nn::encoder::{EncoderLayout, file, random};
 use prism_nn::{Error, Result};
 
-use crate::data::{self, Dataset, LoadOptions, Source};
 pub use augment::Views;
 pub use descent::{Descent, Progress};
 pub use evaluate::{accuracy, highest, logits};
-pub use network::{Head, Network};
+pub use network::{Head, HeadShape, Network};
 
 /// How an encoder is trained.
 #[derive(Clone, Debug, PartialEq, Args)]
@@ -76,7 +76,7 @@ pub struct TrainedEncoder {
 
 impl EncoderTraining {
     /// Refuses settings outside their limits.
-    fn validate(&self) -> Result<Layout> {
+    fn validate(&self) -> Result<EncoderLayout> {
         let refuse =
             |flag: &str, value: String, limit: &str| Err(Error::usage(format!("--{flag} is {value}; choose {limit}")));
         if !(1..=10_000).contains(&self.epochs) {
@@ -88,7 +88,7 @@ impl EncoderTraining {
         if !(self.lr > 0.0 && self.lr <= 10.0) {
             return refuse("lr", self.lr.to_string(), "a rate above 0 and at most 10, such as 0.1");
         }
-        let layout: Layout = self.layout.parse()?;
+        let layout: EncoderLayout = self.layout.parse()?;
         if self.image_size < layout.smallest_side() {
             let limit = format!("at least {}, or a layout with fewer pools", layout.smallest_side());
             return refuse("image-size", self.image_size.to_string(), &limit);
@@ -116,7 +116,7 @@ impl EncoderTraining {
             limit,
             ..LoadOptions::default()
         };
-        Ok(data::load(Source::Folder, &options)?)
+        Ok(prism_data::load(Source::Folder, &options)?)
     }
 
     fn dataset_name(&self) -> String {

@@ -3,7 +3,7 @@
 use candle_core::{Device, Result as TensorResult, Tensor, Var};
 use prism_core::stream::{Purpose, StreamId};
 use prism_nn::encoder::weights::BatchNorm;
-use prism_nn::encoder::{ConvWeights, Layout, Step, random};
+use prism_nn::encoder::{ConvWeights, EncoderLayer, EncoderLayout, random};
 use prism_nn::{Result, ops};
 
 use super::norm::{self, ChannelStatistics};
@@ -19,12 +19,20 @@ const PER_CONV: usize = 3;
 
 /// The network's parameters and running statistics.
 pub struct Network {
-    layout: Layout,
+    layout: EncoderLayout,
     /// Weight, gain and shift of each convolution, then the classifier's weight and bias.
     parameters: Vec<Var>,
     running: Vec<Vec<ChannelStatistics>>,
-    cells: usize,
-    classes: usize,
+    shape: HeadShape,
+}
+
+/// The size of a classifier on top of the convolutions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadShape {
+    /// Cells a side that a map is divided into; 1 for the whole of it.
+    pub cells: usize,
+    /// Classes that it tells apart.
+    pub classes: usize,
 }
 
 /// A linear classifier of features that are averaged over the pixels of each cell.
@@ -64,16 +72,17 @@ pub struct Outcome {
     pub gradients: Vec<Tensor>,
     /// Mean cross-entropy, with label smoothing.
     pub loss: f64,
-    /// Share told right.
+    /// Share of the batch that is classified correctly.
     pub accuracy: f64,
 }
 
 impl Network {
-    /// Kaiming normal convolutions, and a classifier of `cells` cells a side of their last map for so many classes.
+    /// Kaiming normal convolutions, and a classifier of their last map.
     ///
     /// # Errors
     /// If there is no memory.
-    pub fn new(layout: &Layout, (cells, classes): (usize, usize), seed: u64) -> Result<Self> {
+    pub fn new(layout: &EncoderLayout, shape: HeadShape, seed: u64) -> Result<Self> {
+        let HeadShape { cells, classes } = shape;
         let mut parameters = Vec::new();
         let mut running = Vec::new();
         let mut width = 0;
@@ -87,7 +96,7 @@ impl Network {
         let inputs = width * cells * cells;
         parameters.push(var(classifier(inputs, classes, layout, seed), &[inputs, classes])?);
         parameters.push(var(vec![0.0; classes], &[classes])?);
-        Ok(Network { layout: layout.clone(), parameters, running, cells, classes })
+        Ok(Network { layout: layout.clone(), parameters, running, shape })
     }
 
     /// Everything that is learned.
@@ -111,7 +120,7 @@ impl Network {
         let rows = logits.to_vec2::<f32>()?;
         let (loss, accuracy, slopes) = cross_entropy(&rows, labels);
         // The gradient at the logits is known, so a linear function with that slope has the loss's gradient.
-        let slopes = Tensor::from_vec(slopes, (labels.len(), self.classes), self.device())?;
+        let slopes = Tensor::from_vec(slopes, (labels.len(), self.shape.classes), self.device())?;
         let store = (logits * slopes)?.sum_all()?.backward()?;
         let gradient = |p: &Var| store.get(p).cloned().map_or_else(|| p.zeros_like(), Ok);
         let gradients = self.parameters.iter().map(gradient).collect::<TensorResult<_>>()?;
@@ -121,16 +130,16 @@ impl Network {
     /// The classifier on top of the convolutions, as it is now.
     pub fn head(&self) -> Head {
         let head = &self.parameters[self.parameters.len() - 2..];
-        Head { cells: self.cells, weight: head[0].as_tensor().clone(), bias: head[1].as_tensor().clone() }
+        Head { cells: self.shape.cells, weight: head[0].as_tensor().clone(), bias: head[1].as_tensor().clone() }
     }
 
     fn features(&mut self, x: &Tensor) -> Result<Tensor> {
         let mut x = x.clone();
         let mut layers = self.parameters.chunks_exact(PER_CONV).zip(&mut self.running);
-        for step in self.layout.steps() {
+        for step in self.layout.layers() {
             match step {
-                Step::Pool => x = ops::max_pool2x2(&x)?,
-                Step::Conv(_) => {
+                EncoderLayer::Pool => x = ops::max_pool2x2(&x)?,
+                EncoderLayer::Conv(_) => {
                     // `new` has made one layer for each convolution of the layout.
                     let Some((layer, running)) = layers.next() else { break };
                     let (y, statistics) = norm::norm_relu(&ops::conv2d(&x, &layer[0])?, &layer[1], &layer[2])?;
@@ -169,13 +178,13 @@ fn var(values: Vec<f32>, shape: &[usize]) -> TensorResult<Var> {
 }
 
 /// Initial classifier weights, `N(0, 1 / width)`, from the stream after the last convolution's.
-fn classifier(width: usize, classes: usize, layout: &Layout, seed: u64) -> Vec<f32> {
+fn classifier(width: usize, classes: usize, layout: &EncoderLayout, seed: u64) -> Vec<f32> {
     let mut stream = StreamId::new(seed, Purpose::EncoderWeight).layer(layout.convs().len() as u64).open();
     let deviation = libm::sqrt(1.0 / width as f64);
     (0..width * classes).map(|_| (stream.normal() * deviation) as f32).collect()
 }
 
-/// Mean smoothed cross-entropy, share told right, and the gradient at the logits.
+/// Mean smoothed cross-entropy, share classified correctly, and the gradient at the logits.
 fn cross_entropy(logits: &[Vec<f32>], labels: &[u16]) -> (f64, f64, Vec<f32>) {
     let (mut loss, mut right, mut slopes) = (0.0, 0usize, Vec::new());
     let count = labels.len() as f64;

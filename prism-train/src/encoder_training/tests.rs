@@ -13,7 +13,8 @@ fn colours(images: usize) -> Dataset {
         }
         labels.push(class as u16);
     }
-    Dataset::new("colours", 8, 3, vec!["blue".into(), "red".into()], pixels, Some(labels)).unwrap()
+    let images = Dataset::new("colours", 8, 3, pixels).unwrap();
+    images.with_labels(vec!["blue".into(), "red".into()], labels).unwrap()
 }
 
 fn settings() -> EncoderTraining {
@@ -78,7 +79,8 @@ fn settings_and_sets_outside_the_limits_are_refused() {
     refused(EncoderTraining { batch_size: 1, ..settings() }, &colours(4), "--batch-size is 1");
     refused(EncoderTraining { lr: f64::NAN, ..settings() }, &colours(4), "--lr");
     refused(EncoderTraining { layout: "8,M,M,M,M,8".into(), ..settings() }, &colours(4), "at least 16");
-    refused(settings(), &Dataset::new("plain", 8, 3, Vec::new(), vec![0; 192], None).unwrap(), "0 classes");
-    let grey = Dataset::new("grey", 8, 1, vec!["a".into(), "b".into()], vec![0; 128], Some(vec![0, 1])).unwrap();
+    refused(settings(), &Dataset::new("plain", 8, 3, vec![0; 192]).unwrap(), "0 classes");
+    let grey = Dataset::new("grey", 8, 1, vec![0; 128]).unwrap();
+    let grey = grey.with_labels(vec!["a".into(), "b".into()], vec![0, 1]).unwrap();
     refused(settings(), &grey, "channel");
 }

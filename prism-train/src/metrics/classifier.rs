@@ -1,4 +1,4 @@
-//! A small classifier of the data set's own classes: a judge whose features the generator was never trained to match.
+//! A small classifier of the data set's own classes: its features are ones that the generator was never trained to match.
 //!
 //! ```text
 //! image -> (conv 3x3, batch norm, ReLU | max-pool) ... -> mean over pixels [64] -> linear -> class scores
@@ -6,18 +6,18 @@
 //! ```
 //!
 //! It is trained on the set's real training images, in about two minutes on two cores for 60,000 images of 32x32 pixels. It
-//! reads private images, so it serves to judge a model, never to train or select one under differential privacy.
+//! reads private images, so it may evaluate a model, but never train or select one under differential privacy.
 
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use prism_core::tensor_file::{self, FileKind, NamedTensor};
-use prism_nn::encoder::{ConvWeights, Encoder, Layout};
+use prism_data::Dataset;
+use prism_nn::encoder::{ConvWeights, Encoder, EncoderLayout};
 use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::features::FeatureNetwork;
-use crate::data::Dataset;
 use crate::encoder_training::{Descent, Head, Progress, Views, accuracy, highest, logits};
 
 const KIND: FileKind = FileKind { name: "classifier", version: 1 };
@@ -28,10 +28,11 @@ const LAYOUT: &str = "16,M,32,M,64,64";
 /// Classes that a classifier may have at most.
 const MAX_CLASSES: usize = 65_536;
 
-/// How every classifier is trained, but for its number of epochs.
-const DESCENT: Descent = Descent { epochs: 1, batch_size: 128, lr: 0.2, seed: 0, views: Views::UPRIGHT, cells: 1 };
+/// How every classifier is trained, apart from the number of epochs.
+pub(super) const DESCENT: Descent =
+    Descent { epochs: 1, batch_size: 128, lr: 0.2, seed: 0, views: Views::UPRIGHT, cells: 1 };
 
-/// What a classifier was trained on, and how well it tells classes apart.
+/// What a classifier was trained on, and how accurate it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Card {
     /// Name of the training set.
@@ -46,7 +47,7 @@ pub struct Card {
     pub image_size: usize,
     /// 1 (grey) or 3.
     pub channels: usize,
-    /// Share of the set's test images that it tells right.
+    /// Share of the set's test images that it classifies correctly.
     pub test_accuracy: f64,
 }
 
@@ -61,7 +62,7 @@ pub struct Classifier {
 /// What a classifier says of generated images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClassifierFigures {
-    /// Who says it.
+    /// The classifier.
     pub classifier: Card,
     /// Generated images.
     pub images: usize,
@@ -73,30 +74,29 @@ pub struct ClassifierFigures {
     pub agreement: Option<f64>,
 }
 
-/// A network that was trained to tell the classes of a set apart.
+/// A network that was trained to classify the images of a set.
 pub(super) struct Trained {
     /// Its convolutions, norms folded in.
     convs: Vec<ConvWeights>,
     encoder: Encoder,
     head: Head,
-    /// Share of the test images that it tells right.
+    /// Share of the test images that it classifies correctly.
     pub(super) test_accuracy: f64,
 }
 
-/// Trains on `training` for `epochs`, averaging the last features over `cells` cells a side, and measures on `test`; `progress` is
-/// called after every step.
+/// Trains on `training` as `descent` says, and measures on `test`; `progress` is called after every step.
 ///
 /// # Errors
 /// If there are fewer than two classes, the two sets differ in shape or classes, or the computation fails.
 pub(super) fn train_network(
     training: &Dataset,
     test: &Dataset,
-    (epochs, cells): (usize, usize),
+    descent: Descent,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Trained> {
     check_sets(training, test)?;
-    let layout: Layout = LAYOUT.parse()?;
-    let network = Descent { epochs, cells, ..DESCENT }.run(&layout, training, progress)?;
+    let layout: EncoderLayout = LAYOUT.parse()?;
+    let network = descent.run(&layout, training, progress)?;
     let (convs, head) = (network.folded()?, network.head());
     let encoder = Encoder::from_weights("classifier", layout, &convs, None, &Device::Cpu)?;
     let test_accuracy = accuracy(&encoder, &head, test)?;
@@ -114,7 +114,7 @@ impl Classifier {
         epochs: usize,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self> {
-        let trained = train_network(training, test, (epochs, 1), progress)?;
+        let trained = train_network(training, test, Descent { epochs, ..DESCENT }, progress)?;
         let card = Card {
             dataset: training.name().to_string(),
             images: training.len(),
@@ -137,11 +137,11 @@ impl Classifier {
         &self.card
     }
 
-    /// What it says of `images`, whose labels are the classes that were asked for.
+    /// Its figures for `images`, whose labels are the classes that were asked for.
     ///
     /// # Errors
     /// If the images have another shape than its own, or the computation fails.
-    pub fn judge(&self, images: &Dataset) -> Result<ClassifierFigures> {
+    pub fn evaluate(&self, images: &Dataset) -> Result<ClassifierFigures> {
         self.check_shape(images)?;
         let rows = logits(&self.encoder, &self.head, images)?;
         let mut counts = vec![0usize; self.card.class_names.len()];
@@ -178,7 +178,7 @@ impl Classifier {
         let Some(odd) = (0..classes).find(|&i| images.classes() > 0 && pair(i).0 != pair(i).1) else { return Ok(()) };
         let name = |name: Option<&String>| name.map_or("missing".to_string(), |name| format!("'{name}'"));
         Err(Error::usage(format!(
-            "the classifier tells the classes of {} apart, whose class {odd} is {}, and class {odd} of '{}' is {}; give another \
+            "the classifier is for the classes of {}, whose class {odd} is {}, and class {odd} of '{}' is {}; give another \
              --classifier file, or the name of a new one, to train one for them",
             card.dataset,
             name(pair(odd).0),
@@ -239,7 +239,7 @@ impl Classifier {
         };
         let mut convs = Vec::new();
         let mut width = 0;
-        for (index, (inputs, outputs)) in LAYOUT.parse::<Layout>()?.convs().into_iter().enumerate() {
+        for (index, (inputs, outputs)) in LAYOUT.parse::<EncoderLayout>()?.convs().into_iter().enumerate() {
             let weight = take(format!("convs.{index}.weight"), &[outputs, inputs, 3, 3])?;
             let bias = take(format!("convs.{index}.bias"), &[outputs])?;
             convs.push(ConvWeights { inputs, outputs, weight, bias });

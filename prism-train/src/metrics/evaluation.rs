@@ -4,16 +4,16 @@ use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use prism_core::stream::{Purpose, StreamId};
+use prism_data::Dataset;
 use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::classifier::{Classifier, ClassifierFigures};
+use super::evaluated_model::EvaluatedModel;
 use super::features::{FeatureNetwork, Features};
 use super::frechet::{self, Gaussian};
 use super::neighbours::{self, Neighbourhood};
-use super::subject::Subject;
 use super::tstr::TstrFigures;
-use crate::data::Dataset;
 
 /// How a model is compared with real images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,26 +35,34 @@ pub struct Evaluation {
     pub model: String,
     /// Rounds of training behind it.
     pub rounds: u32,
-    /// Name of the real data set.
-    pub dataset: String,
-    /// Its split: `test` or `train`.
-    pub split: String,
-    /// Real images compared.
-    pub real_images: usize,
-    /// Generated images compared.
-    pub generated_images: usize,
-    /// Seed of the generated images.
-    pub seed: u64,
-    /// Nearest neighbours of precision, recall, density and coverage.
-    pub neighbours: usize,
+    /// The images that were compared.
+    #[serde(flatten)]
+    pub images: ComparedImages,
     /// One entry a feature network.
     pub features: Vec<FeatureFigures>,
-    /// What a classifier of the data set says, where one was given.
+    /// The figures of a classifier of the data set, where one was given.
     pub classifier: Option<ClassifierFigures>,
     /// Train on synthetic, test on real, where it was asked for.
     pub tstr: Option<TstrFigures>,
     /// Wall-clock seconds.
     pub seconds: f64,
+}
+
+/// Which images were compared, and by how many neighbours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComparedImages {
+    /// Name of the real data set.
+    pub dataset: String,
+    /// Its split: `test` or `train`.
+    pub split: String,
+    /// Real images.
+    pub real_images: usize,
+    /// Generated images.
+    pub generated_images: usize,
+    /// Seed of the generated images.
+    pub seed: u64,
+    /// Nearest neighbours of precision, recall, density and coverage.
+    pub neighbours: usize,
 }
 
 /// Distances in the features of one network.
@@ -80,15 +88,20 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Chooses at most `options.images` of `real` and draws `options.images` by `subject`.
+    /// Chooses at most `options.images` of `real` and draws `options.images` by `model`.
     ///
     /// # Errors
     /// If the real images have another shape or other classes than the model's.
-    pub fn new(subject: &Subject, real: &Dataset, options: &EvaluationOptions, each: &dyn Fn(u64)) -> Result<Self> {
-        check_shape(subject, real)?;
+    pub fn new(
+        model: &EvaluatedModel,
+        real: &Dataset,
+        options: &EvaluationOptions,
+        each: &dyn Fn(u64),
+    ) -> Result<Self> {
+        check_shape(model, real)?;
         let real = choose(real, options.images, options.seed);
-        let labels = labels_like(&real, subject.classes(), options.images);
-        let generated = subject.draw(options.seed, &labels, options.threads, each)?;
+        let labels = labels_like(&real, model.classes(), options.images);
+        let generated = model.draw(options.seed, &labels, options.threads, each)?;
         Ok(Pair { real, generated })
     }
 
@@ -115,75 +128,94 @@ impl Pair {
     }
 }
 
-/// Who judges the images.
-pub struct Judges<'a> {
+/// What images are evaluated by.
+pub struct EvaluationNetworks<'a> {
     /// Networks in whose features images are compared.
-    pub networks: Vec<&'a dyn FeatureNetwork>,
+    pub features: Vec<&'a dyn FeatureNetwork>,
     /// A classifier of the data set; its features are compared too.
     pub classifier: Option<&'a Classifier>,
 }
 
-impl<'a> Judges<'a> {
+impl<'a> EvaluationNetworks<'a> {
     /// Every network in whose features images are compared.
     pub fn all(&self) -> Vec<&'a dyn FeatureNetwork> {
         let classifier = self.classifier.map(|classifier| classifier as &dyn FeatureNetwork);
-        self.networks.iter().copied().chain(classifier).collect()
+        self.features.iter().copied().chain(classifier).collect()
+    }
+}
+
+/// Compares models with real images.
+pub struct Evaluator<'a> {
+    /// Networks in whose features they are compared.
+    pub networks: EvaluationNetworks<'a>,
+    /// How many images, and which.
+    pub options: EvaluationOptions,
+}
+
+impl Evaluator<'_> {
+    /// The images that [`evaluate`](Self::evaluate) counts: each once when it is drawn, and once for each network that sees it.
+    pub fn work(&self, real: &Dataset) -> usize {
+        let EvaluationOptions { images, .. } = self.options;
+        images + self.networks.all().len() * (images + images.min(real.len()))
+    }
+
+    /// Evaluates `model` against the real images `real` of `split`; `each` is called with a number of images, which add up to
+    /// [`work`](Self::work).
+    ///
+    /// # Errors
+    /// If model and data do not fit, there are too few images, or a feature is not finite.
+    pub fn evaluate(
+        &self,
+        model: &EvaluatedModel,
+        real: &Dataset,
+        split: &str,
+        each: &dyn Fn(u64),
+    ) -> Result<Evaluation> {
+        let started = Instant::now();
+        self.check(real)?;
+        let EvaluationOptions { neighbours, seed, .. } = self.options;
+        let pair = Pair::new(model, real, &self.options, each)?;
+        let compare = |network: &dyn FeatureNetwork| pair.compare(network, neighbours, each);
+        let features = self.networks.all().into_iter().map(compare).collect::<Result<_>>()?;
+        let classifier = self.networks.classifier.map(|classifier| classifier.evaluate(&pair.generated)).transpose()?;
+        let images = ComparedImages {
+            dataset: real.name().to_string(),
+            split: split.to_string(),
+            real_images: pair.real.len(),
+            generated_images: pair.generated.len(),
+            seed,
+            neighbours,
+        };
+        Ok(Evaluation {
+            model: model.path.display().to_string(),
+            rounds: model.description.training.rounds,
+            images,
+            features,
+            classifier,
+            tstr: None,
+            seconds: started.elapsed().as_secs_f64(),
+        })
     }
 
     /// Refuses what would fail only after minutes of work: too few images, or images of another shape.
-    fn check(&self, real: &Dataset, options: &EvaluationOptions) -> Result<()> {
-        let smaller = options.images.min(real.len());
-        neighbours::check(options.neighbours, smaller)?;
+    fn check(&self, real: &Dataset) -> Result<()> {
+        let EvaluationOptions { images, neighbours, .. } = self.options;
+        let smaller = images.min(real.len());
+        neighbours::check(neighbours, smaller)?;
         let remedy = "a larger --n, or --split train where the test split is small";
-        for network in self.all() {
-            frechet::check_count("the generated set", options.images, network.width(), remedy)?;
+        for network in self.networks.all() {
+            frechet::check_count("the generated set", images, network.width(), remedy)?;
             frechet::check_count("the real set", smaller, network.width(), remedy)?;
         }
-        self.classifier.map_or(Ok(()), |classifier| classifier.check_fits(real))
+        self.networks.classifier.map_or(Ok(()), |classifier| classifier.check_fits(real))
     }
 }
 
-/// Evaluates `subject` against the real images `real` of `split`.
-///
-/// `each` is called with the number of images drawn or looked at, once for drawing and twice for each feature network.
-///
-/// # Errors
-/// If model and data do not fit, there are too few images, or a feature is not finite.
-pub fn evaluate(
-    subject: &Subject,
-    real: &Dataset,
-    split: &str,
-    judges: &Judges<'_>,
-    options: &EvaluationOptions,
-    each: &dyn Fn(u64),
-) -> Result<Evaluation> {
-    let started = Instant::now();
-    judges.check(real, options)?;
-    let pair = Pair::new(subject, real, options, each)?;
-    let compare = |network: &dyn FeatureNetwork| pair.compare(network, options.neighbours, each);
-    let features = judges.all().into_iter().map(compare).collect::<Result<_>>()?;
-    let classifier = judges.classifier.map(|classifier| classifier.judge(&pair.generated)).transpose()?;
-    Ok(Evaluation {
-        model: subject.path.display().to_string(),
-        rounds: subject.description.training.rounds,
-        dataset: real.name().to_string(),
-        split: split.to_string(),
-        real_images: pair.real.len(),
-        generated_images: pair.generated.len(),
-        seed: options.seed,
-        neighbours: options.neighbours,
-        features,
-        classifier,
-        tstr: None,
-        seconds: started.elapsed().as_secs_f64(),
-    })
-}
-
-fn check_shape(subject: &Subject, real: &Dataset) -> Result<()> {
-    let arch = &subject.description.architecture;
+fn check_shape(model: &EvaluatedModel, real: &Dataset) -> Result<()> {
+    let arch = &model.description.architecture;
     if (real.channels(), real.image_size()) != (arch.channels, arch.image_size) {
         return Err(Error::usage(format!(
-            "the real images have {} channels and {} pixels a side, the model's {} and {}; load them as the model's are",
+            "the real images have {} channels and {} pixels a side, the model's {} and {}; load them at the model's size",
             real.channels(),
             real.image_size(),
             arch.channels,
@@ -222,4 +254,9 @@ pub fn choose(images: &Dataset, count: usize, seed: u64) -> Dataset {
     rows.truncate(count);
     rows.sort_unstable();
     images.subset(&rows)
+}
+
+/// The first `count` of `images`, or all of them where there are fewer.
+pub fn first(images: &Dataset, count: usize) -> Dataset {
+    images.subset(&(0..images.len().min(count)).collect::<Vec<_>>())
 }

@@ -5,11 +5,10 @@
 //! Inception's, 2048 numbers.
 
 use candle_core::{Device, Tensor};
+use prism_data::Dataset;
 use prism_nn::encoder::Encoder;
 use prism_nn::inception::{self, Inception};
 use prism_nn::{Error, Result};
-
-use crate::data::Dataset;
 
 /// Images that pass through a network at once.
 const BATCH: usize = 100;
@@ -194,7 +193,7 @@ mod tests {
 
     fn images(count: usize) -> Dataset {
         let pixels = (0..count * 256).map(|i| (i * 7919 % 256) as u8).collect();
-        Dataset::new("noise", 16, 1, Vec::new(), pixels, None).unwrap()
+        Dataset::new("noise", 16, 1, pixels).unwrap()
     }
 
     #[test]

@@ -11,20 +11,23 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`subject`] | the model under evaluation, and its images |
+//! | [`evaluated_model`] | the model under evaluation, and its images |
 //! | [`features`] | feature networks, and the features of a set of images |
 //! | [`frechet`] | Frechet distance of two normal distributions (Heusel et al. 2017) |
 //! | [`neighbours`] | precision, recall (Kynkäänniemi et al. 2019), density, coverage (Naeem et al. 2020) |
 //! | [`classifier`] | a small classifier of the data set: histogram of classes, confidence, features |
 //! | [`tstr`] | train on synthetic, test on real |
+//! | [`membership`] | whether generated images reveal what the model was trained on |
 //! | [`evaluation`] | all of it for one model |
 
 pub mod classifier;
+pub mod evaluated_model;
 pub mod evaluation;
 pub mod features;
 pub mod frechet;
+pub mod membership;
 pub mod neighbours;
-pub mod subject;
 pub mod tstr;
 
-pub use evaluation::{Evaluation, EvaluationOptions, Judges, evaluate};
+pub use evaluated_model::EvaluatedModel;
+pub use evaluation::{Evaluation, EvaluationNetworks, EvaluationOptions, Evaluator};

@@ -4,22 +4,22 @@
 //! were asked for, and tested on real images that they have never seen. Near the accuracy of the same network trained on real
 //! images, generated ones can stand in for them.
 //!
-//! What they see is averaged over the cells of a grid before it is classified, and not over the whole map as in that classifier:
-//! without regard to place a network tells generated classes apart by faint textures, which real images have not. Of digits
-//! generated under epsilon 0.2 (20,000, at ngf 16) a whole-map network learned to read 68% of real ones, and by cells 83%; of
-//! clothes without privacy (60,000, at ngf 64) 84.6% and 85.8%.
+//! Their last features are averaged over the cells of a grid, and not over the whole map as in that classifier: averaged over
+//! the whole map, a network learns to classify generated images by faint textures that real images do not have. Trained on
+//! digits generated under epsilon 0.2 (20,000, at ngf 16), it is right about 68% of the real ones with whole maps and 83% with
+//! cells; on clothes without privacy (60,000, at ngf 64), 84.6% and 85.8%.
 
 use std::num::NonZeroUsize;
 
+use prism_data::Dataset;
 use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::classifier;
-use super::subject::Subject;
-use crate::data::Dataset;
-use crate::encoder_training::Progress;
+use super::classifier::{self, DESCENT};
+use super::evaluated_model::EvaluatedModel;
+use crate::encoder_training::{Descent, Progress};
 
-/// Cells a side.
+/// Cells a side of the grid over which the last features are averaged.
 const CELLS: usize = 4;
 
 /// What a classifier learned from generated images.
@@ -31,9 +31,9 @@ pub struct TstrFigures {
     pub epochs: usize,
     /// Real images that it was tested on.
     pub real_images: usize,
-    /// Share of them that it tells right.
+    /// Share of them that it classifies correctly.
     pub accuracy: f64,
-    /// What the same network tells right after as many passes over real training images, where that was asked for.
+    /// The same network after as many passes over real training images, where that was asked for.
     #[serde(default)]
     pub trained_on_real: Option<Reference>,
 }
@@ -43,7 +43,7 @@ pub struct TstrFigures {
 pub struct Reference {
     /// Real training images.
     pub images: usize,
-    /// Share of the test images told right.
+    /// Share of the test images that are classified correctly.
     pub accuracy: f64,
 }
 
@@ -51,13 +51,13 @@ pub struct Reference {
 ///
 /// # Errors
 /// [`prism_core::Error::Usage`] naming what is missing.
-pub fn check(subject: &Subject, real: &Dataset) -> Result<()> {
-    if subject.classes() < 2 {
+pub fn check(model: &EvaluatedModel, real: &Dataset) -> Result<()> {
+    if model.classes() < 2 {
         return Err(Error::usage(format!(
-            "--tstr needs a model that is told which of at least 2 classes to draw, and {} has {}; train it with labels and \
-             --conditional true, or leave --tstr out",
-            subject.path.display(),
-            subject.classes()
+            "--tstr needs a model that is told which of at least 2 classes to draw, and {} has {}; train it on labelled images, or \
+             leave --tstr out",
+            model.path.display(),
+            model.classes()
         )));
     }
     if real.labels().is_none() {
@@ -70,9 +70,15 @@ pub fn check(subject: &Subject, real: &Dataset) -> Result<()> {
 ///
 /// # Errors
 /// If the images cannot be drawn.
-pub fn draw(subject: &Subject, count: usize, seed: u64, threads: NonZeroUsize, each: &dyn Fn(u64)) -> Result<Dataset> {
-    let labels: Vec<Option<usize>> = (0..count).map(|k| Some(k % subject.classes())).collect();
-    subject.draw(seed, &labels, threads, each)
+pub fn draw(
+    model: &EvaluatedModel,
+    count: usize,
+    seed: u64,
+    threads: NonZeroUsize,
+    each: &dyn Fn(u64),
+) -> Result<Dataset> {
+    let labels: Vec<Option<usize>> = (0..count).map(|k| Some(k % model.classes())).collect();
+    model.draw(seed, &labels, threads, each)
 }
 
 /// Trains on `generated` and tests on the real images `test`; `progress` is called after every step.
@@ -85,7 +91,7 @@ pub fn measure(
     epochs: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<TstrFigures> {
-    let trained = classifier::train_network(generated, test, (epochs, CELLS), progress)?;
+    let trained = classifier::train_network(generated, test, descent(epochs), progress)?;
     Ok(TstrFigures {
         generated_images: generated.len(),
         epochs,
@@ -95,17 +101,21 @@ pub fn measure(
     })
 }
 
-/// The same with the first `count` real images of `training`, or all if there are fewer, in the place of generated ones.
+/// The same with the real images `training` in the place of generated ones.
 ///
 /// # Errors
 /// As for [`measure`].
 pub fn reference(
     training: &Dataset,
     test: &Dataset,
-    (count, epochs): (usize, usize),
+    epochs: usize,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Reference> {
-    let first = training.subset(&(0..count.min(training.len())).collect::<Vec<_>>());
-    let trained = classifier::train_network(&first, test, (epochs, CELLS), progress)?;
-    Ok(Reference { images: first.len(), accuracy: trained.test_accuracy })
+    let trained = classifier::train_network(training, test, descent(epochs), progress)?;
+    Ok(Reference { images: training.len(), accuracy: trained.test_accuracy })
+}
+
+/// How either network is trained.
+fn descent(epochs: usize) -> Descent {
+    Descent { epochs, cells: CELLS, ..DESCENT }
 }

@@ -1,7 +1,7 @@
 //! A report of one or several runs: a single HTML file that needs nothing beside it.
 //!
 //! ```text
-//! run folders -> Record (lenient) -> charts (SVG), tables, pictures (data URIs) -> report.html
+//! run folders -> Record -> curves (SVG), tables, pictures (data URIs) -> report.html
 //! ```
 //!
 //! | file | what |

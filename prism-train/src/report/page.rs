@@ -66,8 +66,8 @@ fn sections(records: &[Record]) -> Result<Markup> {
 }
 
 fn samples(record: &Record) -> Markup {
-    let rounds = record.samples.iter().map(|(round, png)| (format!("after round {round}"), png));
-    let finished = record.finished.iter().map(|png| ("the finished model".to_string(), png));
+    let rounds = record.pictures.by_round.iter().map(|(round, png)| (format!("after round {round}"), png));
+    let finished = record.pictures.finished.iter().map(|png| ("the finished model".to_string(), png));
     let all: Vec<_> = rounds.chain(finished).collect();
     html! {
         @if all.is_empty() { p { "No samples were drawn." } }
@@ -81,8 +81,8 @@ fn samples(record: &Record) -> Markup {
 }
 
 fn privacy(record: &Record) -> Markup {
-    let statement = record.description.as_ref().map(|description| description.privacy.as_str());
-    html! { p.statement { (statement.unwrap_or("No round is finished, so nothing can be said yet.")) } }
+    let statement = record.description().map(|description| description.privacy.as_str());
+    html! { p.statement { (statement.unwrap_or("No round is finished yet.")) } }
 }
 
 fn data_uri(png: &[u8]) -> String {

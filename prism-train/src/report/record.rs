@@ -1,18 +1,16 @@
-//! What a run folder holds, read leniently: a run may still be going on, be older or newer than this program.
+//! What a run folder holds. Files and figures that are missing are left out: a run may still be going on.
 
 use std::path::Path;
 
 use prism_core::{Error, artifact, file, mixture};
-use prism_export::Checkpoint;
-use prism_export::cli::kept_checkpoint;
+use prism_data::partition::Table;
+use prism_export::{Checkpoint, RunFolder};
+use prism_fl::divergence;
 use prism_nn::Result;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::federation::divergence;
 use crate::metrics::Evaluation;
-use crate::partition::Table;
-use crate::run::RunFolder;
 
 /// Most bytes of a text file of a run.
 const MAX_TEXT: u64 = 1 << 30;
@@ -28,24 +26,36 @@ const LARGEST: f64 = 1e100;
 pub struct Record {
     /// The folder's name.
     pub name: String,
-    /// Its settings.
+    /// Its settings: a table for each group, as in `settings.toml`.
     pub settings: toml::Table,
-    /// A line of `metrics.jsonl` each, in order.
+    /// The lines of `metrics.jsonl`, in order.
     pub rounds: Vec<Map<String, Value>>,
     /// Who holds what.
     pub partition: Option<Table>,
-    /// What the checkpoint of the model says of it.
-    pub description: Option<artifact::Description>,
-    /// The masked layers, as that checkpoint has them.
-    pub layers: Vec<LayerDensity>,
-    /// Some grids of samples, by round.
-    pub samples: Vec<(u32, Vec<u8>)>,
-    /// The picture drawn from the finished artifact.
-    pub finished: Option<Vec<u8>>,
+    /// The model, where the run has saved a round.
+    pub model: Option<TrainedModel>,
+    /// Images that the model drew.
+    pub pictures: Pictures,
     /// Bytes of the finished artifact.
     pub model_bytes: Option<u64>,
     /// The last evaluation.
     pub evaluation: Option<Evaluation>,
+}
+
+/// The model of the checkpoint that the run keeps.
+pub struct TrainedModel {
+    /// What the checkpoint says of it.
+    pub description: artifact::Description,
+    /// Its masked layers; none where its weights are dense.
+    pub layers: Vec<LayerDensity>,
+}
+
+/// Pictures of generated images, as PNG files.
+pub struct Pictures {
+    /// Some of the grids that were drawn between rounds, by round.
+    pub by_round: Vec<(u32, Vec<u8>)>,
+    /// The picture drawn from the finished artifact.
+    pub finished: Option<Vec<u8>>,
 }
 
 /// How many weights of a layer are kept.
@@ -66,25 +76,23 @@ impl Record {
     /// # Errors
     /// If there is no run, or a file that is there is damaged.
     pub fn read(path: &Path) -> Result<Self> {
-        let settings = RunFolder::settings_of(path)?;
+        let run = RunFolder::open(path)?;
+        let settings = run.settings();
         let text = text(&settings)?;
         let settings = text.parse().map_err(|e: toml::de::Error| refuse(&settings, e.message()))?;
         let absolute = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let name = absolute.file_name().unwrap_or(absolute.as_os_str()).to_string_lossy().into_owned();
-        let checkpoint = kept_checkpoint(path)?;
-        let checkpoint = if checkpoint.exists() { Some(Checkpoint::read(&checkpoint)?) } else { None };
-        let model_bytes = std::fs::metadata(path.join("model.safetensors.zst")).ok().map(|found| found.len());
+        let checkpoint = if run.checkpoint().exists() { Some(run.kept_checkpoint()?) } else { None };
+        let model_bytes = std::fs::metadata(run.model()).ok().map(|found| found.len());
         Ok(Record {
             name,
             settings,
-            rounds: rounds(&path.join("metrics.jsonl"))?,
-            partition: json(&path.join("partition.json"))?,
-            layers: checkpoint.as_ref().map(layers).unwrap_or_default(),
-            description: checkpoint.map(|checkpoint| checkpoint.description.model),
-            samples: samples(&path.join("samples"))?,
-            finished: picture(&path.join("samples.png"))?,
+            rounds: rounds(&run.metrics())?,
+            partition: json(&run.partition())?,
+            model: checkpoint.map(TrainedModel::of),
+            pictures: Pictures { by_round: grids(&path.join("samples"))?, finished: picture(&run.samples())? },
             model_bytes,
-            evaluation: json(&path.join("evaluation.json"))?,
+            evaluation: json(&run.evaluation())?,
         })
     }
 
@@ -104,9 +112,22 @@ impl Record {
         self.curve(key).last().map(|(_, value)| *value)
     }
 
-    /// A setting as text, without quotation marks.
-    pub fn setting(&self, key: &str) -> Option<String> {
-        self.settings.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_string))
+    /// The setting `key` of `group` as text, without quotation marks.
+    pub fn setting(&self, group: &str, key: &str) -> Option<String> {
+        let value = self.settings.get(group)?.get(key)?;
+        Some(value.as_str().map_or_else(|| value.to_string(), str::to_string))
+    }
+
+    /// What the checkpoint says of the model.
+    pub fn description(&self) -> Option<&artifact::Description> {
+        self.model.as_ref().map(|model| &model.description)
+    }
+}
+
+impl TrainedModel {
+    fn of(checkpoint: Checkpoint) -> Self {
+        let layers = layers(&checkpoint);
+        TrainedModel { description: checkpoint.description.model, layers }
     }
 }
 
@@ -146,7 +167,7 @@ fn picture(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 /// The first grid, the last, and some evenly between.
-fn samples(folder: &Path) -> Result<Vec<(u32, Vec<u8>)>> {
+fn grids(folder: &Path) -> Result<Vec<(u32, Vec<u8>)>> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
     let round = |path: &Path| path.file_stem()?.to_str()?.strip_prefix("round-")?.parse::<u32>().ok();
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));

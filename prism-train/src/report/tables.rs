@@ -1,6 +1,6 @@
 //! The report's tables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 
@@ -42,15 +42,20 @@ fn share(x: f64) -> String {
 /// A fact of a run, by its name.
 type Fact = (&'static str, fn(&Record) -> Option<String>);
 
+/// The value of a fact or a setting for each run.
+type Row = Vec<Option<String>>;
+
 const FACTS: [Fact; 17] = [
-    ("data set", |r| r.description.as_ref().map(|d| d.dataset.clone()).or_else(|| r.setting("dataset"))),
-    ("clients, partition", |r| Some(format!("{}, {}", r.setting("clients")?, r.setting("partition")?))),
-    ("rounds x local steps", |r| Some(format!("{} x {}", r.rounds.len(), r.setting("local-steps")?))),
+    ("data set", |r| r.description().map(|d| d.dataset.clone()).or_else(|| r.setting("data", "dataset"))),
+    ("clients, partition", |r| {
+        Some(format!("{}, {}", r.setting("federation", "clients")?, r.setting("data", "partition")?))
+    }),
+    ("rounds x local steps", |r| Some(format!("{} x {}", r.rounds.len(), r.setting("federation", "local-steps")?))),
     ("weights (ngf)", |r| {
-        let arch = &r.description.as_ref()?.architecture;
+        let arch = &r.description()?.architecture;
         Some(format!("{} ({})", count(arch.weights() as f64), arch.ngf))
     }),
-    ("classes", |r| r.description.as_ref().map(|d| d.architecture.classes.to_string())),
+    ("classes", |r| r.description().map(|d| d.architecture.classes.to_string())),
     ("loss after the last round", |r| r.last("loss").map(|x| format!("{x:.4}"))),
     ("Frechet distance", |r| main_figures(r).map(|f| format!("{:.3}", f.frechet_distance))),
     ("precision / recall", |r| {
@@ -84,35 +89,56 @@ fn duration(seconds: f64) -> String {
 
 /// The runs side by side.
 pub fn comparison(records: &[Record]) -> Markup {
-    let rows: Vec<(&str, Vec<Option<String>>)> =
-        FACTS.iter().map(|(name, fact)| (*name, records.iter().map(fact).collect())).collect();
-    side_by_side(records, rows.into_iter().filter(|(_, row)| row.iter().any(Option::is_some)), false)
-}
-
-/// Every setting; those in which runs differ stand out.
-pub fn settings(records: &[Record]) -> Markup {
-    let keys: BTreeSet<&str> = records.iter().flat_map(|r| r.settings.keys().map(String::as_str)).collect();
-    let rows = keys.into_iter().map(|key| (key, records.iter().map(|r| r.setting(key)).collect()));
-    side_by_side(records, rows, true)
-}
-
-fn side_by_side<'a>(
-    records: &[Record],
-    rows: impl Iterator<Item = (&'a str, Vec<Option<String>>)>,
-    mark: bool,
-) -> Markup {
+    let rows = FACTS.iter().map(|(name, fact)| (*name, records.iter().map(fact).collect::<Row>()));
     html! {
         div.scroll { table {
-            thead { tr { th {} @for (run, record) in records.iter().enumerate() { th { (name(run, record)) } } } }
+            (names(records))
             tbody {
-                @for (key, row) in rows {
-                    tr.differs[mark && row.iter().any(|value| *value != row[0])] {
-                        th { (key) }
-                        @for value in &row { td { (value.as_deref().unwrap_or("–")) } }
+                @for (fact, row) in rows.filter(|(_, row)| row.iter().any(Option::is_some)) { tr { (cells(fact, &row)) } }
+            }
+        } }
+    }
+}
+
+/// Every setting, group by group as in `settings.toml`; those in which runs differ stand out.
+pub fn settings(records: &[Record]) -> Markup {
+    let row = |group: &str, key: &str| records.iter().map(|record| record.setting(group, key)).collect::<Row>();
+    html! {
+        div.scroll { table {
+            (names(records))
+            @for (group, keys) in groups(records) {
+                tbody {
+                    tr.group { th colspan=(records.len() + 1) scope="rowgroup" { "[" (group) "]" } }
+                    @for key in keys {
+                        @let row = row(group, key);
+                        tr.differs[row.iter().any(|value| *value != row[0])] { (cells(key, &row)) }
                     }
                 }
             }
         } }
+    }
+}
+
+/// The keys of each group that some run has.
+fn groups(records: &[Record]) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (group, table) in records.iter().flat_map(|record| &record.settings) {
+        let keys = table.as_table().into_iter().flat_map(|table| table.keys());
+        groups.entry(group).or_default().extend(keys.map(String::as_str));
+    }
+    groups
+}
+
+/// The head of a table with a column for each run.
+fn names(records: &[Record]) -> Markup {
+    html! { thead { tr { th {} @for (run, record) in records.iter().enumerate() { th { (name(run, record)) } } } } }
+}
+
+/// The cells of one row of such a table.
+fn cells(label: &str, row: &[Option<String>]) -> Markup {
+    html! {
+        th { (label) }
+        @for value in row { td { (value.as_deref().unwrap_or("–")) } }
     }
 }
 
@@ -123,14 +149,15 @@ pub fn name(run: usize, record: &Record) -> Markup {
 
 /// Kept weights and open probabilities, layer by layer.
 pub fn layers(record: &Record) -> Markup {
-    if record.layers.is_empty() {
+    let Some(model) = &record.model else { return html! { p { "No round is finished yet." } } };
+    if model.layers.is_empty() {
         return html! { p { "Dense weights: there is no mask." } };
     }
     html! {
         table.layers {
             thead { tr { th { "layer" } th { "weights" } th { "kept" } th { "entropy, bit/weight" } } }
             tbody {
-                @for layer in &record.layers {
+                @for layer in &model.layers {
                     tr {
                         th { (layer.name) }
                         td { (count(layer.weights as f64)) }
@@ -186,7 +213,7 @@ pub fn traffic(records: &[Record]) -> Markup {
 
 /// What FedAvg of 32-bit weights would send in one direction in the same rounds.
 fn dense_bytes(record: &Record, up: bool) -> Option<f64> {
-    let weights = record.description.as_ref()?.architecture.weights() as f64;
+    let weights = record.description()?.architecture.weights() as f64;
     Some(4.0 * weights * record.sum(if up { "clients_answered" } else { "clients_asked" }))
 }
 
@@ -221,14 +248,15 @@ pub fn partition(record: &Record) -> Markup {
     }
 }
 
-/// Everything that the last evaluation found.
+/// All figures of the last evaluation.
 pub fn evaluation(record: &Record) -> Markup {
     let Some(found) = &record.evaluation else { return html! {} };
+    let images = &found.images;
     html! {
         p {
-            (count(found.generated_images as f64)) " generated images (seed " (found.seed) ", after round " (found.rounds)
-            ") against " (count(found.real_images as f64)) " real ones of " (found.dataset) ", " (found.split)
-            " split; " (found.neighbours) " nearest neighbours."
+            (count(images.generated_images as f64)) " generated images (seed " (images.seed) ", after round " (found.rounds)
+            ") against " (count(images.real_images as f64)) " real ones of " (images.dataset) ", " (images.split)
+            " split; " (images.neighbours) " nearest neighbours."
         }
         div.scroll { table {
             thead { tr {
@@ -236,15 +264,15 @@ pub fn evaluation(record: &Record) -> Markup {
             } }
             tbody { @for figures in &found.features { (feature_row(figures)) } }
         } }
-        @if let Some(judged) = &found.classifier {
+        @if let Some(figures) = &found.classifier {
             p {
-                "A classifier of " (judged.classifier.dataset) " (" (share(judged.classifier.test_accuracy))
-                " of its real test images right) is " (share(judged.confidence)) " sure on average"
-                @if let Some(agreement) = judged.agreement { ", and puts " (share(agreement)) " in the class that was asked for" }
+                "A classifier of " (figures.classifier.dataset) " (" (share(figures.classifier.test_accuracy))
+                " of its real test images right) is " (share(figures.confidence)) " sure on average"
+                @if let Some(agreement) = figures.agreement { ", and puts " (share(agreement)) " in the class that was asked for" }
                 ". What it sees:"
             }
             table.layers { tbody {
-                @for (class, part) in judged.classifier.class_names.iter().zip(&judged.histogram) {
+                @for (class, part) in figures.classifier.class_names.iter().zip(&figures.histogram) {
                     tr { th { (class) } td { (bar(*part)) (share(*part)) } }
                 }
             } }
@@ -280,5 +308,33 @@ mod tests {
         assert_eq!([12.0, 999.0, 1234.0, 2_500_000.0].map(bytes), ["12 bytes", "999 bytes", "1.2 KB", "2.5 MB"]);
         assert_eq!([0.0, 999.0, 1000.0, 12_345_678.0].map(count), ["0", "999", "1,000", "12,345,678"]);
         assert_eq!([1.5, 125.0, 7260.0].map(duration), ["1.5 s", "2 min 5 s", "2 h 1 min"]);
+    }
+
+    #[test]
+    fn settings_stand_in_their_groups_and_those_that_differ_are_marked() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = |name: &str, settings: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("settings.toml"), settings).unwrap();
+            Record::read(&path).unwrap()
+        };
+        let one = record("one", "[data]\ndataset = \"strokes\"\n[training]\nlr = 0.1\n");
+        let two = record("two", "[data]\ndataset = \"strokes\"\nlimit = 80\n[training]\nlr = 0.05\n");
+        assert_eq!(one.setting("training", "lr").as_deref(), Some("0.1"));
+        assert_eq!(one.setting("training", "dataset"), None);
+        let html = settings(&[one, two]).into_string();
+        let row =
+            |key: &str, values: [&str; 2]| format!("<th>{key}</th><td>{}</td><td>{}</td></tr>", values[0], values[1]);
+        for part in [
+            ">[data]</th></tr><tr class=\"\"><th>dataset</th>".to_string(),
+            ">[training]</th></tr><tr class=\"differs\"><th>lr</th>".to_string(),
+            row("dataset", ["strokes", "strokes"]),
+            row("limit", ["–", "80"]),
+            row("lr", ["0.1", "0.05"]),
+        ] {
+            assert!(html.contains(&part), "{part} is missing in {html}");
+        }
+        assert_eq!(html.matches("class=\"differs\"").count(), 2, "{html}");
     }
 }

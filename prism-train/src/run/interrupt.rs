@@ -1,13 +1,12 @@
 //! Ctrl-C: the first one asks the run to stop where it can go on from, a second one stops the process at once.
 //!
-//! A round is finished. While images are measured, before the first round or in a client's first turn, nothing is lost by
+//! A round is finished. While images are measured, before the first round or in a client's first one, nothing is lost by
 //! stopping between two batches: a resumed run measures again what was not measured to its end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use prism_fl::cancel;
+use prism_nn::Result;
 
-use prism_nn::{Error, Result};
-
-static ASKED: AtomicBool = AtomicBool::new(false);
+pub use prism_fl::cancel::{check, is_requested as is_asked};
 
 /// Exit code of a process that Ctrl-C ended.
 pub const EXIT_CODE: u8 = 130;
@@ -18,7 +17,7 @@ pub const EXIT_CODE: u8 = 130;
 /// If the system refuses the handler.
 pub fn listen() -> Result<()> {
     ctrlc::set_handler(|| {
-        if ASKED.swap(true, Ordering::SeqCst) {
+        if cancel::request() {
             std::process::exit(EXIT_CODE.into());
         }
         prism_core::errln!(
@@ -27,17 +26,4 @@ pub fn listen() -> Result<()> {
         );
     })
     .map_err(|e| prism_core::Error::io("listen for", "Ctrl-C", std::io::Error::other(e.to_string())).into())
-}
-
-/// Whether the run was asked to stop.
-pub fn asked() -> bool {
-    ASKED.load(Ordering::SeqCst)
-}
-
-/// Leaves what may be left unfinished, where the run was asked to stop.
-///
-/// # Errors
-/// [`Error::Interrupted`] if it was.
-pub fn check() -> Result<()> {
-    if asked() { Err(Error::Interrupted) } else { Ok(()) }
 }

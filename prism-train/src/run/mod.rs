@@ -1,18 +1,17 @@
 //! A run: its folder, its files, its progress, and the way from settings to a finished artifact.
 
-pub mod client_files;
-pub mod folder;
+mod evaluator;
 pub mod interrupt;
-pub mod judge;
+mod launch;
+mod lock;
 pub mod metrics;
-pub mod phases;
-mod prepare;
-mod private;
+mod open;
 pub mod progress;
 mod reuse;
 mod samples;
 pub mod traffic;
 mod train;
 
-pub use folder::RunFolder;
-pub use train::{Outcome, Start, train};
+pub use launch::{Launch, Start};
+pub use lock::LockedFolder;
+pub use train::{Exported, Outcome, train};

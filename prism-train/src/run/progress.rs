@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use prism_fl::Observer;
+
 use super::metrics::RoundMetrics;
 
 /// Where progress goes.
@@ -73,11 +75,6 @@ impl Progress {
         self.steps.set_message(format!("round {round}/{}, {clients} clients", self.rounds));
     }
 
-    /// Counts one local step.
-    pub fn step(&self) {
-        self.steps.inc(1);
-    }
-
     /// Moves to `done` local steps, however many the round really took, and reports the round.
     pub fn finish_round(&self, done: u64, metrics: &RoundMetrics) {
         self.steps.set_position(done);
@@ -85,11 +82,11 @@ impl Progress {
         let federation = format!(
             "  lambda {}  up {:.4} bit/weight (KL bound {})  down {:.4}  {}/{} clients",
             number(metrics.lambda),
-            metrics.uplink_bits_per_weight,
-            number(metrics.kl_bits_per_weight),
-            metrics.traffic.downlink_bits_per_weight,
-            metrics.clients_answered,
-            metrics.clients_asked,
+            metrics.traffic.rates.uplink_bits_per_weight,
+            number(metrics.traffic.rates.kl_bits_per_weight),
+            metrics.traffic.rates.downlink_bits_per_weight,
+            metrics.traffic.clients_answered,
+            metrics.traffic.clients_asked,
         );
         self.say(format!(
             "round {:>3}/{}  loss {}{}  {:.1} s{}",
@@ -97,7 +94,7 @@ impl Progress {
             self.rounds,
             number(metrics.loss),
             // A server that trains alone asks nobody.
-            if metrics.clients_asked > 0 { federation } else { String::new() },
+            if metrics.traffic.clients_asked > 0 { federation } else { String::new() },
             metrics.seconds,
             metrics.evaluation.map_or(String::new(), |e| format!("  Frechet distance {:.3}", e.frechet_distance)),
         ));
@@ -106,5 +103,20 @@ impl Progress {
     /// Takes the bar away.
     pub fn end(&self) {
         self.steps.finish_and_clear();
+    }
+}
+
+impl Observer for Progress {
+    fn on_step(&self) {
+        self.steps.inc(1);
+    }
+
+    fn on_event(&self, line: &str) {
+        self.say(line);
+    }
+
+    fn on_warning(&self, line: &str) {
+        // Warnings survive --quiet.
+        self.steps.suspend(|| prism_core::errln!("{line}"));
     }
 }

@@ -1,91 +1,76 @@
 //! A new run on the moments of another one (`--moments-from`): nothing is drawn or measured again, so no budget is spent again.
 //!
 //! Whatever is trained from one release is post-processing of it, however often, so that other generators may be tried on the
-//! same noisy sums under one promise.
+//! same noisy sums under one promise. Moments of other images, another encoder or other privacy are refused when they are read.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use prism_core::{Error, file};
-use prism_nn::Result;
+use prism_export::RunFolder;
+use prism_fl::moments::file::check_moments;
+use prism_fl::{Client, ClientData, Result, RunContext};
 
-use super::client_files::{self, MomentsKey, moments_path, thresholds_path};
-use super::folder::{self, RunFolder};
+/// What all clients agreed on, and what each keeps of it: everything but optimiser states and global scores.
+const KEPT: [&str; 8] = [
+    "setup.json",
+    "sum.message",
+    "moments.safetensors",
+    "start.json",
+    "images.json",
+    "recorded",
+    "reply-subclasses.message",
+    "reply-moments.message",
+];
 
-/// Refuses, before the new run has a folder, the run in the folder `source` if its moments are not those under `key`, which the new
-/// run would draw itself; `key` is none where each client keeps its own.
+/// Refuses, before the new run has a folder, a run in the folder `source` whose moments are not those of `clients`.
 ///
 /// # Errors
-/// [`Error::Usage`] if there is no run, it has no moments that all share, or they are others; as for [`client_files::found_key`].
-pub fn check(source: &Path, key: Option<&MomentsKey>) -> Result<()> {
-    RunFolder::settings_of(source)?;
-    let run = source.display();
-    let Some(key) = key else {
+/// [`Error::Usage`] if there is no run, nothing was measured for it, or it was on other images or under other settings;
+/// [`Error::Corrupt`] if a file is damaged.
+pub fn check(source: &Path, context: &Arc<RunContext>, clients: &[ClientData]) -> Result<()> {
+    let run = RunFolder::open(source)?;
+    let has_moments = |folder: PathBuf| folder.join("moments.safetensors").exists();
+    let shared = has_moments(run.shared());
+    if !shared && !(0..clients.len()).all(|client| has_moments(run.client(client as u32))) {
         return Err(Error::usage(format!(
-            "--moments-from {run} takes what all clients have sent, and here each keeps its moments to itself; choose --federation \
-             one-shot, or --dp-trust secagg with --dp-epsilon, or leave it out"
-        ))
-        .into());
-    };
-    let shared = folder::shared(source);
-    let Some(found) = client_files::found_key(&shared)? else {
-        return Err(Error::usage(format!(
-            "{run} has no moments that all clients share (there is no {}); name a run of --federation one-shot or --dp-trust \
-             secagg that has come to its first round",
-            moments_path(&shared).display()
-        ))
-        .into());
-    };
-    let others = differing(&found, key);
-    if !others.is_empty() {
-        return Err(Error::usage(format!(
-            "the moments of {run} are not those of this run, which differs in {}; take the values in {}, or leave out \
-             --moments-from",
-            others.join("; "),
-            source.join("settings.toml").display()
+            "{} has no moments for {} clients; name a run of as many clients that has come to its first round",
+            source.display(),
+            clients.len()
         ))
         .into());
     }
-    // Without them classes would be parted anew, by another draw, and otherwise than the moments were.
-    let parted = key.styles > 1 && key.privacy != client_files::RAW;
-    if parted && !thresholds_path(&shared).exists() {
-        let missing = thresholds_path(&shared);
-        return Err(Error::usage(format!(
-            "{run} does not say where its classes part into styles (there is no {}); name a run that does, or leave out \
-             --moments-from",
-            missing.display()
-        ))
-        .into());
+    check_moments(&run.shared(), &context.moments_source(String::new()))?;
+    for (id, data) in clients.iter().enumerate() {
+        Client::open(Arc::clone(context), id as u32, data.clone(), &run.client(id as u32)).check()?;
     }
     Ok(())
 }
 
-/// The settings in which two keys differ.
-fn differing(found: &MomentsKey, own: &MomentsKey) -> Vec<&'static str> {
-    let parts = [
-        (found.data == own.data, "its images (--dataset, --data-dir, --limit, --image-size, --channels)"),
-        (found.members == own.members, "who holds which (--clients, --partition, --seed)"),
-        (found.encoder == own.encoder, "--encoder or --sketches"),
-        (found.conditional == own.conditional, "--conditional"),
-        (found.styles == own.styles, "--styles"),
-        (found.privacy == own.privacy, "its privacy (the --dp- settings; runs that say no dp-accountant have zcdp)"),
-    ];
-    parts.into_iter().filter_map(|(same, what)| (!same).then_some(what)).collect()
-}
-
-/// Copies the moments of the run in the folder `source`, and where its classes part, into the folder of the new one.
+/// Copies what the run in the folder `source` has measured or drawn into the folder of the new one.
 ///
 /// # Errors
 /// If a file cannot be read or written.
-pub fn copy(source: &Path, folder: &RunFolder) -> Result<()> {
-    let (from, to) = (folder::shared(source), folder.shared());
-    std::fs::create_dir_all(&to).map_err(|e| Error::io("create the folder", &to, e))?;
-    for (from, to) in [(moments_path(&from), moments_path(&to)), (thresholds_path(&from), thresholds_path(&to))] {
-        if from.exists() {
-            let mut bytes = File::open(&from).map_err(|e| Error::io("read", &from, e))?;
-            file::write_atomic(&to, |out| io::copy(&mut bytes, out).map(drop))?;
+pub fn copy(source: &Path, folder: &RunFolder, clients: usize) -> Result<()> {
+    let source = RunFolder::new(source);
+    let client = |client| (source.client(client), folder.client(client));
+    let places = std::iter::once((source.shared(), folder.shared())).chain((0..clients as u32).map(client));
+    for (from, to) in places.filter(|(from, _)| from.exists()) {
+        fs::create_dir_all(&to).map_err(|e| Error::io("create the folder", &to, e))?;
+        for name in KEPT {
+            copy_file(&from.join(name), &to.join(name))?;
         }
     }
     Ok(())
+}
+
+/// Copies the file at `from`, if there is one, or lets both names stand for it where the file system can: it never changes.
+fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    if !from.exists() || fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    let mut bytes = File::open(from).map_err(|e| Error::io("read", from, e))?;
+    Ok(file::write_atomic(to, |out| io::copy(&mut bytes, out).map(drop))?)
 }

@@ -9,7 +9,7 @@ use prism_core::{Error, file};
 use prism_export::{Checkpoint, Options};
 use prism_nn::Result;
 
-use crate::metrics::subject::Subject;
+use crate::metrics::EvaluatedModel;
 
 /// Rows of a grid; a conditional model shows a column for each class.
 const ROWS: usize = 8;
@@ -24,7 +24,7 @@ const QUICK_CALIBRATION: usize = 128;
 /// If the computation fails or the picture cannot be written.
 pub fn draw_grid(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
     let options = Options { calibration_images: QUICK_CALIBRATION, ..Options::of(checkpoint) };
-    draw(&Subject::trained_with(path, checkpoint, options)?, path)
+    draw(&EvaluatedModel::trained_with(path, checkpoint, options)?, path)
 }
 
 /// Draws images of the artifact that was written at `model` into the picture `path`.
@@ -32,7 +32,7 @@ pub fn draw_grid(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
 /// # Errors
 /// If the artifact cannot be read or the picture cannot be written.
 pub fn draw_picture(model: &Path, path: &Path) -> Result<()> {
-    draw(&Subject::shipped(model, Artifact::read(model)?), path)
+    draw(&EvaluatedModel::shipped(model, Artifact::read(model)?), path)
 }
 
 /// Draws images of a baseline, for which there is no artifact, into the picture `path`.
@@ -40,15 +40,15 @@ pub fn draw_picture(model: &Path, path: &Path) -> Result<()> {
 /// # Errors
 /// If the computation fails or the picture cannot be written.
 pub fn draw_baseline(checkpoint: &Checkpoint, path: &Path) -> Result<()> {
-    draw(&Subject::trained(path, checkpoint)?, path)
+    draw(&EvaluatedModel::trained(path, checkpoint)?, path)
 }
 
-fn draw(subject: &Subject, path: &Path) -> Result<()> {
-    let arch = &subject.description.architecture;
+fn draw(evaluated: &EvaluatedModel, path: &Path) -> Result<()> {
+    let arch = &evaluated.description.architecture;
     let columns = if arch.classes > 0 { arch.classes.min(COLUMNS) } else { COLUMNS };
     let labels: Vec<_> = (0..ROWS * columns).map(|k| (arch.classes > 0).then_some(k % columns)).collect();
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let images = subject.draw(0, &labels, threads, &|_| ())?;
+    let images = evaluated.draw(0, &labels, threads, &|_| ())?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
     }

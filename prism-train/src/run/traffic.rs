@@ -1,58 +1,12 @@
-//! What crossed the wire, beside what it had to cost and what others would have counted.
-//!
-//! All rates are in bits per weight and client. The bounds: KL(client || broadcast) for a codec with shared randomness, the
-//! cross-entropy for one that only shares the prior, 1 for one that shares nothing; a score that PRISM-alpha sends as a number
-//! counts 32 in each. `paper` is the accounting of PRISM's
-//! publication: one bit a weight up (32 where PRISM-alpha sends scores), and nothing down. `dense` is FedAvg over the same
-//! network: 32 bits a weight to every client asked, and 32 back from every client that answered.
+//! What crossed the wire in a whole run, beside what it had to cost and what others would have counted.
 
 use std::fmt;
 use std::path::Path;
 
 use prism_core::{Error, Result, file};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::metrics::{MAX_BYTES, RoundMetrics};
-use crate::federation::Round;
-use prism_core::wire::Session;
-
-/// The part of a round's metrics that is about bytes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Traffic {
-    /// Bits sent down per weight and client asked.
-    pub downlink_bits_per_weight: f64,
-    /// What the content of the downlink asks for at least, in bits per weight and client asked: 32 under `f32`; the clients'
-    /// divergences under `relay`; the votes' `-log2 P` under `counts`; the entropy of the steps under `quantised`.
-    pub downlink_bound_bits_per_weight: f64,
-    /// Mean over clients and weights of the cross-entropy of a mask under the shared prior, in bits; 32 for a weight whose score
-    /// crosses.
-    pub cross_entropy_bits_per_weight: Option<f64>,
-    /// Bytes by the paper's own accounting.
-    pub paper_bytes: u64,
-    /// Bytes of FedAvg with 32-bit weights both ways.
-    pub dense_bytes: u64,
-    /// Messages that the server refused.
-    pub messages_rejected: u32,
-}
-
-impl Traffic {
-    /// The traffic of one round.
-    pub fn of(round: &Round, session: &Session) -> Self {
-        let weights = session.weights() as f64;
-        let asked = round.asked.len().max(1) as f64;
-        let bits = session.mask_weights() + 32 * (session.weights() - session.mask_weights());
-        let (down, up) = (round.asked.len() as u64, round.answered.len() as u64);
-        Traffic {
-            downlink_bits_per_weight: 8.0 * round.downlink_bytes as f64 / asked / weights,
-            downlink_bound_bits_per_weight: round.downlink_bound_bits / asked / weights,
-            cross_entropy_bits_per_weight: round.cross_entropy_bits_per_weight,
-            paper_bytes: up * bits.div_ceil(8) as u64,
-            dense_bytes: 4 * session.weights() as u64 * (down + up),
-            messages_rejected: round.rejected.len() as u32,
-        }
-    }
-}
+use super::metrics::{MAX_BYTES, Rates, RoundMetrics, Traffic};
 
 /// A whole run's traffic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -63,20 +17,13 @@ pub struct Summary {
     pub uplink_bytes: u64,
     /// Bytes that the server sent.
     pub downlink_bytes: u64,
-    /// Bits up per weight and answer.
-    pub uplink_bits_per_weight: f64,
-    /// Its bound with shared randomness: mean KL(client || broadcast) over the answers.
-    pub kl_bits_per_weight: f64,
-    /// Its bound with a shared prior: mean cross-entropy over the answers.
-    pub cross_entropy_bits_per_weight: f64,
-    /// Bits down per weight and client asked.
-    pub downlink_bits_per_weight: f64,
-    /// What the content of the downlink asks for at least.
-    pub downlink_bound_bits_per_weight: f64,
     /// Bytes by the paper's own accounting.
     pub paper_bytes: u64,
     /// Bytes of FedAvg with 32-bit weights both ways.
     pub dense_bytes: u64,
+    /// Bits per weight and client, means over rounds weighted by clients.
+    #[serde(flatten)]
+    pub rates: Rates,
 }
 
 impl Summary {
@@ -96,35 +43,35 @@ impl Summary {
     }
 
     fn of(rounds: &[RoundMetrics]) -> Self {
-        let total = |value: fn(&RoundMetrics) -> f64| rounds.iter().map(value).sum::<f64>();
-        let bytes = |value: fn(&RoundMetrics) -> u64| rounds.iter().map(value).sum::<u64>();
-        let asked = total(|m| f64::from(m.clients_asked)).max(1.0);
-        let answered = total(|m| f64::from(m.clients_answered)).max(1.0);
+        let bytes = |value: fn(&Traffic) -> u64| rounds.iter().map(|m| value(&m.traffic)).sum::<u64>();
+        // Each round's rate is per client, so the run's is their mean weighted by clients.
+        let mean = |clients: fn(&Traffic) -> u32, rate: fn(&Rates) -> f64| {
+            let all: f64 = rounds.iter().map(|m| f64::from(clients(&m.traffic))).sum();
+            let sum: f64 = rounds.iter().map(|m| f64::from(clients(&m.traffic)) * rate(&m.traffic.rates)).sum();
+            sum / all.max(1.0)
+        };
+        let up = |rate| mean(|traffic| traffic.clients_answered, rate);
+        let down = |rate| mean(|traffic| traffic.clients_asked, rate);
         Summary {
             rounds: rounds.len() as u32,
-            uplink_bytes: bytes(|m| m.uplink_bytes),
-            downlink_bytes: bytes(|m| m.downlink_bytes),
-            // Each round's rate is per client, so the run's is their mean weighted by clients.
-            uplink_bits_per_weight: total(|m| m.uplink_bits_per_weight * f64::from(m.clients_answered)) / answered,
-            kl_bits_per_weight: total(|m| m.kl_bits_per_weight.unwrap_or(0.0) * f64::from(m.clients_answered))
-                / answered,
-            cross_entropy_bits_per_weight: total(|m| {
-                m.traffic.cross_entropy_bits_per_weight.unwrap_or(0.0) * f64::from(m.clients_answered)
-            }) / answered,
-            downlink_bits_per_weight: total(|m| m.traffic.downlink_bits_per_weight * f64::from(m.clients_asked))
-                / asked,
-            downlink_bound_bits_per_weight: total(|m| {
-                m.traffic.downlink_bound_bits_per_weight * f64::from(m.clients_asked)
-            }) / asked,
-            paper_bytes: bytes(|m| m.traffic.paper_bytes),
-            dense_bytes: bytes(|m| m.traffic.dense_bytes),
+            uplink_bytes: bytes(|t| t.uplink_bytes),
+            downlink_bytes: bytes(|t| t.downlink_bytes),
+            paper_bytes: bytes(|t| t.paper_bytes),
+            dense_bytes: bytes(|t| t.dense_bytes),
+            rates: Rates {
+                uplink_bits_per_weight: up(|r| r.uplink_bits_per_weight),
+                kl_bits_per_weight: Some(up(|r| r.kl_bits_per_weight.unwrap_or(0.0))),
+                cross_entropy_bits_per_weight: Some(up(|r| r.cross_entropy_bits_per_weight.unwrap_or(0.0))),
+                downlink_bits_per_weight: down(|r| r.downlink_bits_per_weight),
+                downlink_bound_bits_per_weight: down(|r| r.downlink_bound_bits_per_weight),
+            },
         }
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sum = self.uplink_bytes + self.downlink_bytes;
+        let (sum, rates) = (self.uplink_bytes + self.downlink_bytes, &self.rates);
         if self.dense_bytes == 0 {
             // A one-shot federation has no rounds that could be compared.
             return write!(
@@ -137,12 +84,15 @@ impl fmt::Display for Summary {
         writeln!(
             f,
             "up       {} bytes, {:.4} bit/weight (KL bound {:.4}, cross-entropy {:.4})",
-            self.uplink_bytes, self.uplink_bits_per_weight, self.kl_bits_per_weight, self.cross_entropy_bits_per_weight
+            self.uplink_bytes,
+            rates.uplink_bits_per_weight,
+            rates.kl_bits_per_weight.unwrap_or(0.0),
+            rates.cross_entropy_bits_per_weight.unwrap_or(0.0)
         )?;
         writeln!(
             f,
             "down     {} bytes, {:.4} bit/weight (bound {:.4})",
-            self.downlink_bytes, self.downlink_bits_per_weight, self.downlink_bound_bits_per_weight
+            self.downlink_bytes, rates.downlink_bits_per_weight, rates.downlink_bound_bits_per_weight
         )?;
         write!(
             f,
@@ -164,27 +114,14 @@ mod tests {
     fn a_summary_weighs_rounds_by_their_clients() {
         let mut rounds = [metrics(1), metrics(2)];
         for (round, (clients, rate)) in rounds.iter_mut().zip([(1, 0.4), (3, 0.8)]) {
-            (round.clients_asked, round.clients_answered, round.uplink_bits_per_weight) = (clients, clients, rate);
-            round.traffic.dense_bytes = 100;
+            (round.traffic.clients_asked, round.traffic.clients_answered) = (clients, clients);
+            (round.traffic.rates.uplink_bits_per_weight, round.traffic.dense_bytes) = (rate, 100);
         }
         let summary = Summary::of(&rounds);
-        assert!((summary.uplink_bits_per_weight - 0.7).abs() < 1e-12);
+        assert!((summary.rates.uplink_bits_per_weight - 0.7).abs() < 1e-12);
         assert_eq!((summary.rounds, summary.uplink_bytes, summary.dense_bytes), (2, 2, 200));
         assert!(summary.to_string().contains("of dense FedAvg (200 bytes)"));
         let one_shot = Summary { uplink_bytes: 7, ..Summary::default() };
         assert!(one_shot.to_string().contains("7 bytes of moments"), "{one_shot}");
-    }
-
-    #[test]
-    fn a_round_is_counted_as_the_paper_and_as_fedavg_would() {
-        let arch =
-            prism_core::Architecture { image_size: 8, channels: 1, ngf: 1, latent: 3, classes: 0, label_scale: 3.0 };
-        let session = Session::new(&arch, 0, 1).unwrap();
-        let round = Round { asked: vec![0, 1, 2], answered: vec![1], ..Round::default() };
-        let traffic = Traffic::of(&round, &session);
-        // 134 weights, of which the last layer's 9 cross as scores.
-        assert_eq!(session.weights(), 134);
-        assert_eq!(traffic.paper_bytes, (125 + 9 * 32u64).div_ceil(8));
-        assert_eq!(traffic.dense_bytes, 4 * 134 * 4);
     }
 }

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
-use super::super::maps::{MapShape, Maps};
+use super::super::element::ValueRange;
+use super::super::maps::{MapShape, Maps, Position};
 use super::super::network::stride;
-use super::super::number::Growth;
 use super::super::scheme::{Doubled, Doubled4, Pointwise, Winograd2, Winograd4};
 use super::super::sink::Scaled;
 use super::super::team::Team;
@@ -33,39 +33,51 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
-/// The inputs `[images][rows][columns][channels]` and filters `[outputs][inputs][taps]` of a case.
-fn draw(case: Case, side: usize, taps: usize) -> (Vec<i16>, Vec<i8>) {
+/// What a case convolves.
+struct Data {
+    /// `[images][rows][columns][channels]`.
+    inputs: Vec<i16>,
+    /// `[outputs][inputs][taps]`.
+    filters: Vec<i8>,
+}
+
+fn draw(case: Case, side: usize, taps: usize) -> Data {
     let mut stream: Stream = StreamId::new(case.seed, Purpose::Test).open();
     let inputs = (0..case.images * side * side * case.inputs).map(|_| stream.below(8000) as i16).collect();
     let filters = (0..case.outputs * case.inputs * taps).map(|_| stream.below(3) as i8 - 1).collect();
-    (inputs, filters)
+    Data { inputs, filters }
+}
+
+/// The pixel number `at` of maps of `side`.
+fn position(at: usize, side: usize) -> Position {
+    Position { image: at / (side * side), row: at / side % side, column: at % side }
 }
 
 /// Runs a layer with a team, and returns its outputs as `[images][rows][columns][channels]`.
-fn run<C: Scheme<E>, E: Number>(isa: Isa, case: Case, side: usize, x: &[i16], filters: &[i8]) -> Vec<f32> {
+fn run<C: Scheme<E>, E: Element>(isa: Isa, case: Case, side: usize, data: &Data) -> Vec<f32> {
     let lanes = isa.lanes();
     let shape = MapShape { side, border: C::PAD, stride: stride::<E>(case.inputs, lanes) };
     let mut input = Maps::<E>::new(case.images, shape);
     let view = input.view();
-    for (at, numbers) in x.chunks_exact(case.inputs).enumerate() {
-        let place = (at / (side * side), at / side % side, at % side);
+    for (at, numbers) in data.inputs.chunks_exact(case.inputs).enumerate() {
+        let place = position(at, side);
         for (channel, x) in numbers.iter().enumerate() {
-            let scale = super::super::number::Scale { factor: 1.0, limit: f32::INFINITY };
+            let scale = super::super::element::Scale { factor: 1.0, limit: f32::INFINITY };
             // SAFETY: a pixel of the maps just made.
             unsafe { *view.pixel(place).add(channel) = E::from_real(f32::from(*x), scale) };
         }
     }
     let taps = C::TAPS * C::TAPS;
     let padded = stride::<E>(case.outputs, lanes);
-    let weights = Packed::new::<E, C>((case.inputs, padded), lanes, |column, input| {
-        (column < case.outputs).then(|| &filters[(column * case.inputs + input) * taps..][..taps])
+    let weights = Packed::new::<E, C>(case.inputs, padded, lanes, |column, input| {
+        (column < case.outputs).then(|| &data.filters[(column * case.inputs + input) * taps..][..taps])
     });
     let out_side = side / C::STEP * C::OUT * C::WEIGHT.len();
     let mut output = Maps::<f32>::new(case.images, MapShape { side: out_side, border: 0, stride: padded });
     let to = output.view();
     let layer = Convolution::<C, E>::new(isa, &weights, view, case.images);
     let products = Convolution::<C, E>::PRODUCTS;
-    let layout = Layout::new::<E>(products, layer.tiles.len(), shape.stride, lanes);
+    let layout = GroupLayout::new::<E>(products, layer.tiles.len(), shape.stride, lanes);
     let team = Team::default();
     let sink = Scaled { to, factor: 1.0 / C::DIVISOR };
     std::thread::scope(|scope| {
@@ -87,28 +99,27 @@ fn run<C: Scheme<E>, E: Number>(isa: Isa, case: Case, side: usize, x: &[i16], fi
     (0..pixels * case.outputs)
         .map(|i| {
             let (at, channel) = (i / case.outputs, i % case.outputs);
-            let place = (at / (out_side * out_side), at / out_side % out_side, at % out_side);
             // SAFETY: a pixel of the maps just made, which no thread is at any more.
-            unsafe { *to.pixel(place).add(channel) }
+            unsafe { *to.pixel(position(at, out_side)).add(channel) }
         })
         .collect()
 }
 
 /// The same convolution, output by output; `doubled` first repeats every pixel two by two.
-fn direct(case: Case, side: usize, taps: usize, doubled: bool, x: &[i16], filters: &[i8]) -> Vec<f64> {
+fn direct(case: Case, side: usize, taps: usize, doubled: bool, data: &Data) -> Vec<f64> {
     let scale = if doubled { 2 } else { 1 };
     let (out, kernel) = (side * scale, taps.isqrt());
     let mut y = Vec::new();
     for place in 0..case.images * out * out {
         let (image, row, column) = (place / (out * out), place / out % out, place % out);
-        for filter in filters.chunks_exact(case.inputs * taps) {
+        for filter in data.filters.chunks_exact(case.inputs * taps) {
             let mut sum = 0.0;
             for (at, w) in filter.iter().enumerate() {
                 let (channel, u, v) = (at / taps, at % taps / kernel, at % kernel);
                 let (r, c) = ((row + u).wrapping_sub(kernel / 2), (column + v).wrapping_sub(kernel / 2));
                 if r < out && c < out {
                     let pixel = (image * side + r / scale) * side + c / scale;
-                    sum += f64::from(*w) * f64::from(x[pixel * case.inputs + channel]);
+                    sum += f64::from(*w) * f64::from(data.inputs[pixel * case.inputs + channel]);
                 }
             }
             y.push(sum);
@@ -118,20 +129,20 @@ fn direct(case: Case, side: usize, taps: usize, doubled: bool, x: &[i16], filter
 }
 
 /// Every instruction set finds the direct sums, exactly so in integers; and the same bits whatever the team.
-fn check<C: Scheme<E>, E: Number>(case: Case, doubled: bool) -> Result<(), TestCaseError> {
+fn check<C: Scheme<E>, E: Element>(case: Case, doubled: bool) -> Result<(), TestCaseError> {
     let (side, taps) = (case.tiles * C::STEP, C::TAPS * C::TAPS);
-    let (x, filters) = draw(case, side, taps);
-    let expected = direct(case, side, taps, doubled, &x, &filters);
+    let data = draw(case, side, taps);
+    let expected = direct(case, side, taps, doubled, &data);
     let scale = 8000.0 * f64::sqrt((case.inputs * taps) as f64);
     let error = if E::PACK == 2 { 1e-7 } else { 3e-5 };
     for isa in Isa::available() {
-        let found = run::<C, E>(isa, case, side, &x, &filters);
+        let found = run::<C, E>(isa, case, side, &data);
         for (i, (y, z)) in found.iter().zip(&expected).enumerate() {
             // The sum itself is exact; a float holds 24 bits of it.
             let tolerance = error * if E::PACK == 2 { z.abs() } else { scale };
             prop_assert!((f64::from(*y) - z).abs() <= tolerance, "{:?}, output {}: {} against {}", isa, i, y, z);
         }
-        let alone = run::<C, E>(isa, Case { threads: 1, ..case }, side, &x, &filters);
+        let alone = run::<C, E>(isa, Case { threads: 1, ..case }, side, &data);
         prop_assert!(found.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()), "{:?} alone", isa);
     }
     Ok(())
@@ -187,17 +198,17 @@ proptest! {
 
 /// The largest numbers that a scale allows, and filters of ones only: sums come as close to 2^31 as they can.
 fn check_largest<C: Scheme<i16>>(inputs: u32, depth: usize, doubled: bool) {
-    let limit = Growth { inputs, weights: 9, depth }.limit();
+    let limit = ValueRange { inputs, weights: 9, depth }.limit();
     let bound = u64::from(inputs * 9) * depth as u64 * limit as u64;
     assert!(limit as u32 * inputs <= 32767 && bound < 1 << 31, "{limit} at a depth of {depth}");
     let case = Case { images: 1, tiles: 1, inputs: depth, outputs: 1, threads: 1, seed: 0 };
-    let filters = vec![1i8; depth * 9];
     for checkered in [false, true] {
         let pixel = |at: usize| if checkered && (at / C::STEP + at) % 2 == 1 { 0 } else { limit as i16 };
-        let x: Vec<i16> = (0..C::STEP * C::STEP * depth).map(|i| pixel(i / depth)).collect();
-        let expected = direct(case, C::STEP, 9, doubled, &x, &filters);
+        let inputs = (0..C::STEP * C::STEP * depth).map(|i| pixel(i / depth)).collect();
+        let data = Data { inputs, filters: vec![1; depth * 9] };
+        let expected = direct(case, C::STEP, 9, doubled, &data);
         for isa in Isa::available() {
-            for (y, z) in run::<C, i16>(isa, case, C::STEP, &x, &filters).iter().zip(&expected) {
+            for (y, z) in run::<C, i16>(isa, case, C::STEP, &data).iter().zip(&expected) {
                 assert!((f64::from(*y) - z).abs() <= 1e-7 * z.abs(), "{isa:?}: {y} against {z} at a depth of {depth}");
             }
         }

@@ -12,27 +12,25 @@
 use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
 
-use super::pooled::spread;
-use super::{BLOCK, Gradient, Rows, Targets, square, variance};
-use crate::cpu::map::Map;
+use super::image_means::ImageMeans;
+use super::rows::{BLOCK, Rows, spread};
+use super::targets::{Gradient, Targets};
+use super::{square, variance};
+use crate::cpu::source::Plain;
 use crate::second_moment::SecondMoment;
 
-/// Returns the loss and writes what its gradient needs, two numbers a feature of every image. `images` is n, at least 2 for mean squares
-/// and at least [`LEAST_IMAGES`](super::exact::LEAST_IMAGES) for variances, whose loss is always the unbiased one; the `map` is divided into `side` cells a side.
+/// Returns the loss and writes what its gradient needs, two numbers a feature of every image. Maps are divided into `side` cells a
+/// side. A group has at least 2 images for mean squares and at least [`LEAST_IMAGES`](super::exact::LEAST_IMAGES) for variances,
+/// whose loss is always the unbiased one.
 ///
 /// Targets of channels that are only stored must be 0.
 ///
 /// # Panics
 /// If the lengths of the slices disagree with the shapes, or the cells do not divide the map.
-pub fn moment_loss(
-    isa: Isa,
-    features: &[f32],
-    (map, side): (Map, usize),
-    images: usize,
-    targets: Targets<'_>,
-    gradient: &mut Gradient,
-) -> f64 {
+pub fn moment_loss(isa: Isa, features: Plain<'_>, side: usize, targets: Targets<'_>, gradient: &mut Gradient) -> f64 {
+    let Plain { values: features, map } = features;
     let groups = targets.scale.len();
+    let images = map.batch / groups.max(1);
     assert_eq!((map.height % side, map.width % side), (0, 0), "cells of one size");
     assert_eq!(targets.mean.len(), groups * side * side * map.stride, "a target for every cell and channel");
     assert_eq!(features.len(), groups * images * map.image_len(), "n images for every group");
@@ -53,7 +51,7 @@ pub fn moment_loss(
                 let targets = targets.part(from..from + len, place / (side * side));
                 let at = (channel, map.stride, len);
                 // SAFETY: `isa` is one of this machine's.
-                loss += unsafe { isa.run(Block { rows, targets, count, at, shifts, slopes }) };
+                loss += unsafe { isa.run(CellBlock(ImageMeans { rows, targets, count, at, shifts, slopes })) };
             }
             loss
         })
@@ -66,55 +64,18 @@ pub fn moment_loss(
     terms.iter().sum()
 }
 
-/// A block of channels of one cell and group.
-pub(super) struct Block<'a> {
-    pub(super) rows: Rows<'a>,
-    pub(super) targets: Targets<'a>,
-    /// G D.
-    pub(super) count: f64,
-    /// Its first channel, the channels of an image's coefficients, and how many are in the block.
-    pub(super) at: (usize, usize, usize),
-    /// `[n, channels]` each: first the images' own means, then their coefficients in the same place.
-    pub(super) shifts: &'a mut [f32],
-    pub(super) slopes: &'a mut [f32],
-}
+struct CellBlock<'a>(ImageMeans<'a>);
 
-impl Kernel for Block<'_> {
+impl Kernel for CellBlock<'_> {
     type Output = f64;
 
     #[inline(always)]
-    unsafe fn run<S: Shape>(mut self) -> f64 {
-        let means = self.means();
-        match self.targets.kind {
-            SecondMoment::Square => square::coefficients(&mut self, &means),
-            SecondMoment::Variance => variance::coefficients(&mut self, &means),
+    unsafe fn run<S: Shape>(self) -> f64 {
+        let CellBlock(mut block) = self;
+        let means = block.means();
+        match block.targets.kind {
+            SecondMoment::Square => square::coefficients(&mut block, &means),
+            SecondMoment::Variance => variance::coefficients(&mut block, &means),
         }
-    }
-}
-
-impl Block<'_> {
-    /// The mean over images of each image's mean and mean square, which are left in the place of the coefficients.
-    #[inline(always)]
-    fn means(&mut self) -> [[f64; BLOCK]; 2] {
-        let (channel, stride, len) = self.at;
-        let (pixels, images) = (self.rows.height * self.rows.width, self.rows.images);
-        let mut means = [[0f64; BLOCK]; 2];
-        for image in 0..images {
-            let first = &mut self.shifts[image * stride + channel..][..len];
-            let second = &mut self.slopes[image * stride + channel..][..len];
-            for i in image * pixels..(image + 1) * pixels {
-                for ((first, second), &f) in first.iter_mut().zip(second.iter_mut()).zip(self.rows.get(i, len)) {
-                    *first += f;
-                    *second += f * f;
-                }
-            }
-            for (own, means) in [first, second].into_iter().zip(&mut means) {
-                for (own, mean) in own.iter_mut().zip(means) {
-                    *own /= pixels as f32;
-                    *mean += f64::from(*own) / images as f64;
-                }
-            }
-        }
-        means
     }
 }

@@ -19,28 +19,22 @@
 use prism_core::simd::{Isa, Kernel, Shape};
 use rayon::prelude::*;
 
-use super::{BLOCK, Gradient, Rows, Targets, sum_rows};
+use super::rows::{BLOCK, Rows, sum_rows};
+use super::targets::{Gradient, Targets};
 use crate::cpu::share::Disjoint;
+use crate::cpu::source::Plain;
 
 /// Fewer images have no such estimate.
 pub const LEAST_IMAGES: usize = 4;
 
-/// Returns the loss and writes its gradient, one number a feature of every image. `images` is n; `counted` is as for
-/// [`super::moment_loss`].
+/// Returns the loss and writes its gradient, one number a feature of every image; arguments are those of [`super::moment_loss`].
 ///
 /// # Panics
 /// If the lengths of the slices disagree with the shapes, or there are too few images.
-pub fn moment_loss(
-    isa: Isa,
-    features: &[f32],
-    images: usize,
-    targets: Targets<'_>,
-    counted: usize,
-    gradient: &mut Gradient,
-) -> f64 {
+pub fn moment_loss(isa: Isa, features: Plain<'_>, targets: Targets<'_>, gradient: &mut Gradient) -> f64 {
+    let Plain { values: features, map } = features;
+    let (groups, width, images) = targets.sizes(map);
     assert!(images >= LEAST_IMAGES, "an exact estimate takes {LEAST_IMAGES} images of each group");
-    let groups = targets.scale.len();
-    let width = targets.mean.len() / groups.max(1);
     assert_eq!(features.len(), groups * images * width, "n features for every target");
     gradient.shift.resize(features.len(), 0.0);
     gradient.slope.clear();
@@ -57,16 +51,16 @@ pub fn moment_loss(
                 Rows { values: features, first: at, images, image: width, height: 1, line: 0, width: 1, pixel: 0 };
             let from = group * width + first;
             let targets = targets.part(from..from + len, group);
-            let count = (groups * counted) as f64;
+            let count = (groups * map.channels * map.pixels()) as f64;
             // SAFETY: `isa` is one of this machine's; each task has features of its own.
-            unsafe { isa.run(Block { rows, targets, count, len, out, at, stride: width }) }
+            unsafe { isa.run(ExactBlock { rows, targets, count, len, out, at, stride: width }) }
         })
         .collect();
     terms.iter().sum()
 }
 
 /// A block of features of one group.
-struct Block<'a> {
+struct ExactBlock<'a> {
     rows: Rows<'a>,
     targets: Targets<'a>,
     /// G D.
@@ -78,7 +72,7 @@ struct Block<'a> {
     stride: usize,
 }
 
-impl Kernel for Block<'_> {
+impl Kernel for ExactBlock<'_> {
     type Output = f64;
 
     #[inline(always)]
@@ -116,7 +110,7 @@ impl Kernel for Block<'_> {
     }
 }
 
-impl Block<'_> {
+impl ExactBlock<'_> {
     /// The loss, and the level, slope and bend of each feature's gradient, from its mean and its sums of powers.
     #[inline(always)]
     fn coefficients(&self, means: &[f32; BLOCK], powers: &[[f64; BLOCK]; 3], out: &mut [[f32; BLOCK]; 3]) -> f64 {
@@ -148,6 +142,7 @@ impl Block<'_> {
 mod tests {
     use super::*;
     use crate::SecondMoment;
+    use crate::cpu::map::Map;
     use crate::estimator::Estimator;
     use prism_core::StreamId;
     use prism_core::stream::Purpose;
@@ -167,9 +162,10 @@ mod tests {
             weights: None,
             estimator: Estimator::Unbiased,
         };
+        let map = Map { batch: images, height: 1, width: 1, channels: 1, stride: 1 };
         let losses: Vec<f64> = features
             .chunks_exact(images)
-            .map(|f| moment_loss(Isa::Portable, f, images, targets, 1, &mut Gradient::default()))
+            .map(|values| moment_loss(Isa::Portable, Plain { values, map }, targets, &mut Gradient::default()))
             .collect();
         let mean = losses.iter().sum::<f64>() / draws as f64;
         let variance = losses.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (draws - 1) as f64;

@@ -16,9 +16,12 @@
 use prism_core::simd::Isa;
 use rayon::prelude::*;
 
+use super::cells;
 use super::exact::LEAST_IMAGES;
-use super::{BLOCK, Block, Gradient, Rows, Targets, cells};
-use crate::cpu::map::Map;
+use super::normal::NormalBlock;
+use super::rows::{BLOCK, Rows, spread};
+use super::targets::{Gradient, Targets};
+use crate::cpu::source::Plain;
 use crate::estimator::Estimator;
 use crate::second_moment::SecondMoment;
 
@@ -27,29 +30,23 @@ pub fn cells(grid: usize, height: usize) -> usize {
     grid.min(height)
 }
 
-/// Returns the loss and writes what its gradient needs, one number a feature of every image. `images` is n.
+/// Returns the loss and writes what its gradient needs, one number a feature of every image. `grid` cells a side are asked for.
 ///
 /// Targets of channels that are only stored must be 0.
 ///
 /// # Panics
 /// If the lengths of the slices disagree with the shapes, or the cells do not divide the map.
-pub fn moment_loss(
-    isa: Isa,
-    features: &[f32],
-    map: Map,
-    images: usize,
-    grid: usize,
-    targets: Targets<'_>,
-    gradient: &mut Gradient,
-) -> f64 {
+pub fn moment_loss(isa: Isa, features: Plain<'_>, grid: usize, targets: Targets<'_>, gradient: &mut Gradient) -> f64 {
+    let Plain { values, map } = features;
     let (groups, side) = (targets.scale.len(), cells(grid, map.height));
+    let images = map.batch / groups.max(1);
     let exact = targets.estimator == Estimator::Unbiased && images >= LEAST_IMAGES;
     if exact || targets.kind == SecondMoment::Square {
-        return cells::moment_loss(isa, features, (map, side), images, targets, gradient);
+        return cells::moment_loss(isa, features, side, targets, gradient);
     }
     assert_eq!((map.height % side, map.width % side), (0, 0), "cells of one size");
     assert_eq!(targets.mean.len(), groups * side * side * map.stride, "a target for every cell and channel");
-    assert_eq!(features.len(), groups * images * map.image_len(), "n images for every group");
+    assert_eq!(values.len(), groups * images * map.image_len(), "n images for every group");
     let count = (groups * side * side * map.channels) as f64;
     let mut shifts = vec![0f32; targets.mean.len() * images];
     let mut slopes = vec![0f32; targets.mean.len()];
@@ -62,12 +59,12 @@ pub fn moment_loss(
             let mut loss = 0.0;
             for (block, slope) in slopes.chunks_mut(BLOCK).enumerate() {
                 let channel = block * BLOCK;
-                let rows = Rows::of_cell(features, map, (side, place), images, channel);
+                let rows = Rows::of_cell(values, map, (side, place), images, channel);
                 let from = place * map.stride + channel;
                 let targets = targets.part(from..from + slope.len(), place / (side * side));
                 let mut shift = [0f32; BLOCK];
                 let shift = &mut shift[..slope.len()];
-                let block = Block { rows, targets, count, samples_are_images: false, shift, slope };
+                let block = NormalBlock { rows, targets, count, samples_are_images: false, shift, slope };
                 // SAFETY: `isa` is one of this machine's.
                 loss += unsafe { isa.run(block) };
                 let own = shifts.chunks_mut(map.stride).map(|image| &mut image[channel..channel + shift.len()]);
@@ -92,7 +89,7 @@ fn per_image<'a>(
 ) -> f64 {
     let (pixels, n, width) = (rows.height * rows.width, rows.images as f64, shift.len());
     let mut own: Vec<&mut [f32]> = own.collect();
-    if targets.estimator == Estimator::Plain {
+    if targets.estimator == Estimator::Biased {
         own.iter_mut().for_each(|own| own.copy_from_slice(shift));
         return 0.0;
     }
@@ -119,26 +116,4 @@ fn per_image<'a>(
         }
     }
     loss
-}
-
-/// Gives each pixel of each image the coefficients of its cell, `[G, cells, n, channels]` each.
-pub(super) fn spread(
-    (shifts, slopes): (&[f32], &[f32]),
-    (map, side, images): (Map, usize, usize),
-    gradient: &mut Gradient,
-) {
-    let len = slopes.len() / (side * side) * map.pixels();
-    gradient.shift.resize(len, 0.0);
-    gradient.slope.resize(len, 0.0);
-    gradient.per_image = true;
-    let (height, width) = (map.height / side, map.width / side);
-    let pixels = gradient.shift.par_chunks_exact_mut(map.stride).zip(gradient.slope.par_chunks_exact_mut(map.stride));
-    pixels.enumerate().for_each(|(place, (shift, slope))| {
-        let (image, pixel) = (place / map.pixels(), place % map.pixels());
-        let (row, column) = (pixel / map.width / height, pixel % map.width / width);
-        let cell = (image / images * side + row) * side + column;
-        let at = (cell * images + image % images) * map.stride;
-        shift.copy_from_slice(&shifts[at..at + map.stride]);
-        slope.copy_from_slice(&slopes[at..at + map.stride]);
-    });
 }

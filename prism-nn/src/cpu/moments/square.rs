@@ -13,14 +13,14 @@
 //! Images are independent and the loss takes means over them only, so `e` and `h` are all that chance adds, whatever the features'
 //! distribution.
 
-use super::BLOCK;
-use super::cells::Block;
+use super::image_means::ImageMeans;
+use super::rows::BLOCK;
 use crate::estimator::Estimator;
 
 /// Turns the images' own means, which lie in the place of their coefficients, into these; `means` are their means over images.
 /// Returns the loss.
 #[inline(always)]
-pub(super) fn coefficients(block: &mut Block<'_>, means: &[[f64; BLOCK]; 2]) -> f64 {
+pub(super) fn coefficients(block: &mut ImageMeans<'_>, means: &[[f64; BLOCK]; 2]) -> f64 {
     let (n, a_pixel) = (block.rows.images as f64, block.rows.count() as f64);
     let debiased = f64::from(u8::from(block.targets.estimator == Estimator::Unbiased)) / (n - 1.0);
     let scale = f64::from(block.targets.scale[0]);
@@ -46,7 +46,7 @@ pub(super) fn coefficients(block: &mut Block<'_>, means: &[[f64; BLOCK]; 2]) -> 
 /// Turns the images' own means into their coefficients, and returns what chance adds to the loss.
 #[inline(always)]
 fn spread_over_images(
-    block: &mut Block<'_>,
+    block: &mut ImageMeans<'_>,
     means: &[[f32; BLOCK]; 2],
     levels: &[[f32; BLOCK]; 2],
     rates: &[[f32; BLOCK]; 2],

@@ -1,0 +1,49 @@
+//! Enums whose values have names in settings, files and messages.
+
+/// Implements `Display`, `FromStr` and a list of `NAMES` for an enum without fields. `what` names the setting in
+/// refusals.
+///
+/// ```
+/// #[derive(Clone, Copy, Debug, PartialEq)]
+/// enum Trust { Local, SecureSum }
+/// prism_core::text_enum!("trust", Trust { Local = "local", SecureSum = "secagg" });
+/// assert_eq!(Trust::SecureSum.to_string(), "secagg");
+/// assert_eq!("local".parse::<Trust>().unwrap(), Trust::Local);
+/// assert_eq!("x".parse::<Trust>().unwrap_err().to_string(), "trust is x; choose local or secagg");
+/// ```
+#[macro_export]
+macro_rules! text_enum {
+    ($what:literal, $name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+        impl $name {
+            /// The name of every value.
+            pub const NAMES: &'static [&'static str] = &[$($text),+];
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(match self { $($name::$variant => $text),+ })
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::Error;
+
+            fn from_str(text: &str) -> $crate::Result<Self> {
+                match text {
+                    $($text => Ok($name::$variant),)+
+                    _ => Err($crate::text_enum::unknown($what, text, Self::NAMES)),
+                }
+            }
+        }
+    };
+}
+
+/// The refusal of a name that no value has.
+pub fn unknown(what: &str, text: &str, names: &[&str]) -> crate::Error {
+    let choice = match names.split_last() {
+        Some((last, [])) => last.to_string(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    };
+    crate::Error::usage(format!("{what} is {text}; choose {choice}"))
+}

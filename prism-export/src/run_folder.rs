@@ -1,0 +1,136 @@
+//! The names of everything that a run leaves behind; only this file knows them.
+//!
+//! ```text
+//! settings.toml           the resolved settings; `--config` accepts it
+//! partition.json          how many images of each class each client holds
+//! checkpoint.safetensors  the global scores after the last round that was committed
+//! best.safetensors        the checkpoint of the best round, where rounds are judged
+//! metrics.jsonl           one line a round
+//! samples/                a grid of images every few rounds
+//! records/                what recent rounds changed, for clients that missed them
+//! shared/                 what all agreed on before the first round; the optimiser states of a server that trains alone
+//! clients/0003/           what a client keeps to itself: feature moments, optimiser state, global scores
+//! privacy.json            what the run guarantees, where its images are protected
+//! evaluation.json         figures of `prism-train eval`
+//! model.safetensors.zst   the exported artifact
+//! samples.png             images drawn from it
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use prism_core::{Error, Result};
+
+use crate::Checkpoint;
+
+/// The folder of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// The folder at `path`, which need not be there yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        RunFolder { path: path.into() }
+    }
+
+    /// The folder of a run that has begun.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is no run at `path`.
+    pub fn open(path: &Path) -> Result<Self> {
+        let folder = Self::new(path);
+        if folder.settings().exists() {
+            return Ok(folder);
+        }
+        Err(Error::usage(format!(
+            "{} holds no run (it has no settings.toml); give the folder that the run printed",
+            path.display()
+        )))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The resolved settings.
+    pub fn settings(&self) -> PathBuf {
+        self.path.join("settings.toml")
+    }
+
+    /// The partition table.
+    pub fn partition(&self) -> PathBuf {
+        self.path.join("partition.json")
+    }
+
+    /// The last checkpoint.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoint.safetensors")
+    }
+
+    /// The checkpoint of the best round so far.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
+    /// The metrics, one JSON object a line.
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    /// The grid drawn after `round`.
+    pub fn sample_grid(&self, round: u32) -> PathBuf {
+        self.path.join("samples").join(format!("round-{round:04}.png"))
+    }
+
+    /// The records of recent rounds.
+    pub fn records(&self) -> PathBuf {
+        self.path.join("records")
+    }
+
+    /// What all agreed on before the first round, and the optimiser states of a server that trains alone.
+    pub fn shared(&self) -> PathBuf {
+        self.path.join("shared")
+    }
+
+    /// What client number `client` keeps to itself.
+    pub fn client(&self, client: u32) -> PathBuf {
+        self.path.join("clients").join(format!("{client:04}"))
+    }
+
+    /// What the run guarantees, where its images are protected.
+    pub fn privacy(&self) -> PathBuf {
+        self.path.join("privacy.json")
+    }
+
+    /// Figures of the run's model.
+    pub fn evaluation(&self) -> PathBuf {
+        self.path.join("evaluation.json")
+    }
+
+    /// The exported artifact.
+    pub fn model(&self) -> PathBuf {
+        self.path.join("model.safetensors.zst")
+    }
+
+    /// Images drawn from the exported artifact.
+    pub fn samples(&self) -> PathBuf {
+        self.path.join("samples.png")
+    }
+
+    /// The checkpoint whose model is exported: that of the best judged round where there is one, else the last.
+    ///
+    /// # Errors
+    /// If the run has saved no round, or a checkpoint cannot be read.
+    pub fn kept_checkpoint(&self) -> Result<Checkpoint> {
+        if !self.checkpoint().exists() {
+            return Err(Error::usage(format!(
+                "{} holds no checkpoint.safetensors; give the folder of a run that has saved a round",
+                self.path.display()
+            )));
+        }
+        let last = Checkpoint::read(&self.checkpoint())?;
+        if last.description.best_round.is_some() { Checkpoint::read(&self.best()) } else { Ok(last) }
+    }
+}

@@ -1,0 +1,187 @@
+//! Throws forged messages at every decoder of the wire and reports how many were taken: none may panic or hang.
+//!
+//! ```sh
+//! cargo run --release -p prism-fl --example fuzz_wire -- 10000000 1 relay     # inputs a decoder, seed, part of its name
+//! ```
+//!
+//! An input is noise, or a true message with bytes flipped, inserted, removed or repeated, under a right header and
+//! checksum, so that it reaches the innermost decoder. What a decoder takes must have the session's shapes.
+
+use std::time::Instant;
+
+use prism_core::Architecture;
+use prism_core::stream::{Purpose, Stream, StreamId};
+use prism_fl::codec::{Blinds, Learned, Prior, PrivateSource, Uplink};
+use prism_fl::wire::{Broadcast, Codec, Content, Downlink, HEADER_BYTES, Header, Record, Session, Update, record};
+
+const ROUND: u32 = 3;
+const CLIENTS: usize = 3;
+
+/// Whether a decoder took a payload.
+type Decode = dyn Fn(&[u8]) -> bool;
+
+/// A decoder, and true payloads of what it decodes.
+struct Target {
+    name: String,
+    truths: Vec<Vec<u8>>,
+    decode: Box<Decode>,
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let inputs: u64 = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(100_000);
+    let seed: u64 = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let wanted = arguments.next().unwrap_or_default();
+    for target in targets().into_iter().filter(|target| target.name.contains(&wanted)) {
+        let begun = Instant::now();
+        let mut stream = StreamId::new(seed, Purpose::Test).open();
+        let taken = (0..inputs).filter(|_| (target.decode)(&forge(&target.truths, &mut stream))).count();
+        println!("{:<24} {inputs} inputs, {taken} taken, {:.1} s", target.name, begun.elapsed().as_secs_f64());
+    }
+}
+
+/// Noise, or a true payload after a few accidents.
+fn forge(truths: &[Vec<u8>], stream: &mut Stream) -> Vec<u8> {
+    if stream.below(8) == 0 {
+        let mut noise = vec![0; stream.below(120)];
+        stream.fill(&mut noise);
+        return noise;
+    }
+    let mut bytes = truths[stream.below(truths.len())].clone();
+    for _ in 0..=stream.below(4) {
+        let at = stream.below(bytes.len().max(1));
+        match stream.below(5) {
+            _ if bytes.is_empty() => bytes.push(stream.next_u32() as u8),
+            0 => bytes[at] ^= 1 << stream.below(8),
+            1 => bytes[at] = stream.next_u32() as u8,
+            2 => bytes.insert(at, stream.next_u32() as u8),
+            3 => bytes.truncate(at),
+            _ => {
+                let end = (at + stream.below(16)).min(bytes.len());
+                let piece = bytes[at..end].to_vec();
+                bytes.extend(piece);
+            }
+        }
+    }
+    bytes
+}
+
+fn targets() -> Vec<Target> {
+    let arch = Architecture { image_size: 8, channels: 1, ngf: 1, latent: 3, classes: 0, label_scale: 3.0 };
+    let mut targets = Vec::new();
+    for uplink in ["raw", "mrc", "flips", "sums"] {
+        for downlink in ["f32", "counts", "relay"] {
+            for score_layers in [0, 1] {
+                let session = Session::new(&arch, 1, score_layers).expect("a valid session");
+                let session = session.with_codecs(uplink.parse().expect("a codec"), downlink.parse().expect("a codec"));
+                if downlink == "f32" || uplink == "mrc" {
+                    targets.extend(targets_of(&session));
+                }
+            }
+        }
+    }
+    targets
+}
+
+fn targets_of(session: &Session) -> Vec<Target> {
+    let mut stream = StreamId::new(5, Purpose::Test).open();
+    let mut scores = || -> Vec<Vec<f32>> {
+        session.layers().iter().map(|layer| (0..layer.weights()).map(|_| stream.normal() as f32).collect()).collect()
+    };
+    let (known, learned) = (scores(), scores());
+    let prior = session.prior(&known);
+    let name = |what: &str| format!("{what} {}/{}/{}", session.uplink(), session.downlink(), session.score_layers());
+    let update = |client: u32| {
+        let private = PrivateSource::simulated(StreamId::new(6, Purpose::Test).client(client.into()));
+        let blinds = Blinds { clients: CLIENTS, peers: Vec::new() };
+        let layers: Vec<&[f32]> = learned.iter().map(Vec::as_slice).collect();
+        let learned = Learned { layers: &layers, prior: &prior, private: &private, blinds: &blinds, threads: 1 };
+        Update::encode(session, ROUND, client, &learned)[HEADER_BYTES..].to_vec()
+    };
+    let updates: Vec<(u32, Vec<u8>)> = (0..3).map(|client| (client, update(client))).collect();
+    let mut targets = Vec::new();
+    if session.downlink() == Downlink::Scores {
+        targets.push(update_target(name("update"), session, &prior, &updates));
+    }
+    if session.uplink() == Uplink::Mrc {
+        targets.push(broadcast_target(name("broadcast"), session, &known));
+        targets.push(record_target(name("record"), session, &prior, &known, &updates));
+    }
+    targets
+}
+
+fn update_target(name: String, session: &Session, prior: &Prior, updates: &[(u32, Vec<u8>)]) -> Target {
+    let (session, prior) = (session.clone(), prior.clone());
+    let truths = updates.iter().map(|(_, payload)| payload.clone()).collect();
+    let decode = move |payload: &[u8]| {
+        let message = Header::update(&session, ROUND, 0).seal(payload);
+        if session.uplink() == Uplink::Sums {
+            return Update::decode_sums(&message, &session, CLIENTS, ROUND, 0).is_ok();
+        }
+        match Update::decode(&message, &session, &prior, ROUND, 0) {
+            Ok(update) => {
+                assert_eq!(update.mask.len(), session.mask_weights());
+                assert_eq!(update.scores.len(), session.score_layers());
+                true
+            }
+            Err(_) => false,
+        }
+    };
+    Target { name, truths, decode: Box::new(decode) }
+}
+
+fn broadcast_target(name: String, session: &Session, known: &[Vec<f32>]) -> Target {
+    let messages = match session.downlink().grid() {
+        None => vec![Content::Scores(known.to_vec())],
+        Some(grid) => {
+            let indices = known.iter().flatten().map(|&s| grid.index(s)).collect();
+            let records = vec![vec![1; 9], Vec::new()];
+            vec![Content::Snapshot { indices, digest: [1; 8] }, Content::Replay { records, digest: [2; 8] }]
+        }
+    };
+    let truths = messages
+        .into_iter()
+        .map(|content| {
+            let broadcast = Broadcast { last: 1, cohort: vec![0, 2], content };
+            broadcast.encode(session, ROUND)[HEADER_BYTES..].to_vec()
+        })
+        .collect();
+    let session = session.clone();
+    let decode = move |payload: &[u8]| {
+        let mut taken = false;
+        for codec in [Codec::Raw, Codec::Replay, Codec::Snapshot] {
+            let message = Header::broadcast(&session, codec, ROUND).seal(payload);
+            taken |= Broadcast::decode(&message, &session).is_ok();
+        }
+        taken
+    };
+    Target { name, truths, decode: Box::new(decode) }
+}
+
+fn record_target(
+    name: String,
+    session: &Session,
+    prior: &Prior,
+    known: &[Vec<f32>],
+    updates: &[(u32, Vec<u8>)],
+) -> Target {
+    let votes: Vec<u32> = (0..session.mask_weights() as u32).map(|i| i % 4).collect();
+    let truths = vec![
+        record::relay(updates),
+        record::counts(session, prior, 3, &votes, session.score_layers_of(known)),
+        Vec::new(),
+    ];
+    let (session, prior) = (session.clone(), prior.clone());
+    let decode = move |payload: &[u8]| match Record::decode(payload, &session, &prior) {
+        Ok(Record::Counts { answers, votes, .. }) => {
+            assert!(votes.len() == session.mask_weights() && votes.iter().all(|&v| v <= answers));
+            true
+        }
+        Ok(Record::Relay(updates)) => updates
+            .iter()
+            .all(|(client, payload)| Update::from_payload(payload, &session, &prior, ROUND, *client).is_ok()),
+        Ok(_) => true,
+        Err(_) => false,
+    };
+    Target { name, truths, decode: Box::new(decode) }
+}

@@ -1,0 +1,198 @@
+//! What a process needs for any number of clients or a server: the frozen networks, and what follows from the agreement.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+use prism_core::arch::Architecture;
+use prism_nn::Result;
+use prism_nn::encoder::Encoder;
+
+use crate::agreement::Agreement;
+use crate::baselines::mask_noise::MaskNoise;
+use crate::baselines::moving_average;
+use crate::client_state::ReceiveCache;
+use crate::local_step::LocalTrainer;
+use crate::moments::file::{MomentsSource, RAW};
+use crate::privacy::accounting::Budget;
+use crate::privacy::histograms::Histograms;
+use crate::privacy::{PrivacyGuarantee, PrivacyMechanism, guarantee};
+use crate::settings::privacy::{Mechanism, Trust};
+use crate::settings::{Objective, TrainingMask, TrainingMode};
+use crate::strata::{ClientData, Strata, Thresholds};
+use crate::wire::Session;
+
+/// Where the randomness comes from with which a client chooses the mask that it sends, where there is a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Randomness {
+    /// From a stream of the seed: the run can be repeated to the byte. For simulations.
+    Seed,
+    /// From the operating system, as a client needs that shares its seed with others.
+    System,
+}
+
+/// How images are protected.
+pub enum Privacy {
+    /// Not at all.
+    None,
+    /// By noise on moments, once.
+    Moments(Box<PrivacyMechanism>),
+    /// By noise on every round's mask.
+    Masks(MaskNoise, Box<PrivacyGuarantee>),
+}
+
+/// The frozen networks, and what follows from the agreement.
+pub struct RunContext {
+    agreement: Agreement,
+    device: Device,
+    encoder: Encoder,
+    session: Session,
+    trainer: LocalTrainer,
+    privacy: Privacy,
+    randomness: Randomness,
+    /// Messages that clients of this process have received.
+    pub received: ReceiveCache,
+}
+
+impl RunContext {
+    /// Opens the encoder, builds the generator and plans the noise.
+    ///
+    /// # Errors
+    /// If the agreement is refused, or the encoder cannot be opened.
+    pub fn new(agreement: Agreement, device: Device, randomness: Randomness) -> Result<Arc<Self>> {
+        agreement.settings.validate()?;
+        agreement.validate()?;
+        let settings = &agreement.settings;
+        if settings.training.objective == Objective::MovingAverage {
+            let (in_step, subclasses) = (settings.training.classes_per_step, settings.training.subclasses);
+            moving_average::check(in_step * subclasses, agreement.classes() * subclasses)?;
+        }
+        let sketches = settings.training.objective.sketches()?;
+        let encoder = Encoder::open(&settings.training.encoder, &device)?.with_sketches(&sketches, &device)?;
+        encoder.feature_shapes(settings.model.image_size)?;
+        let trainer =
+            LocalTrainer::new(settings, &agreement.architecture(), settings.federation.seed, &encoder, &device)?;
+        let privacy = match (Budget::of(&settings.privacy)?, settings.privacy.mechanism) {
+            (None, _) => Privacy::None,
+            (Some(budget), Mechanism::Moments) => {
+                Privacy::Moments(Box::new(PrivacyMechanism::plan(&agreement, budget, &encoder, &device)?))
+            }
+            (Some(budget), Mechanism::Mask) => {
+                let (noise, claim) = MaskNoise::plan(budget, &settings.federation)?;
+                Privacy::Masks(noise, Box::new(claim))
+            }
+        };
+        let session = agreement.session()?;
+        let received = ReceiveCache::default();
+        Ok(Arc::new(RunContext { agreement, device, encoder, session, trainer, privacy, randomness, received }))
+    }
+
+    /// What everybody agreed on.
+    pub fn agreement(&self) -> &Agreement {
+        &self.agreement
+    }
+
+    /// Where to compute.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The frozen encoder.
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// What the messages of rounds rest on.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Local training of the first component.
+    pub fn trainer(&self) -> &LocalTrainer {
+        &self.trainer
+    }
+
+    /// How images are protected.
+    pub fn privacy(&self) -> &Privacy {
+        &self.privacy
+    }
+
+    /// Where clients' own randomness comes from.
+    pub fn randomness(&self) -> Randomness {
+        self.randomness
+    }
+
+    /// The architecture of the generator.
+    pub fn architecture(&self) -> Architecture {
+        self.agreement.architecture()
+    }
+
+    /// Whether the server averages votes by MADA; dense weights are averaged as they are.
+    pub fn mada(&self) -> bool {
+        let settings = &self.agreement.settings;
+        settings.wire.codec.mada() && settings.training.training_mask != TrainingMask::Dense
+    }
+
+    /// Whether the server trains alone on moments that clients send once.
+    pub fn is_one_shot(&self) -> bool {
+        self.agreement.settings.federation.mode == TrainingMode::OneShot
+    }
+
+    /// The guarantee, if images are protected.
+    pub fn claim(&self) -> Option<&PrivacyGuarantee> {
+        match &self.privacy {
+            Privacy::None => None,
+            Privacy::Moments(mechanism) => Some(mechanism.claim()),
+            Privacy::Masks(_, claim) => Some(claim),
+        }
+    }
+
+    /// What the model may say of its privacy.
+    pub fn privacy_statement(&self) -> String {
+        self.claim().map_or_else(|| guarantee::NONE.to_string(), PrivacyGuarantee::sentence)
+    }
+
+    /// Noise on moments, if that is the mechanism.
+    pub fn mechanism(&self) -> Option<&PrivacyMechanism> {
+        match &self.privacy {
+            Privacy::Moments(mechanism) => Some(mechanism),
+            _ => None,
+        }
+    }
+
+    /// Whether all clients train on the one secure sum of their moments.
+    pub fn shares_moments(&self) -> bool {
+        !self.is_one_shot() && self.mechanism().is_some_and(|mechanism| mechanism.trust() == Trust::Secagg)
+    }
+
+    /// The histograms by which classes are divided into subclasses; none where there is one of each.
+    pub fn histograms(&self) -> Option<Histograms> {
+        let subclasses = self.agreement.settings.training.subclasses().ok().filter(|s| s.bits() > 0)?;
+        let noise = self.mechanism().and_then(PrivacyMechanism::histogram_noise);
+        let (classes, images) = (self.agreement.classes(), self.agreement.data.images);
+        Some(Histograms { classes, subclasses, images, noise })
+    }
+
+    /// The groups of a client's images.
+    ///
+    /// # Errors
+    /// If the settings name no subclasses that there are.
+    pub fn strata(&self, data: &ClientData, thresholds: &Thresholds) -> Result<Strata> {
+        let subclasses = self.agreement.settings.training.subclasses()?;
+        Ok(Strata::new(data, self.agreement.classes(), subclasses, thresholds))
+    }
+
+    /// One more than the greatest number that a group may have.
+    pub fn group_count(&self) -> usize {
+        self.agreement.classes() * self.agreement.settings.training.subclasses
+    }
+
+    /// What moments are kept under that were measured on images of the digest `data`.
+    pub fn moments_source(&self, data: String) -> MomentsSource {
+        MomentsSource {
+            data,
+            encoder: self.encoder.digest().to_string(),
+            subclasses: self.agreement.settings.training.subclasses,
+            privacy: self.mechanism().map_or_else(|| RAW.into(), |mechanism| mechanism.fingerprint().into()),
+        }
+    }
+}

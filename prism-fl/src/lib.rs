@@ -1,0 +1,54 @@
+//! # prism-fl
+//!
+//! The federation as a library: bytes in, bytes out. The algorithm is [`client`] and [`server`]; everything else is called by
+//! its name from there.
+//!
+//! ```text
+//! settings + data description = agreement -> RunContext
+//! Server::setup_request -> Client::setup -> Server::accept_setup            before the first round, where there is something to agree on
+//! Server::ask, broadcast -> Client::round -> Server::accept, end_round      a round
+//! ```
+//!
+//! Must never import a command line, a progress bar or files other than a party's own folder.
+
+pub mod aggregation;
+pub mod agreement;
+pub mod baselines;
+pub mod cancel;
+pub mod client;
+mod client_setup;
+pub mod client_state;
+pub mod codec;
+pub mod context;
+pub mod divergence;
+pub mod downlink;
+pub mod error;
+pub mod global_state;
+pub mod local_step;
+pub mod mask_sum;
+pub mod moments;
+pub mod observer;
+mod one_shot;
+pub mod optimiser;
+pub mod privacy;
+pub mod replay;
+pub mod round_report;
+pub mod schedule;
+pub mod server;
+mod server_setup;
+pub mod settings;
+pub mod setup;
+pub mod strata;
+mod values;
+pub mod wire;
+
+pub use agreement::{Agreement, DataDescription};
+pub use client::{Client, ClientResult};
+pub use client_setup::write_into_ledger;
+pub use context::{Randomness, RunContext};
+pub use error::{Error, Refused, Result};
+pub use observer::Observer;
+pub use round_report::{ClientReport, RoundReport};
+pub use server::Server;
+pub use settings::Settings;
+pub use strata::ClientData;

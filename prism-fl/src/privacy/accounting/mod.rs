@@ -1,0 +1,183 @@
+//! From a noise level to a guarantee and back.
+//!
+//! Noise is Gaussian, of standard deviation `sigma` in every coordinate; a release that one record changes by at most `D` in L2 length has
+//!
+//! ```text
+//! rho = D^2 / (2 sigma^2)
+//! ```
+//!
+//! and several releases on the same data, even if each looks at those before it, add their rho (Dong, Roth and Su 2022, corollary 3.3).
+//! What a rho promises is in `exact.rs`. Everything here errs towards more noise.
+
+mod exact;
+
+use prism_core::Error;
+use prism_nn::Result;
+
+use crate::settings::limits;
+use crate::settings::privacy::PrivacySettings;
+
+pub use exact::{delta_of, rho_of_sum};
+
+/// Relative precision of every search.
+const PRECISION: f64 = 1e-12;
+/// Halvings of an interval: more than a double has bits.
+const HALVINGS: usize = 200;
+
+/// The least epsilon for which rho implies (epsilon, delta)-differential privacy.
+pub fn epsilon_of(rho: f64, delta: f64) -> f64 {
+    // rho + 2 sqrt(rho ln(1/delta)) always suffices (Bun and Steinke 2016, proposition 1.3).
+    let high = rho + 2.0 * (rho * (1.0 / delta).ln()).sqrt();
+    if delta_of(rho, 0.0) <= delta {
+        return 0.0;
+    }
+    high - largest(0.0, high, |less| delta_of(rho, high - less) <= delta)
+}
+
+/// A guarantee: with probability `1 - delta`, no outcome is `e^epsilon` times likelier with a record than without it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    epsilon: f64,
+    delta: f64,
+}
+
+impl Budget {
+    /// A budget within its limits.
+    ///
+    /// # Errors
+    /// [`prism_core::Error::Usage`] unless `0 < epsilon <= 100` and `0 < delta < 1`; NaN is refused too.
+    pub fn new(epsilon: f64, delta: f64) -> Result<Self> {
+        limits::EPSILON.check("epsilon", epsilon)?;
+        limits::DELTA.check("delta", delta)?;
+        Ok(Budget { epsilon, delta })
+    }
+
+    /// The budget that settings ask for, if any.
+    ///
+    /// # Errors
+    /// As for [`Budget::new`].
+    pub fn of(settings: &PrivacySettings) -> Result<Option<Self>> {
+        settings.epsilon.map(|epsilon| Self::new(epsilon, settings.delta)).transpose()
+    }
+
+    /// The bound on the likelihood ratio, as its logarithm.
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+
+    /// The probability outside that bound.
+    pub fn delta(&self) -> f64 {
+        self.delta
+    }
+
+    /// The largest rho whose guarantee is this one.
+    pub fn rho(&self) -> f64 {
+        // delta grows with rho.
+        let fits = |rho: f64| delta_of(rho, self.epsilon) <= self.delta;
+        let mut high = self.epsilon.max(1e-3);
+        while fits(high) {
+            high *= 2.0;
+        }
+        largest(0.0, high, fits)
+    }
+}
+
+/// Refuses a delta so large that the guarantee would allow to publish some image outright.
+///
+/// # Errors
+/// [`Error::Usage`] if delta is above one in `images`.
+pub fn check_delta(delta: f64, images: usize, whose: &str) -> Result<()> {
+    let limit = 1.0 / images.max(1) as f64;
+    if delta <= limit {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "`delta` is {delta}, above one in the {images} images of {whose}: a mechanism that publishes a random image whole would \
+         satisfy it; choose at most {limit:.1e}"
+    ))
+    .into())
+}
+
+/// The standard deviation that gives a release of L2 sensitivity `sensitivity` the given rho.
+pub fn sigma(sensitivity: f64, rho: f64) -> f64 {
+    sensitivity / (2.0 * rho).sqrt()
+}
+
+/// The largest `x` in `[low, high)` that `fits`, where everything below a fitting number fits too; never one that does not.
+fn largest(low: f64, high: f64, fits: impl Fn(f64) -> bool) -> f64 {
+    let (mut low, mut high) = (low, high);
+    for _ in 0..HALVINGS {
+        let middle = 0.5 * (low + high);
+        if fits(middle) {
+            low = middle
+        } else {
+            high = middle
+        }
+        if high - low <= PRECISION * high {
+            break;
+        }
+    }
+    low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Figures of Balle and Wang's calibration: sigma for sensitivity 1.
+    #[test]
+    fn a_delta_that_lets_an_image_be_published_is_refused() {
+        assert!(check_delta(1e-5, 100_000, "client 0").is_ok());
+        let error = check_delta(1e-5, 100_001, "client 0").unwrap_err();
+        assert!(error.to_string().contains("100001 images of client 0"), "{error}");
+    }
+
+    #[test]
+    fn known_noise_levels() {
+        for (epsilon, expected) in [(1.0, 3.7306), (0.2, 16.304)] {
+            let found = sigma(1.0, Budget::new(epsilon, 1e-5).unwrap().rho());
+            assert!((found - expected).abs() < 2e-3 * expected, "epsilon {epsilon}: {found}");
+        }
+    }
+
+    #[test]
+    fn conversions_invert_each_other_and_err_on_the_safe_side() {
+        for epsilon in [0.01, 0.2, 1.0, 10.0, 100.0] {
+            for delta in [1e-12, 1e-5, 0.01, 0.5] {
+                let rho = Budget::new(epsilon, delta).unwrap().rho();
+                let case = format!("epsilon {epsilon}, delta {delta}");
+                assert!(delta_of(rho, epsilon) <= delta, "{case}");
+                let back = epsilon_of(rho, delta);
+                assert!((back - epsilon).abs() < 1e-6 * epsilon, "{case}: {back}");
+                assert!(delta_of(rho, back) <= delta, "{case}");
+            }
+        }
+    }
+
+    /// Google's privacy loss of a Gaussian, and the formula in numbers of 50 digits, by `tests/golden/privacy_accounting.py`.
+    #[test]
+    fn the_gaussian_profile_is_that_of_two_other_implementations() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../../../../tests/golden/privacy_accounting.json")).unwrap();
+        let cases = golden["gaussian"].as_array().unwrap();
+        assert_eq!(cases.len(), 35);
+        for case in cases {
+            let number = |key: &str| case[key].as_f64().unwrap();
+            let found = delta_of(number("rho"), number("epsilon"));
+            let digits = number("digits");
+            // Rounding is on the safe side, so that what is found is never below.
+            assert!(found >= digits && found <= digits * (1.0 + 1e-9) + 1e-16, "{found} against {case}");
+            assert!((found - number("google")).abs() <= 1e-6 * found + 1e-14, "{found} against {case}");
+        }
+    }
+
+    #[test]
+    fn impossible_budgets_are_refused() {
+        for epsilon in [0.0, -1.0, f64::NAN, f64::INFINITY, 101.0] {
+            assert_eq!(Budget::new(epsilon, 1e-5).unwrap_err().exit_code(), 2, "epsilon {epsilon}");
+        }
+        for delta in [0.0, -1.0, 1.0, f64::NAN, 2.0] {
+            assert_eq!(Budget::new(1.0, delta).unwrap_err().exit_code(), 2, "delta {delta}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The one message of a client in a one-shot federation: its noisy sums, or its part of a secure sum, in few bits.
+//!
+//! ```text
+//! noisy    groups u32, coordinates u32, shift u8, bits u8, then every coordinate >> shift in `bits` bits, two's complement
+//! ring     bits u8, then every coordinate modulo 2^bits
+//! ```
+//!
+//! Under the header of [`crate::moments::envelope`]. Numbers are little-endian, bits run from the lowest of each byte. A client's own noise hides its low bits, so `noisy`
+//! drops those below an eighth of the noise (post-processing; it adds a 768th to the variance at most). The parts of a
+//! secure sum are uniform modulo 2^bits once a real protocol has masked them, so nothing can be left out of `ring`. This
+//! simulation adds the parts in the clear: it stands for the protocol's result and size, not for its cryptography.
+
+use prism_core::Error;
+use prism_nn::Result;
+
+use super::release::Sums;
+use crate::moments::envelope::{self, Kind};
+
+/// Appends fixed-width integers to bytes.
+struct Writer {
+    bytes: Vec<u8>,
+    spare: u128,
+    filled: u32,
+}
+
+impl Writer {
+    fn push(&mut self, value: u64, bits: u32) {
+        self.spare |= u128::from(value & mask(bits)) << self.filled;
+        self.filled += bits;
+        while self.filled >= 8 {
+            self.bytes.push(self.spare as u8);
+            self.spare >>= 8;
+            self.filled -= 8;
+        }
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        if self.filled > 0 {
+            self.bytes.push(self.spare as u8);
+        }
+        self.bytes
+    }
+}
+
+fn mask(bits: u32) -> u64 {
+    u64::MAX.checked_shr(64 - bits).unwrap_or(0)
+}
+
+/// `value` of `bits` bits, its highest taken as a sign.
+fn signed(value: u64, bits: u32) -> i64 {
+    let unused = 64 - bits;
+    ((value << unused) as i64) >> unused
+}
+
+/// The `count` integers of `bits` bits in `bytes`.
+fn unpack(bytes: &[u8], bits: u32, count: usize) -> Result<Vec<u64>> {
+    let expected = (count as u128 * u128::from(bits)).div_ceil(8);
+    if !(1..=64).contains(&bits) || bytes.len() as u128 != expected {
+        let why = format!("it has {} bytes of {bits}-bit numbers where {count} numbers are due", bytes.len());
+        return Err(Error::corrupt("a message of moments", why).into());
+    }
+    let (mut spare, mut filled, mut bytes) = (0u128, 0, bytes.iter());
+    let mut next = || {
+        while filled < bits {
+            spare |= u128::from(*bytes.next().unwrap_or(&0)) << filled;
+            filled += 8;
+        }
+        let value = spare as u64 & mask(bits);
+        spare >>= bits;
+        filled -= bits;
+        value
+    };
+    Ok((0..count).map(|_| next()).collect())
+}
+
+/// A client's own release, whose noise has the standard deviation `sigma`.
+pub fn encode_noisy(sums: &Sums, sigma: u64) -> Vec<u8> {
+    let shift = (sigma / 8).max(1).ilog2();
+    let rounded = |x: i64| (x + (1i64 << shift) / 2) >> shift;
+    let most = sums.iter().flatten().map(|&x| rounded(x).unsigned_abs()).max().unwrap_or(0);
+    let bits = 65 - most.leading_zeros();
+    let mut bytes = Vec::new();
+    bytes.extend((sums.len() as u32).to_le_bytes());
+    bytes.extend((sums.first().map_or(0, Vec::len) as u32).to_le_bytes());
+    bytes.extend([shift as u8, bits as u8]);
+    let mut writer = Writer { bytes, spare: 0, filled: 0 };
+    sums.iter().flatten().for_each(|&x| writer.push(rounded(x) as u64, bits));
+    envelope::seal(Kind::Noisy, &writer.finish())
+}
+
+/// The release in `bytes`, of so many groups and coordinates, up to the bits that were dropped.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the message is not one of that shape.
+pub fn decode_noisy(bytes: &[u8], (groups, coordinates): (usize, usize)) -> Result<Sums> {
+    let refuse = |why: &str| Error::corrupt("a message of moments", why);
+    let (header, body) =
+        envelope::open(Kind::Noisy, bytes)?.split_at_checked(10).ok_or_else(|| refuse("it is cut short"))?;
+    let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize;
+    if (number(0), number(4)) != (groups, coordinates) {
+        return Err(refuse("it is of another architecture or feature set").into());
+    }
+    let (shift, bits) = (u32::from(header[8]), u32::from(header[9]));
+    if shift > 40 || bits + shift > 63 {
+        return Err(refuse("its numbers exceed 63 bits").into());
+    }
+    let values = unpack(body, bits, groups * coordinates)?;
+    Ok(values.chunks(coordinates).map(|group| group.iter().map(|&x| signed(x, bits) << shift).collect()).collect())
+}
+
+/// A client's part of a secure sum modulo `2^bits`.
+pub fn encode_ring(sums: &Sums, bits: u32) -> Vec<u8> {
+    let mut writer = Writer { bytes: vec![bits as u8], spare: 0, filled: 0 };
+    sums.iter().flatten().for_each(|&x| writer.push(x as u64, bits));
+    envelope::seal(Kind::Ring, &writer.finish())
+}
+
+/// A sum of messages of one shape, which does not depend on their order.
+pub struct MessageSum {
+    values: Vec<u64>,
+    shape: (usize, usize),
+    /// The modulus' bits, of parts of a secure sum; none of releases that are noisy each by itself.
+    ring: Option<u32>,
+}
+
+impl MessageSum {
+    /// The sum of no releases, of `shape` `[groups][coordinates]`.
+    pub fn of_noisy(shape: (usize, usize)) -> Self {
+        MessageSum { values: vec![0; shape.0 * shape.1], shape, ring: None }
+    }
+
+    /// The sum of no parts of a secure sum modulo `2^bits`.
+    pub fn of_ring(shape: (usize, usize), bits: u32) -> Self {
+        MessageSum { ring: Some(bits), ..Self::of_noisy(shape) }
+    }
+
+    /// Adds a message.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not of this kind and shape; nothing is then added.
+    pub fn add(&mut self, message: &[u8]) -> Result<()> {
+        let numbers = match self.ring {
+            None => decode_noisy(message, self.shape)?.into_iter().flatten().map(|x| x as u64).collect(),
+            Some(bits) => decode_ring(message, bits, self.values.len())?,
+        };
+        self.values.iter_mut().zip(numbers).for_each(|(sum, x)| *sum = sum.wrapping_add(x));
+        Ok(())
+    }
+
+    /// The sum, `[groups][coordinates]`.
+    pub fn finish(self) -> Sums {
+        let of_ring = |x: u64| self.ring.map_or(x as i64, |bits| signed(x & mask(bits), bits));
+        self.values.chunks(self.shape.1).map(|group| group.iter().map(|&x| of_ring(x)).collect()).collect()
+    }
+}
+
+fn decode_ring(message: &[u8], bits: u32, count: usize) -> Result<Vec<u64>> {
+    match envelope::open(Kind::Ring, message)?.split_first() {
+        Some((&found, body)) if u32::from(found) == bits => unpack(body, bits, count),
+        _ => Err(Error::corrupt("a part of a secure sum", format!("it is not modulo 2^{bits}")).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_noisy_message_keeps_all_but_the_low_bits() {
+        let sums = vec![vec![-1_000_000, 0, 5], vec![123_456_789, -7, 99_999]];
+        for sigma in [1, 100, 70_000] {
+            let decoded = decode_noisy(&encode_noisy(&sums, sigma), (2, 3)).unwrap();
+            for (a, b) in sums.iter().flatten().zip(decoded.iter().flatten()) {
+                assert!((a - b).unsigned_abs() <= (sigma / 16).max(1), "{a} became {b} at sigma {sigma}");
+            }
+        }
+        let bytes = encode_noisy(&sums, 100);
+        for length in 0..bytes.len() {
+            assert!(decode_noisy(&bytes[..length], (2, 3)).is_err(), "length {length}");
+        }
+        assert!(decode_noisy(&bytes, (3, 2)).is_err());
+    }
+
+    #[test]
+    fn parts_of_a_secure_sum_add_up_through_the_wrap() {
+        let parts = [vec![vec![-100, 50, 1 << 33]], vec![vec![30, -80, 1 << 33]]];
+        let messages: Vec<Vec<u8>> = parts.iter().map(|part| encode_ring(part, 37)).collect();
+        assert_eq!(messages[0].len(), 24 + 1 + 14);
+        let mut sum = MessageSum::of_ring((1, 3), 37);
+        messages.iter().for_each(|message| sum.add(message).unwrap());
+        assert_eq!(sum.finish(), [[-70, -30, 1 << 34]]);
+        assert!(MessageSum::of_ring((1, 3), 36).add(&messages[0]).is_err());
+        assert!(MessageSum::of_ring((1, 3), 37).add(&messages[0][..33]).is_err());
+        assert!(MessageSum::of_noisy((1, 3)).add(&messages[0]).is_err());
+    }
+}

@@ -1,0 +1,221 @@
+//! The server before the first round: it asks every client, phase by phase, and adds up what comes back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use prism_core::{Error, file};
+use prism_nn::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::context::RunContext;
+use crate::moments::file::{load_moments, save_moments};
+use crate::moments::sums::{self, GroupSums};
+use crate::moments::{ClientMoments, message};
+use crate::privacy::message::MessageSum;
+use crate::settings::privacy::Trust;
+use crate::setup::{self, Phase, Request};
+use crate::strata::Thresholds;
+
+/// Most bytes of a kept sum.
+const MAX_SUM: u64 = 1 << 32;
+
+/// What is agreed so far, and the phase that goes on.
+pub struct ServerSetup {
+    folder: PathBuf,
+    phases: Vec<Phase>,
+    done: Done,
+    /// Replies of the present phase.
+    collected: Collected,
+    answered: Vec<u32>,
+}
+
+/// What came of finished phases.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Done {
+    /// Number of finished phases.
+    phases: usize,
+    thresholds: Thresholds,
+    /// Bytes that clients sent.
+    bytes: u64,
+}
+
+enum Collected {
+    Nothing,
+    /// Sums that do not depend on the order of their terms.
+    Integers(MessageSum),
+    /// Exact sums of floats, in the order of the clients: those so far, and those that came before their turn.
+    Exact(GroupSums, BTreeMap<u32, GroupSums>),
+    /// Releases that are noisy each by itself.
+    Noisy(BTreeMap<u32, Vec<u8>>),
+}
+
+impl ServerSetup {
+    /// The setup in `folder`: as it was left, or new.
+    ///
+    /// # Errors
+    /// If the folder holds a damaged one.
+    pub fn open(context: &RunContext, folder: &Path) -> Result<Self> {
+        let path = folder.join("setup.json");
+        let done: Done = match path.exists() {
+            false => Done::default(),
+            true => serde_json::from_slice(&file::read_bounded(&path, 1 << 24)?)
+                .map_err(|e| Error::corrupt(path.display().to_string(), e.to_string()))?,
+        };
+        setup::check_thresholds(&done.thresholds, context)?;
+        let (folder, phases) = (folder.to_path_buf(), Phase::all_of(context));
+        let mut setup = ServerSetup { folder, phases, done, collected: Collected::Nothing, answered: Vec::new() };
+        setup.collected = setup.begin(context)?;
+        Ok(setup)
+    }
+
+    /// The phase that goes on; none once all is agreed.
+    pub fn phase(&self) -> Option<Phase> {
+        self.phases.get(self.done.phases).copied()
+    }
+
+    /// Bytes that clients have sent in finished phases.
+    pub fn bytes(&self) -> u64 {
+        self.done.bytes
+    }
+
+    /// The clients that have answered in the present phase.
+    pub fn answered(&self) -> &[u32] {
+        &self.answered
+    }
+
+    /// The present request.
+    ///
+    /// # Errors
+    /// If all is agreed, or a file of a phase before cannot be read.
+    pub fn request(&self, context: &RunContext) -> Result<Vec<u8>> {
+        let phase = self.phase().ok_or_else(finished)?;
+        let sum = match phase == Phase::Start && context.shares_moments() {
+            true => file::read_bounded(&self.sum_path(), MAX_SUM)?,
+            false => Vec::new(),
+        };
+        Request { phase, thresholds: self.done.thresholds.clone(), sum }.encode(context.agreement())
+    }
+
+    /// Adds the reply of a client.
+    ///
+    /// # Errors
+    /// If it has answered already, or the reply is not one of this phase; nothing is then added.
+    pub fn accept(&mut self, context: &RunContext, client: u32, reply: &[u8]) -> Result<()> {
+        if self.answered.contains(&client) {
+            return Err(Error::corrupt("a setup message", format!("client {client} has already answered")).into());
+        }
+        if self.phase().is_none() {
+            return Err(finished());
+        }
+        match &mut self.collected {
+            Collected::Nothing => setup::check_acknowledgement(reply)?,
+            Collected::Integers(sum) => sum.add(reply)?,
+            Collected::Exact(total, early) => {
+                early.insert(client, message::decode(reply, context.group_count(), &widths(context)?)?);
+                // Floats are added in the order of the clients; a client's turn has come when all before it are there.
+                let mut next = self.answered.len() as u32 + 1 - early.len() as u32;
+                while let Some(sums) = early.remove(&next) {
+                    sums::add(total, sums);
+                    next += 1;
+                }
+            }
+            Collected::Noisy(messages) => _ = messages.insert(client, reply.to_vec()),
+        }
+        self.answered.push(client);
+        self.done.bytes += reply.len() as u64;
+        Ok(())
+    }
+
+    /// Ends the present phase with the replies that came in.
+    ///
+    /// # Errors
+    /// If nobody answered, somebody is missing from a secure sum, nothing stands out of the noise, or the folder cannot be
+    /// written.
+    pub fn end(&mut self, context: &RunContext) -> Result<()> {
+        let phase = self.phase().ok_or_else(finished)?;
+        let clients = context.agreement().settings.federation.clients as usize;
+        let missing = clients - self.answered.len();
+        let summed = context.mechanism().is_some_and(|mechanism| mechanism.trust() == Trust::Secagg);
+        if self.answered.is_empty() || summed && missing > 0 && phase != Phase::Start {
+            return Err(prism_nn::Error::usage(format!(
+                "{missing} of {clients} clients did not answer before the first round; wait for them, or start a federation \
+                 of fewer clients"
+            )));
+        }
+        fs::create_dir_all(&self.folder).map_err(|e| Error::io("create the folder", &self.folder, e))?;
+        match std::mem::replace(&mut self.collected, Collected::Nothing) {
+            Collected::Nothing => {}
+            Collected::Integers(sum) if phase == Phase::Subclasses => {
+                let histograms = context.histograms().ok_or_else(finished)?;
+                self.done.thresholds = histograms.thresholds(sum);
+            }
+            Collected::Integers(sum) => self.end_secure_sum(context, sum)?,
+            Collected::Exact(mut total, early) => {
+                early.into_values().for_each(|sums| sums::add(&mut total, sums));
+                self.save(context, ClientMoments::from_sums(total, context.device())?)?;
+            }
+            Collected::Noisy(messages) => {
+                let mechanism = context.mechanism().ok_or_else(finished)?;
+                let messages = messages.values().map(Vec::as_slice);
+                let moments = mechanism.combined_moments(messages, context.group_count(), context.device())?;
+                self.save(context, moments)?;
+            }
+        }
+        self.done.phases += 1;
+        self.answered.clear();
+        self.collected = self.begin(context)?;
+        let path = self.folder.join("setup.json");
+        Ok(file::write_atomic(&path, |out| Ok(serde_json::to_writer_pretty(out, &self.done)?))?)
+    }
+
+    /// The moments that the server trains on alone; none before the phase that gathers them has ended.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn moments(&self, context: &RunContext) -> Result<Option<ClientMoments>> {
+        load_moments(&self.folder, &context.moments_source(String::new()), context.group_count(), context.device())
+    }
+
+    fn end_secure_sum(&self, context: &RunContext, sum: MessageSum) -> Result<()> {
+        let mechanism = context.mechanism().ok_or_else(finished)?;
+        let sum = sum.finish();
+        if context.shares_moments() {
+            let message = mechanism.encode_sum(&sum);
+            file::write_atomic(&self.sum_path(), |out| out.write_all(&message))?;
+        }
+        self.save(context, mechanism.shared_moments(sum, context.device())?)
+    }
+
+    fn save(&self, context: &RunContext, moments: ClientMoments) -> Result<()> {
+        save_moments(&self.folder, &context.moments_source(String::new()), &moments.with_sent(self.done.bytes))
+    }
+
+    fn sum_path(&self) -> PathBuf {
+        self.folder.join("sum.message")
+    }
+
+    fn begin(&self, context: &RunContext) -> Result<Collected> {
+        let mechanism = context.mechanism();
+        Ok(match (self.phase(), mechanism) {
+            (None | Some(Phase::Start), _) => Collected::Nothing,
+            (Some(Phase::Subclasses), _) => Collected::Integers(context.histograms().ok_or_else(finished)?.empty()),
+            (Some(Phase::Moments), None) => Collected::Exact(GroupSums::new(), BTreeMap::new()),
+            (Some(Phase::Moments), Some(mechanism)) if mechanism.trust() == Trust::Secagg => {
+                Collected::Integers(mechanism.empty_sum(context.group_count()))
+            }
+            (Some(Phase::Moments), Some(_)) => Collected::Noisy(BTreeMap::new()),
+        })
+    }
+}
+
+/// Features of each encoder layer, all pixels counted.
+fn widths(context: &RunContext) -> Result<Vec<usize>> {
+    let size = context.agreement().settings.model.image_size;
+    let shapes = context.encoder().feature_shapes(size)?;
+    Ok(shapes.iter().map(|shape| shape.iter().product()).collect())
+}
+
+fn finished() -> prism_nn::Error {
+    prism_nn::Error::usage("everything is agreed that this federation agrees on before its first round")
+}

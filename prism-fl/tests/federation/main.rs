@@ -1,0 +1,5 @@
+//! Client and server together, as a fleet calls them: bytes in, bytes out.
+
+mod faults;
+mod fleet;
+mod setup;

@@ -1,0 +1,117 @@
+use super::*;
+use candle_core::Var;
+
+fn images(channels: usize, size: usize) -> Tensor {
+    let values = (0..2 * channels * size * size).map(|i| ((i * 37 % 101) as f32 / 50.0) - 1.0).collect();
+    Tensor::from_vec(values, (2, channels, size, size), &Device::Cpu).unwrap()
+}
+
+#[test]
+fn features_are_every_convolution_after_its_relu() {
+    let encoder = Encoder::open("random:7", &Device::Cpu).unwrap();
+    let features = encoder.forward(&images(3, 16)).unwrap();
+    let shapes = encoder.feature_shapes(16).unwrap();
+    assert_eq!(features.len(), 7);
+    for (feature, [channels, height, width]) in features.iter().zip(shapes) {
+        assert_eq!(feature.dims(), [2, channels, height, width]);
+        assert!(feature.min_all().unwrap().to_scalar::<f32>().unwrap() >= 0.0);
+    }
+    assert_eq!(features[6].dims(), [2, 256, 2, 2]);
+}
+
+#[test]
+fn an_image_is_encoded_alike_in_any_batch() {
+    let encoder = Encoder::open("random:7", &Device::Cpu).unwrap();
+    let both = images(3, 16);
+    let whole = encoder.forward(&both).unwrap();
+    let alone = encoder.forward(&both.narrow(0, 1, 1).unwrap()).unwrap();
+    for (whole, alone) in whole.iter().zip(&alone) {
+        let row = |t: &Tensor, i: usize| t.get(i).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(row(whole, 1), row(alone, 0));
+    }
+}
+
+#[test]
+fn grey_images_are_three_equal_colours() {
+    let encoder = Encoder::open("random:7", &Device::Cpu).unwrap();
+    let grey = images(1, 8);
+    let colour = Tensor::cat(&[&grey, &grey, &grey], 1).unwrap();
+    let (a, b) = (encoder.forward(&grey).unwrap(), encoder.forward(&colour).unwrap());
+    let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert!(a.iter().zip(&b).all(|(a, b)| flat(a) == flat(b)));
+}
+
+#[test]
+fn only_images_get_a_gradient() {
+    let encoder = Encoder::open("random:7", &Device::Cpu).unwrap();
+    let x = Var::from_tensor(&images(1, 8)).unwrap();
+    let last = encoder.composed(&x).unwrap().pop().unwrap();
+    let gradients = last.sum_all().unwrap().backward().unwrap();
+    let gradient = gradients.get(&x).unwrap();
+    assert_eq!(gradient.dims(), x.dims());
+    assert!(gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap() > 0.0);
+}
+
+#[test]
+fn images_too_small_for_the_pools_are_refused() {
+    let encoder = Encoder::open("random:7", &Device::Cpu).unwrap();
+    assert!(encoder.forward(&images(3, 8)).is_ok());
+    let message = encoder.forward(&images(3, 4)).unwrap_err().to_string();
+    assert!(message.contains("at least 8"), "{message}");
+    assert!(encoder.feature_shapes(4).is_err());
+}
+
+#[test]
+fn the_normalisation_is_that_of_pixels_from_0_to_1() {
+    let layout: EncoderLayout = "3".parse().unwrap();
+    let centre = |i: usize| if i.is_multiple_of(9) { 0.0 } else { f32::from(u8::from(i % 9 == 4)) };
+    let weight = (0..81).map(|i| if i / 27 == i % 27 / 9 { centre(i) } else { 0.0 }).collect();
+    let conv = ConvWeights { inputs: 3, outputs: 3, weight, bias: vec![0.0; 3] };
+    let normalisation = Normalisation { mean: [0.25, 0.5, 0.75], deviation: [0.5, 0.25, 0.125] };
+    let encoder = Encoder::from_weights("unit", layout, &[conv], Some(normalisation), &Device::Cpu).unwrap();
+    let white = Tensor::ones((1, 3, 2, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let features = encoder.forward(&white).unwrap();
+    let values = features[0].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let expected = [1.5, 1.5, 1.5, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0];
+    // The kernels' few products round otherwise than direct sums.
+    let close = |(value, expected): (&f32, &f32)| (value - expected).abs() < 1e-6;
+    assert!(values.len() == 12 && values.iter().zip(&expected).all(close), "{values:?}");
+}
+
+#[test]
+fn unknown_names_are_refused_with_the_known_ones() {
+    for spec in ["resnet", "random", "file", "", "vgg19x:a", "public:1"] {
+        let error = Encoder::open(spec, &Device::Cpu).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("random:SEED"), "{error}");
+    }
+}
+
+#[test]
+fn every_instruction_set_computes_the_portable_features() {
+    let layout: EncoderLayout = "5,M,19,33,M,8".parse().unwrap();
+    let encoder = Encoder::from_weights("test", layout.clone(), &random::kaiming(&layout, 2), None, &Device::Cpu);
+    let encoder = encoder.unwrap().with_sketches(&"1".parse().unwrap(), &Device::Cpu).unwrap();
+    let pixels = images(3, 20).flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let features = |isa: Isa| {
+        let packed = PackedEncoder::new(isa, &encoder).unwrap();
+        let images = pass::Images { pixels: &pixels, batch: 2, channels: 3, side: (20, 20) };
+        let mut found = vec![Vec::new(); 8];
+        let each = &mut |features: Features<'_>| {
+            let mut out = vec![0.0; features.map.batch * features.map.channels * features.map.pixels()];
+            features.map.to_planar(features.values, &mut out);
+            found[features.output] = out;
+            Ok::<_, Error>(())
+        };
+        pass::visit(&packed, &pass::Spare::default(), images, each).unwrap();
+        found
+    };
+    let portable = features(Isa::Portable);
+    for isa in Isa::available() {
+        for (found, expected) in features(isa).iter().zip(&portable) {
+            let largest = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+            let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+            assert!(found.len() == expected.len() && apart < 1e-4 * largest, "{isa:?}: {apart} of {largest}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! `prism-train eval`: how good a model's images are, as a table or as JSON on stdout.
+
+mod print;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use prism_data::{Dataset, LoadOptions, Source, Split};
+use prism_nn::inception::Inception;
+use prism_nn::{Error, Result, device};
+
+use crate::encoder_training::Progress;
+use crate::metrics::classifier::Classifier;
+use crate::metrics::evaluation::first;
+use crate::metrics::features::{FeatureNetwork, PooledEncoder};
+use crate::metrics::neighbours::{self, NEIGHBOURS};
+use crate::metrics::tstr::{self, TstrFigures};
+use crate::metrics::{EvaluatedModel, EvaluationNetworks, EvaluationOptions, Evaluator};
+use crate::run::progress;
+use crate::settings::check_threads;
+
+/// Most images that may be generated.
+const MAX_IMAGES: usize = 1_000_000;
+
+/// Flags of `prism-train eval`.
+#[derive(Args)]
+pub struct EvalArgs {
+    /// Run folder, checkpoint or artifact
+    model: PathBuf,
+    /// Real images to compare with; by default those that the model was trained on
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<Source>,
+    /// Folder that holds the data set's files; by default the run's
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Part of the data set: test or train
+    #[arg(long, value_name = "NAME", default_value = "test", value_parser = ["test", "train"])]
+    split: String,
+    /// Images to generate, and the most real ones to compare them with
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    n: usize,
+    /// Encoder in whose last layer's pooled features images are compared
+    #[arg(long, value_name = "NAME", default_value = "public")]
+    encoder: String,
+    /// Weights of pytorch-fid's Inception-v3 (.pth or safetensors), for true FID
+    #[arg(long, value_name = "FILE")]
+    inception: Option<PathBuf>,
+    /// Classifier of the data set, for its figures and features; where there is no such file, it is trained on the training
+    /// split and saved there
+    #[arg(long, value_name = "FILE")]
+    classifier: Option<PathBuf>,
+    /// Train on synthetic, test on real: train a classifier on N generated images, test it on the real ones
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "60000")]
+    tstr: Option<usize>,
+    /// Train the network of --tstr on as many real training images too, for what generated ones could at best do
+    #[arg(long, requires = "tstr")]
+    tstr_real: bool,
+    /// Passes over the images of which a classifier is trained
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    epochs: usize,
+    /// Nearest neighbours of precision, recall, density and coverage
+    #[arg(long, value_name = "K", default_value_t = NEIGHBOURS)]
+    neighbours: usize,
+    /// Seed of the generated images
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Where the feature network computes: auto, cpu or cuda:N
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: String,
+    /// Threads to use; 0 for one per core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// Print no progress
+    #[arg(long, short)]
+    quiet: bool,
+    /// Print the figures as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Evaluates and prints; a run folder also gets `evaluation.json`, which its report shows.
+pub fn run(args: &EvalArgs) -> Result<ExitCode> {
+    args.validate()?;
+    super::leave_parallelism_to_kernels();
+    crate::memory::keep_buffers();
+    let threads = args.set_threads();
+    let model = EvaluatedModel::open(&args.model)?;
+    let real = args.load(&model, &args.split)?;
+    if args.tstr.is_some() {
+        tstr::check(&model, &real)?;
+    }
+    neighbours::check(args.neighbours, args.n.min(real.len()))?;
+    let device = device::open(&args.device)?;
+    let encoder = PooledEncoder::open(&args.encoder, &device)?;
+    let classifier = args.classifier(&model, &real)?;
+    let inception = args.inception.as_ref().map(|path| Inception::open(path, &device)).transpose()?;
+    let inception = inception.as_ref().map(|network| network as &dyn FeatureNetwork);
+    let features = std::iter::once(&encoder as &dyn FeatureNetwork).chain(inception).collect();
+    let networks = EvaluationNetworks { features, classifier: classifier.as_ref() };
+    let options = EvaluationOptions { images: args.n, neighbours: args.neighbours, seed: args.seed, threads };
+    let evaluator = Evaluator { networks, options };
+
+    let bar = progress::bar(args.quiet, "images");
+    bar.set_length(evaluator.work(&real) as u64);
+    let mut evaluation = evaluator.evaluate(&model, &real, &args.split, &|images| bar.inc(images))?;
+    bar.finish_and_clear();
+    if let Some(count) = args.tstr {
+        evaluation.tstr = Some(args.measure_tstr(&model, &real, count, threads)?);
+    }
+    print::save(&model, &evaluation)?;
+    print::print(&evaluation, args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl EvalArgs {
+    fn validate(&self) -> Result<()> {
+        if !(2..=MAX_IMAGES).contains(&self.n) {
+            return Err(Error::usage(format!("--n is {}; choose 2 to {MAX_IMAGES}, such as 10000", self.n)));
+        }
+        if !(1..=1000).contains(&self.epochs) {
+            return Err(Error::usage(format!("--epochs is {}; choose 1 to 1000, such as 3", self.epochs)));
+        }
+        if self.tstr.is_some_and(|images| !(2..=MAX_IMAGES).contains(&images)) {
+            let images = self.tstr.unwrap_or_default();
+            return Err(Error::usage(format!("--tstr is {images}; choose 2 to {MAX_IMAGES}, such as 60000")));
+        }
+        if self.tstr_real && self.split == "train" {
+            return Err(Error::usage(
+                "--tstr-real trains on the training split, and --split train would test on the same images; leave one out",
+            ));
+        }
+        check_threads(self.threads)
+    }
+
+    fn set_threads(&self) -> NonZeroUsize {
+        // The pool may have been set up already where this runs as a library.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(self.threads).build_global();
+        let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        NonZeroUsize::new(self.threads).unwrap_or_else(all)
+    }
+
+    /// The real images at the model's size: of the set that is asked for, else of the run's, else of the artifact's.
+    fn load(&self, model: &EvaluatedModel, split: &str) -> Result<Dataset> {
+        let description = &model.description;
+        let of_run = model.origin.as_ref();
+        let source = match (self.dataset, of_run) {
+            (Some(source), _) => source,
+            (None, Some(run)) => run.data.dataset,
+            (None, None) => description.dataset.parse()?,
+        };
+        let options = LoadOptions {
+            data_dir: self.data_dir.clone().or_else(|| of_run.and_then(|run| run.data.data_dir.clone())),
+            image_size: description.architecture.image_size,
+            channels: Some(description.architecture.channels),
+            limit: None,
+            split: if split == "train" { Split::Train } else { Split::Test },
+            seed: of_run.map_or(0, |run| run.federation.seed),
+        };
+        Ok(prism_data::load(source, &options)?)
+    }
+
+    /// The classifier at `--classifier`, trained and saved if there is none.
+    fn classifier(&self, model: &EvaluatedModel, real: &Dataset) -> Result<Option<Classifier>> {
+        let Some(path) = &self.classifier else { return Ok(None) };
+        if path.exists() {
+            let classifier = Classifier::read(path)?;
+            classifier.check_fits(real)?;
+            return Ok(Some(classifier));
+        }
+        let (training, test) = (self.load(model, "train")?, self.load(model, "test")?);
+        let classifier = self.train("classifier", |each| Classifier::train(&training, &test, self.epochs, each))?;
+        classifier.write(path)?;
+        if !self.quiet {
+            let accuracy = 100.0 * classifier.card().test_accuracy;
+            prism_core::errln!("trained {}: {accuracy:.2}% of {} test images right", path.display(), test.len());
+        }
+        Ok(Some(classifier))
+    }
+
+    fn measure_tstr(
+        &self,
+        model: &EvaluatedModel,
+        real: &Dataset,
+        count: usize,
+        threads: NonZeroUsize,
+    ) -> Result<TstrFigures> {
+        let bar = progress::bar(self.quiet, "images");
+        bar.set_length(count as u64);
+        let generated = tstr::draw(model, count, self.seed, threads, &|images| bar.inc(images))?;
+        bar.finish_and_clear();
+        let measure = |each: &mut dyn FnMut(Progress)| tstr::measure(&generated, real, self.epochs, each);
+        let mut figures = self.train("classifier of generated images", measure)?;
+        if self.tstr_real {
+            let training = first(&self.load(model, "train")?, count);
+            let measure = |each: &mut dyn FnMut(Progress)| tstr::reference(&training, real, self.epochs, each);
+            figures.trained_on_real = Some(self.train("classifier of real images", measure)?);
+        }
+        Ok(figures)
+    }
+
+    /// Runs `train` with a bar of its steps.
+    fn train<T>(&self, what: &'static str, train: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T>) -> Result<T> {
+        let bar = progress::bar(self.quiet, "steps");
+        bar.set_message(what);
+        let trained = train(&mut |p: Progress| {
+            bar.set_length(p.steps as u64);
+            bar.set_position(p.step as u64);
+        });
+        bar.finish_and_clear();
+        trained
+    }
+}

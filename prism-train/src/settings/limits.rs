@@ -1,0 +1,55 @@
+//! Ranges of the numbers that only this program knows, and what they contradict; all others are
+//! [`prism_fl::settings::limits::LIMITS`].
+
+use prism_fl::settings::limits::{self, Limit, MAX_COUNT, Range};
+use prism_fl::settings::privacy::Mechanism;
+use prism_nn::{Error, Result};
+
+use super::Settings;
+
+const THREADS: Range = Range::new(0.0, 1024.0, "0 (one per core) to 1024");
+
+const fn limit(key: &'static str, value: fn(&Settings) -> f64, range: Range) -> Limit<Settings> {
+    Limit { key, value, range }
+}
+
+static LIMITS: [Limit<Settings>; 6] = [
+    limit("limit", |s| s.data.limit.unwrap_or(1) as f64, Range::new(1.0, 1e12, "at least 1 image")),
+    limit("channels", |s| s.data.channels.unwrap_or(1) as f64, Range::one_of(&[1.0, 3.0], "1 (grey) or 3 (colour)")),
+    limit("threads", |s| s.run.threads as f64, THREADS),
+    limit(
+        "checkpoint-seconds",
+        |s| s.run.checkpoint_seconds as f64,
+        Range::new(0.0, 1e9, "0 (after every round) to 1000000000"),
+    ),
+    limit("sample-every", |s| s.run.sample_every.into(), Range::new(0.0, MAX_COUNT, "0 (never) to 4294967295")),
+    limit("eval-every", |s| s.run.eval_every.into(), Range::new(0.0, MAX_COUNT, "0 (never) to 4294967295")),
+];
+
+/// The range of the setting `key`; none if it is no number.
+pub fn range(key: &str) -> Option<&'static Range> {
+    let own = LIMITS.iter().map(|limit| (limit.key, &limit.range));
+    let agreed = limits::LIMITS.iter().map(|limit| (limit.key, &limit.range));
+    own.chain(agreed).find_map(|(name, range)| (name == key).then_some(range))
+}
+
+pub(super) fn validate(settings: &Settings) -> Result<()> {
+    limits::check(&LIMITS, settings)?;
+    let masked = settings.privacy.epsilon.is_some() && settings.privacy.mechanism == Mechanism::Mask;
+    if masked && settings.run.eval_every > 0 {
+        return Err(Error::usage(format!(
+            "`eval-every` is {}, which judges rounds by images or losses that `mechanism` mask does not protect; \
+             choose 0, or `mechanism` moments",
+            settings.run.eval_every
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses more threads than any machine has use for, before the first one is started.
+///
+/// # Errors
+/// [`prism_core::Error::Usage`] naming the limit.
+pub fn check_threads(threads: usize) -> Result<()> {
+    Ok(THREADS.check("threads", threads as f64)?)
+}
