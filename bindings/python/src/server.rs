@@ -1,0 +1,209 @@
+//! The server's half: which phase it is in, and the files of its run folder.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use prism_core::file;
+use prism_export::{Options, RunFolder, export};
+use prism_fl::{Error, Result, RunContext};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::agreement;
+use crate::errors::{Refused, ours};
+use crate::metrics::{self, RoundMetrics};
+
+/// The party that aggregates, and that may see only what clients send it.
+#[pyclass(frozen, module = "prism_fl")]
+pub struct Server(Mutex<Run>);
+
+/// A server and its run folder.
+struct Run {
+    server: prism_fl::Server,
+    folder: RunFolder,
+    clients: u32,
+    rounds: u32,
+    one_shot: bool,
+    /// When the round was opened.
+    began: Instant,
+}
+
+#[pymethods]
+impl Server {
+    #[new]
+    fn new(py: Python<'_>, settings: &str, run_dir: PathBuf) -> PyResult<Self> {
+        py.detach(|| Run::open(settings, run_dir)).map(|run| Server(Mutex::new(run))).map_err(ours)
+    }
+
+    /// Number of clients, K; their numbers are 0 to K - 1.
+    #[getter]
+    fn clients(&self) -> u32 {
+        self.get().clients
+    }
+
+    /// Number of rounds, T.
+    #[getter]
+    fn rounds(&self) -> u32 {
+        self.get().rounds
+    }
+
+    /// Whether clients train in rounds, or send their moments once and the server trains alone.
+    #[getter]
+    fn mode(&self) -> &'static str {
+        if self.get().one_shot { "one-shot" } else { "rounds" }
+    }
+
+    /// What comes next.
+    #[getter]
+    fn phase(&self) -> &'static str {
+        let run = self.get();
+        match run.server.setup().phase() {
+            Some(_) => "setup",
+            None if run.server.round() < run.rounds => "rounds",
+            None => "finished",
+        }
+    }
+
+    /// The round that comes next, from 1.
+    #[getter]
+    fn round(&self) -> u32 {
+        self.get().server.round() + 1
+    }
+
+    /// The setup phase's message to a client.
+    fn setup_request<'py>(&self, py: Python<'py>, client: u32) -> PyResult<Bound<'py, PyBytes>> {
+        let request = py.detach(|| self.get().setup_request(client)).map_err(ours)?;
+        Ok(PyBytes::new(py, &request))
+    }
+
+    /// Takes a client's answer to the setup request.
+    fn accept_setup(&self, py: Python<'_>, client: u32, reply: &[u8]) -> PyResult<()> {
+        py.detach(|| self.get().server.accept_setup(client, reply)).map_err(|e| Refused::new_err(e.reason))
+    }
+
+    /// Ends this setup phase with the answers so far.
+    fn end_setup(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.get().server.end_setup()).map_err(ours)
+    }
+
+    /// The clients that this round asks, out of those that can be reached.
+    fn ask(&self, py: Python<'_>, available: Vec<u32>) -> Vec<u32> {
+        py.detach(|| {
+            let mut run = self.get();
+            run.began = Instant::now();
+            run.server.ask(&available)
+        })
+    }
+
+    /// The round's message to a client.
+    fn broadcast<'py>(&self, py: Python<'py>, client: u32) -> PyResult<Bound<'py, PyBytes>> {
+        let message = py.detach(|| self.get().message(client, false)).map_err(ours)?;
+        Ok(PyBytes::new(py, &message))
+    }
+
+    /// The same for a client that cannot follow `broadcast`: the whole state instead of what changed.
+    fn snapshot<'py>(&self, py: Python<'py>, client: u32) -> PyResult<Bound<'py, PyBytes>> {
+        let message = py.detach(|| self.get().message(client, true)).map_err(ours)?;
+        Ok(PyBytes::new(py, &message))
+    }
+
+    /// Takes a client's update.
+    fn accept(&self, py: Python<'_>, client: u32, update: &[u8]) -> PyResult<()> {
+        py.detach(|| self.get().server.accept(client, update)).map_err(|e| Refused::new_err(e.reason))
+    }
+
+    /// Takes the server's step with the updates so far and commits it; in one-shot mode trains a round alone.
+    fn end_round<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let line = py.detach(|| self.get().end_round()).map_err(ours)?;
+        py.import("json")?.call_method1("loads", (line,))
+    }
+
+    /// Writes the finished model and returns its path.
+    fn export(&self, py: Python<'_>) -> PyResult<PathBuf> {
+        py.detach(|| self.get().export()).map_err(ours)
+    }
+}
+
+impl Server {
+    fn get(&self) -> MutexGuard<'_, Run> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Run {
+    fn open(settings: &str, run_dir: PathBuf) -> Result<Self> {
+        let context = agreement::open(settings)?;
+        let folder = RunFolder::new(run_dir);
+        std::fs::create_dir_all(folder.path())
+            .map_err(|e| prism_core::Error::io("create the folder", folder.path(), e))?;
+        keep_agreement(&context, &folder)?;
+        if let Some(claim) = context.claim() {
+            claim.save(&folder.privacy())?;
+        }
+        let federation = &context.agreement().settings.federation;
+        let (clients, rounds, one_shot) = (federation.clients, federation.rounds, context.is_one_shot());
+        let server = prism_fl::Server::open(context, folder.clone())?;
+        metrics::rewind(&folder.metrics(), server.round())?;
+        Ok(Run { server, folder, clients, rounds, one_shot, began: Instant::now() })
+    }
+
+    fn setup_request(&self, client: u32) -> Result<Vec<u8>> {
+        self.check(client)?;
+        self.server.setup_request()?.ok_or_else(|| Error::usage("all is agreed: no setup phase is open"))
+    }
+
+    fn message(&mut self, client: u32, snapshot: bool) -> Result<Vec<u8>> {
+        self.check(client)?;
+        let message = if snapshot { self.server.snapshot(client) } else { self.server.broadcast(client) };
+        self.server.note_sent(&message);
+        Ok(message.bytes)
+    }
+
+    fn check(&self, client: u32) -> Result<()> {
+        match client < self.clients {
+            true => Ok(()),
+            false => Err(Error::usage(format!("client {client} does not exist; {} are numbered from 0", self.clients))),
+        }
+    }
+
+    fn end_round(&mut self) -> Result<String> {
+        if let Some((_, lost)) = self.server.missing().first() {
+            return Err(Error::usage(format!(
+                "client {lost} did not answer, and a secure sum over a fleet cannot go on without it yet; start the run again \
+                 when all are there, or choose another codec than sums"
+            )));
+        }
+        if self.one_shot {
+            self.began = Instant::now();
+        }
+        let report = self.server.end_round(&())?;
+        let line = RoundMetrics::of(self.server.round(), &report, self.began.elapsed()).line()?;
+        metrics::append(&self.folder.metrics(), &line)?;
+        self.server.save()?;
+        Ok(line)
+    }
+
+    fn export(&self) -> Result<PathBuf> {
+        let checkpoint = self.folder.kept_checkpoint()?;
+        export(&checkpoint, Options::of(&checkpoint), &self.folder.model())?;
+        Ok(self.folder.model())
+    }
+}
+
+/// A run folder belongs to one agreement: another one is refused before anything is read.
+fn keep_agreement(context: &RunContext, folder: &RunFolder) -> Result<()> {
+    let (path, own) = (folder.path().join("agreement.json"), context.agreement());
+    if !path.exists() {
+        return Ok(file::write_atomic(&path, |out| Ok(serde_json::to_writer_pretty(out, own)?))?);
+    }
+    let invalid = |e: serde_json::Error| prism_core::Error::corrupt(path.display().to_string(), e.to_string());
+    let kept: prism_fl::Agreement = serde_json::from_slice(&file::read_bounded(&path, 1 << 20)?).map_err(invalid)?;
+    match &kept == own {
+        true => Ok(()),
+        false => Err(Error::usage(format!(
+            "{} holds a run of other settings; give the settings that it began with, or another folder",
+            folder.path().display()
+        ))),
+    }
+}

@@ -1,0 +1,66 @@
+"""What a site would send, tried on its own images with a server of its own: for the officer who has to say yes."""
+
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import prism_fl
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that would leave the site, and what it would answer."""
+
+    title: str
+    sent: int
+    received: int
+    times: int
+
+
+def messages(settings: str, data_dir: Path) -> list[Message]:
+    """Plays setup and one round with client 0 alone, in a temporary folder; nothing leaves, no budget is spent."""
+    found: list[Message] = []
+    with tempfile.TemporaryDirectory() as folder:
+        server = prism_fl.Server(settings, str(Path(folder) / "run"))
+        client = prism_fl.Client(settings, str(data_dir), str(Path(folder) / "state"), 0)
+        while server.phase == "setup":
+            request = server.setup_request(0)
+            reply = client.setup(request)
+            found.append(Message(f"setup {len(found) + 1}", len(reply), len(request), 1))
+            server.accept_setup(0, reply)
+            server.end_setup()
+        if server.phase == "rounds" and server.mode == "rounds" and 0 in server.ask([0]):
+            broadcast = server.snapshot(0)
+            update = client.round(broadcast)
+            found.append(Message("round", len(update), len(broadcast), server.rounds))
+    return found
+
+
+def report(settings: str, data_dir: Path) -> str:
+    """The page that `prism-fleet dry-run` prints."""
+    tried = messages(settings, data_dir)
+    lines = [
+        f"What a site with the images in {data_dir} would send. It was tried on this machine; nothing has left it.",
+        "",
+        f"{'message':<10}{'bytes sent':>14}{'received':>14}  how often",
+    ]
+    for each in tried:
+        often = "once" if each.times == 1 else f"at most {each.times} times"
+        lines.append(f"{each.title:<10}{each.sent:>14,}{each.received:>14,}  {often}")
+    total = sum(each.sent * each.times for each in tried)
+    lines += [f"{'in all':<10}{total:>14,}{'':>14}  at most, by this trial", ""]
+    return "\n".join(lines + promise(tomllib.loads(settings)))
+
+
+def promise(settings: dict[str, Any]) -> list[str]:
+    """What the agreed settings promise for the images."""
+    privacy = settings.get("privacy", {})
+    if privacy.get("epsilon") is None:
+        return [
+            "No differential privacy is agreed: the messages are computed from the images without noise.",
+            "They hold no image, but nothing bounds what could be inferred from them (PRIVACY.md).",
+        ]
+    terms = ", ".join(f"{key} {value}" for key, value in privacy.items())
+    return [f"Differential privacy is agreed: {terms}.", "PRIVACY.md says what these words promise, and on whose word."]

@@ -1,0 +1,44 @@
+"""Files that are whole or absent, and folders that one process uses at a time."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Busy(RuntimeError):
+    """Another process uses the folder."""
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes beside the file's place, syncs and renames: a reader finds the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.new")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def sole_user(folder: Path, patience: float) -> Iterator[None]:
+    """Holds the folder's lock, which ends with the process, however it ends. Raises `Busy` after `patience` seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".prism-fleet.lock", "w", encoding="utf-8") as file:
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise Busy(f"another process uses {folder}: wait for its end, or stop it") from None
+                time.sleep(0.1)
+        yield

@@ -1,0 +1,167 @@
+"""A fleet on one machine: SuperLink and SuperNodes as processes of their own, with TLS, node keys and separate folders.
+
+```text
+FOLDER/settings.toml              the same for all
+       app/                       the Flower app
+       server/                    ca.pem, server.pem, server.key, link.db, run/
+       site-a/ site-b/ ...        node.key, node.key.pub, images/, state/
+       flwr/                      Flower's own files, config.toml with the SuperLink's address
+       logs/
+```
+"""
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+from .flower import Flower, FlowerError, environment, lay_out_app
+from .keys import write_certificates, write_node_key
+
+SUPERLINK = "loopback"
+START_SECONDS = 90.0
+STOP_SECONDS = 15.0
+
+
+class LoopbackFleet:
+    """Starts and stops the processes; a context, at whose end none of them is left."""
+
+    def __init__(self, folder: Path, settings: str, sites: int) -> None:
+        self.folder = folder.resolve()
+        self.sites = [self.folder / f"site-{chr(ord('a') + k)}" for k in range(sites)]
+        self.port, *self.node_ports = free_ports(sites + 1)
+        self.env = environment() | {"FLWR_HOME": str(self.folder / "flwr"), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5"}
+        self.flower = Flower(SUPERLINK, self.env)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._lay_out(settings)
+
+    def _lay_out(self, settings: str) -> None:
+        for name in ("server", "flwr", "logs"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        (self.folder / "settings.toml").write_text(settings, encoding="utf-8")
+        lay_out_app(self.folder / "app")
+        write_certificates(self.folder / "server", "localhost")
+        for site in self.sites:
+            write_node_key(site / "node.key")
+            (site / "images").mkdir()
+        address = f'[superlink.{SUPERLINK}]\naddress = "127.0.0.1:{self.port}"\n'
+        address += f'root-certificates = "{self.folder / "server" / "ca.pem"}"\n'
+        (self.folder / "flwr" / "config.toml").write_text(address, encoding="utf-8")
+
+    def __enter__(self) -> "LoopbackFleet":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts all and registers the nodes' keys, in the order of the sites."""
+        self.start_link()
+        for site in self.sites:
+            self.flower.register(site / "node.key.pub", site.name)
+        for number in range(len(self.sites)):
+            self.start_node(number)
+
+    def start_link(self) -> None:
+        """Starts the SuperLink and waits until it answers."""
+        server = self.folder / "server"
+        command = ["flower-superlink", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--database", str(server / "link.db"), "--enable-supernode-auth"]
+        command += ["--disable-runtime-dependency-installation"]
+        files = {"ca-certfile": "ca.pem", "certfile": "server.pem", "keyfile": "server.key"}
+        for flag, file in files.items():
+            command += [f"--ssl-{flag}", str(server / file)]
+        self._start("superlink", command)
+        context = ssl.create_default_context(cafile=str(server / "ca.pem"))
+        end = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(f"https://127.0.0.1:{self.port}/health", context=context, timeout=5).close()
+                return
+            except OSError as error:
+                if time.monotonic() > end or self.processes["superlink"].poll() is not None:
+                    raise FlowerError(f"the SuperLink does not start ({error}): see {self.log('superlink')}") from error
+                time.sleep(0.3)
+
+    def start_node(self, number: int, config: str | None = None) -> None:
+        """Starts a site's SuperNode; it connects in its own time."""
+        site = self.sites[number]
+        paths = {"settings": self.folder / "settings.toml", "data-dir": site / "images", "state-dir": site / "state"}
+        own = " ".join(f'{key}="{path}"' for key, path in paths.items()) if config is None else config
+        command = ["flower-supernode", "--superlink", f"127.0.0.1:{self.port}", "--port", str(self.node_ports[number])]
+        command += ["--root-certificates", str(self.folder / "server" / "ca.pem")]
+        command += ["--auth-supernode-private-key", str(site / "node.key"), "--node-config", own]
+        self._start(site.name, command)
+
+    def start_run(self, **config: str | int | float) -> str:
+        """`flwr run` on the server's run folder; returns the run's id."""
+        own = {"settings": str(self.folder / "settings.toml"), "run-dir": str(self.run_dir)}
+        return self.flower.start_run(self.folder / "app", own | {k.replace("_", "-"): v for k, v in config.items()})
+
+    @property
+    def run_dir(self) -> Path:
+        """The server's run folder."""
+        return self.folder / "server" / "run"
+
+    def log(self, name: str) -> Path:
+        """Where a process writes."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def kill(self, name: str) -> None:
+        """SIGKILL: as if the power had failed."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        """Ends all processes, nodes first, and what they started; whoever does not listen is killed."""
+        for name in sorted(self.processes, key=lambda name: name == "superlink"):
+            self.processes[name].terminate()
+        end = time.monotonic() + STOP_SECONDS
+        for process in self.processes.values():
+            try:
+                process.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes.clear()
+        while (left := self.left_over()) and time.monotonic() < end:
+            time.sleep(0.2)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+
+    def left_over(self) -> list[int]:
+        """Processes that carry this fleet's folder in their environment (Linux; elsewhere Flower must see to them)."""
+        mark, found = f"FLWR_HOME={self.env['FLWR_HOME']}".encode(), []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if mark in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+            except OSError:
+                continue
+        return found
+
+    def _start(self, name: str, command: list[str]) -> None:
+        with open(self.log(name), "ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

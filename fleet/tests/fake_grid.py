@@ -1,0 +1,159 @@
+"""A SuperLink and its nodes in one process and on a clock of its own, as Flower 1.42 was seen to behave.
+
+A node takes one message at a time; the SuperLink drops a message whose node is away and says so once; it takes one
+reply a message; it forgets a message whose time to live is over.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from flwr.app import Error, Message
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.serverapp import Grid
+
+from prism_fleet.client_app import reply
+from prism_fleet.envelope import digests
+from prism_fleet.exchange import Fleet
+from prism_fleet.roster import Roster
+
+SETTINGS = "[federation]\nclients = 3\nrounds = 3\n"
+
+
+@dataclass
+class FakeNode:
+    """A site. `on_message` may stand in for its app; it returns the replies, each with the seconds it takes."""
+
+    node_id: int
+    config: dict[str, Any]
+    online: bool = True
+    connected: int = 0
+    seconds: float = 1.0
+    on_message: Callable[[Message], list[tuple[float, Message]]] | None = None
+    received: list[Message] = field(default_factory=list)
+
+    def answer(self, message: Message) -> list[tuple[float, Message]]:
+        """What the site's app makes of a message."""
+        self.received.append(message)
+        if self.on_message is not None:
+            return self.on_message(message)
+        return [(self.seconds, self.genuine(message))]
+
+    def genuine(self, message: Message) -> Message:
+        """The real client app's reply."""
+        return Message(reply(message.content, self.config), reply_to=message)
+
+
+class FakeGrid(Grid):
+    """Flower's grid: messages are answered when the clock has passed their time."""
+
+    def __init__(self, nodes: list[FakeNode]) -> None:
+        self.fakes = {node.node_id: node for node in nodes}
+        self.now = 0.0
+        # By message id: the message, until when it is kept, and whether its node has it.
+        self.messages: dict[str, SimpleNamespace] = {}
+        self.events: list[tuple[float, Callable[[], None]]] = []
+
+    def at(self, when: float, event: Callable[[], None]) -> None:
+        """Something that happens later."""
+        self.events.append((when, event))
+
+    def sleep(self, seconds: float) -> None:
+        """Lets the clock run."""
+        self.now += seconds
+        while due := [event for event in self.events if event[0] <= self.now]:
+            self.events = [event for event in self.events if event[0] > self.now]
+            for _, event in sorted(due, key=lambda event: event[0]):
+                event()
+
+    def kill(self, node: FakeNode) -> None:
+        """The node dies with what it holds; the SuperLink sees it at once."""
+        node.online = False
+        for entry in self.messages.values():
+            if entry.node is node:
+                entry.replies = []
+
+    def restart(self, node: FakeNode) -> None:
+        """The node connects again."""
+        self.kill(node)
+        node.online, node.connected = True, node.connected + 1
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        return [
+            NodeInfo(
+                node_id=node.node_id,
+                public_key=b"key of %d" % node.node_id,
+                name=f"site-{node.node_id}",
+                registered_at=f"{node.node_id:04}",
+                last_activated_at=str(node.connected),
+            )
+            for node in self.fakes.values()
+            if node.online
+        ]
+
+    def get_node_ids(self) -> Iterable[int]:
+        return [node.node_id for node in self.get_nodes()]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        ids = []
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = message.object_id
+            node = self.fakes[message.metadata.dst_node_id]
+            key = message.metadata.message_id
+            replies = [(self.now + after, answer) for after, answer in node.answer(message)] if node.online else []
+            self.messages[key] = SimpleNamespace(
+                node=node, message=message, end=self.now + message.metadata.ttl, replies=replies
+            )
+            ids.append(key)
+        return ids
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        found: list[Message] = []
+        for key in message_ids:
+            entry = self.messages.get(key)
+            if entry is None:
+                continue
+            if entry.end <= self.now:
+                found.append(Message(Error(3, "expired"), reply_to=entry.message))
+            elif not entry.node.online:
+                found.append(Message(Error(5, "no heartbeat"), reply_to=entry.message))
+            elif due := [answer for when, answer in entry.replies if when <= self.now]:
+                found.append(due[0])
+            else:
+                continue
+            del self.messages[key]
+        return found
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        raise NotImplementedError
+
+    def create_message(self, *arguments: Any, **named: Any) -> Message:
+        raise NotImplementedError
+
+    def set_run(self, run: Any) -> None:
+        raise NotImplementedError
+
+    @property
+    def run(self) -> Any:
+        raise NotImplementedError
+
+
+def make_site(folder: Path, number: int, settings: str = SETTINGS) -> dict[str, Any]:
+    """A site's folders and the configuration of its node."""
+    site = folder / f"site-{number}"
+    (site / "images").mkdir(parents=True, exist_ok=True)
+    (site / "images" / f"{number}.png").write_bytes(b"")
+    (site / "settings.toml").write_text(settings)
+    return {"settings": str(site / "settings.toml"), "data-dir": str(site / "images"), "state-dir": str(site / "state")}
+
+
+def make_grid(folder: Path, sites: int = 3, settings: str = SETTINGS) -> FakeGrid:
+    """A SuperLink with `sites` connected nodes, numbered from 10."""
+    return FakeGrid([FakeNode(10 + k, make_site(folder, k, settings)) for k in range(sites)])
+
+
+def make_fleet(grid: FakeGrid, run: Path, settings: str = SETTINGS, clients: int = 3) -> Fleet:
+    """The server app's view of `grid`."""
+    return Fleet(grid, Roster(run, clients), digests(settings), poll=1.0, clock=lambda: grid.now, sleep=grid.sleep)

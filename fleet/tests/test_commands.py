@@ -1,0 +1,122 @@
+"""The command `prism-fleet`, as far as it goes without a SuperLink."""
+
+import contextlib
+import ssl
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key, ssh
+from fake_grid import SETTINGS, make_site
+
+from prism_fleet import cli, demo
+from prism_fleet.pictures import png, write_folder
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """Runs the command in this process; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["prism-fleet", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_a_dry_run_says_what_would_leave_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = make_site(tmp_path, 0)
+    before = sorted(tmp_path.rglob("*"))
+    assert command(monkeypatch, "dry-run", "--settings", site["settings"], "--data-dir", site["data-dir"]) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    page = capsys.readouterr().out
+    rows = {line.split()[0]: line for line in page.splitlines() if line[:1].isalpha()}
+    assert "once" in rows["setup"] and "at most 3 times" in rows["round"]
+    assert "No differential privacy is agreed" in page
+
+
+def test_a_dry_run_names_the_privacy_that_is_agreed(tmp_path: Path) -> None:
+    from prism_fleet.dry_run import report
+
+    site = make_site(tmp_path, 0)
+    page = report(SETTINGS + '[privacy]\nepsilon = 1.0\ntrust = "local"\n', Path(site["data-dir"]))
+    assert "Differential privacy is agreed: epsilon 1.0, trust local." in page
+
+
+def test_a_users_mistake_is_one_sentence_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "settings.toml").write_text(SETTINGS)
+    arguments = ("dry-run", "--settings", tmp_path / "settings.toml", "--data-dir", tmp_path / "images")
+    assert command(monkeypatch, *arguments) == 2
+    assert capsys.readouterr().err == f"error: no images in {tmp_path / 'images'}\n"
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    assert command(monkeypatch, "demo", "--out", tmp_path / "taken") == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_keys_are_what_flower_reads_and_secrets_are_the_owners_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(monkeypatch, "key", tmp_path / "site.key") == 0
+    private = ssh.load_ssh_private_key((tmp_path / "site.key").read_bytes(), None)
+    public = load_ssh_public_key((tmp_path / "site.key.pub").read_bytes())
+    assert private.public_key() == public
+    assert (tmp_path / "site.key").stat().st_mode & 0o777 == 0o600
+    # An existing key is somebody's identity.
+    assert command(monkeypatch, "key", tmp_path / "site.key") == 2
+
+
+def test_certificates_hold_for_the_host_that_they_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command(monkeypatch, "certificates", "--host", "fleet.example.org", tmp_path) == 0
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    client = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    for host, good in (("fleet.example.org", True), ("127.0.0.1", True), ("evil.example.org", False)):
+        up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+        there = client.wrap_bio(down, up, server_hostname=host)
+        here = server.wrap_bio(up, down, server_side=True)
+        greet = [there, here, there]
+        if good:
+            for side in greet:
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+            assert there.getpeercert(), host
+        else:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                for side in greet:
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        side.do_handshake()
+
+
+def test_the_app_travels_with_the_code_of_a_round_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command(monkeypatch, "app", tmp_path / "app") == 0
+    flwr = Path(sys.executable).parent / "flwr"
+    subprocess.run([flwr, "build", "--app", tmp_path / "app"], cwd=tmp_path, check=True, capture_output=True)
+    (bundle,) = tmp_path.glob("*.fab")
+    names = {name for name in zipfile.ZipFile(bundle).namelist() if name.endswith(".py")}
+    modules = ("__init__", "client_app", "envelope", "exchange", "federation", "files", "roster", "server_app")
+    assert names == {f"prism_fleet/{module}.py" for module in modules}
+
+
+def test_generated_pictures_are_png_files_that_differ_from_site_to_site(tmp_path: Path) -> None:
+    for site in (0, 1):
+        write_folder(tmp_path / str(site), 2, seed=site)
+    names = sorted(str(path.relative_to(tmp_path / "0")) for path in (tmp_path / "0").rglob("*.png"))
+    assert names == [f"{kind}/000{k}.png" for kind in ("disc", "square", "stripes") for k in (0, 1)]
+    assert (tmp_path / "0" / names[0]).read_bytes() != (tmp_path / "1" / names[0]).read_bytes()
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert png(grey).startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_demos_settings_are_a_settings_file() -> None:
+    import tomllib
+
+    assert tomllib.loads(demo.settings("one-shot"))["data"]["images"] == 540
