@@ -21,12 +21,20 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("demo", help="three sites on this machine: TLS, keys, one run, a model and a picture")
     one.add_argument("--out", type=Path, default=Path("fleet-demo"), help="folder for all of it [fleet-demo]")
     one.add_argument("--mode", choices=("rounds", "one-shot"), default="rounds", help="who trains [rounds]")
-    one.set_defaults(act=lambda a: demo.demo(a.out, a.mode))
+    one.add_argument("--secure-sum", action="store_true", help="the server sees sums of masks only; needs --mode rounds")
+    one.set_defaults(act=lambda a: demo.demo(a.out, a.mode, a.secure_sum))
 
     one = commands.add_parser("dry-run", help="what a site would send, tried on its images; nothing leaves")
     one.add_argument("--settings", type=Path, required=True, help="the settings file that all agreed on")
     one.add_argument("--data-dir", type=Path, required=True, help="the site's images")
     one.set_defaults(act=lambda a: print(dry_run.report(a.settings.read_text(encoding="utf-8"), a.data_dir)))
+
+    one = commands.add_parser("identity", help="print a site's line for the list of peers that secure sums need")
+    one.add_argument("--settings", type=Path, required=True, help="the settings file that all agreed on")
+    one.add_argument("--data-dir", type=Path, required=True, help="the site's images")
+    one.add_argument("--state-dir", type=Path, required=True, help="the site's state folder, in which the secret half stays")
+    one.add_argument("--client", type=int, required=True, help="the site's number")
+    one.set_defaults(act=identity)
 
     one = commands.add_parser("key", help="make a node's key: FILE stays at the site, FILE.pub goes to the operator")
     one.add_argument("file", type=Path)
@@ -50,6 +58,13 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument(f"--{limit}", type=float if "timeout" in limit else int, help="as in the app's pyproject.toml")
     one.set_defaults(act=run)
     return top
+
+
+def identity(a: argparse.Namespace) -> None:
+    """Prints a client's number and public key."""
+    settings = a.settings.read_text(encoding="utf-8")
+    client = prism_fl.Client(settings, str(a.data_dir), str(a.state_dir), a.client)
+    print(f"{a.client} {client.public_key}")
 
 
 def run(a: argparse.Namespace) -> None:

@@ -70,7 +70,7 @@ class Site:
         self.check(request)
         with sole_user(self.state_dir, LOCK_PATIENCE):
             client = prism_fl.Client(self.settings, str(self.data_dir), str(self.state_dir), request.client)
-            act: Callable[[bytes], bytes] = client.setup if request.kind == "setup" else client.round
+            act: Callable[[bytes], bytes] = client.reply if request.kind == "exchange" else client.round
             try:
                 return Reply("answer", request.nonce, act(request.payload))
             except prism_fl.NeedsSnapshot:
@@ -97,8 +97,8 @@ def reply(content: RecordDict, config: dict[str, Any]) -> RecordDict:
 
 
 @app.query()
-def setup(message: Message, context: Context) -> Message:
-    """Answers a setup request."""
+def exchange(message: Message, context: Context) -> Message:
+    """Answers a request of an exchange."""
     return Message(reply(message.content, dict(context.node_config)), reply_to=message)
 
 

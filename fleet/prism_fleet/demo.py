@@ -40,14 +40,19 @@ def settings(mode: str) -> str:
     return SETTINGS.format(sites=SITES, mode=mode, images=SITES * len(CLASSES) * IMAGES_PER_CLASS)
 
 
-def demo(folder: Path, mode: str) -> None:
+def demo(folder: Path, mode: str, secure_sum: bool = False) -> None:
     """Makes the sites, runs the federation, draws from its model and ends all processes."""
+    if secure_sum and mode != "rounds":
+        raise ValueError(f"--secure-sum hides masks and --mode {mode} sends none: leave one of them out")
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: choose another folder with --out, or remove it")
     print(f"three sites with pictures, keys and certificates in {folder}", flush=True)
-    with LoopbackFleet(folder, settings(mode), SITES) as fleet:
+    text = settings(mode) + ('[wire]\ncodec = "sums"\n' if secure_sum else "")
+    with LoopbackFleet(folder, text, SITES) as fleet:
         for number, site in enumerate(fleet.sites):
             write_folder(site / "images", IMAGES_PER_CLASS, seed=number)
+        if secure_sum:
+            fleet.gather_keys()
         logs = fleet.folder / "logs"
         print(f"a SuperLink on port {fleet.port} (TLS) and a SuperNode a site (own key); logs in {logs}", flush=True)
         fleet.start()
@@ -58,5 +63,5 @@ def demo(folder: Path, mode: str) -> None:
     made = Path(prism_fl.Server((fleet.folder / "settings.toml").read_text(), str(fleet.run_dir)).export())
     model, picture = fleet.folder / "model.safetensors.zst", fleet.folder / "samples.png"
     shutil.copy(made, model)
-    prism_fl.draw(str(model), str(picture))
+    shutil.copy(made.with_name("samples.png"), picture)
     print(f"model    {model} ({model.stat().st_size:,} bytes)\npicture  {picture}")

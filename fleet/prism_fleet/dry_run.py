@@ -19,28 +19,34 @@ class Message:
     times: int
 
 
-def messages(settings: str, data_dir: Path) -> list[Message]:
-    """Plays setup and one round with client 0 alone, in a temporary folder; nothing leaves, no budget is spent."""
+def messages(settings: str, data_dir: Path) -> tuple[list[Message], bool]:
+    """Plays setup and one round with client 0 alone, in a temporary folder; nothing leaves, no budget is spent.
+
+    Also tells whether these are all kinds of messages: where a secure sum needs the other sites, the trial ends there.
+    """
     found: list[Message] = []
     with tempfile.TemporaryDirectory() as folder:
         server = prism_fl.Server(settings, str(Path(folder) / "run"))
         client = prism_fl.Client(settings, str(data_dir), str(Path(folder) / "state"), 0)
-        while server.phase == "setup":
-            request = server.setup_request(0)
-            reply = client.setup(request)
-            found.append(Message(f"setup {len(found) + 1}", len(reply), len(request), 1))
-            server.accept_setup(0, reply)
-            server.end_setup()
+        try:
+            while exchange := server.exchange():
+                request = server.request(0)
+                reply = client.reply(request)
+                found.append(Message(exchange[0], len(reply), len(request), 1))
+                server.accept_reply(0, reply)
+                server.end_exchange()
+        except prism_fl.UsageError:
+            return found, False
         if server.phase == "rounds" and server.mode == "rounds" and 0 in server.ask([0]):
             broadcast = server.snapshot(0)
             update = client.round(broadcast)
             found.append(Message("round", len(update), len(broadcast), server.rounds))
-    return found
+    return found, True
 
 
 def report(settings: str, data_dir: Path) -> str:
     """The page that `prism-fleet dry-run` prints."""
-    tried = messages(settings, data_dir)
+    tried, whole = messages(settings, data_dir)
     lines = [
         f"What a site with the images in {data_dir} would send. It was tried on this machine; nothing has left it.",
         "",
@@ -51,6 +57,8 @@ def report(settings: str, data_dir: Path) -> str:
         lines.append(f"{each.title:<10}{each.sent:>14,}{each.received:>14,}  {often}")
     total = sum(each.sent * each.times for each in tried)
     lines += [f"{'in all':<10}{total:>14,}{'':>14}  at most, by this trial", ""]
+    if not whole:
+        lines += ["A secure sum needs the other sites, so what follows these messages could not be tried.", ""]
     return "\n".join(lines + promise(tomllib.loads(settings)))
 
 

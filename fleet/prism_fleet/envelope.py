@@ -1,7 +1,7 @@
 """What a Flower message holds: bytes of `prism_fl`, and a note beside them.
 
 ```text
-Request   server -> node   setup request, broadcast or snapshot
+Request   server -> node   request of an exchange, broadcast or snapshot
 Reply     node -> server   answer, a wish for a snapshot, or a refusal of one sentence
 ```
 
@@ -25,7 +25,7 @@ MAX_REASON = 500
 # This table of a settings file is a machine's own; all others are the same for a server and its clients.
 OWN_TABLES = {"run"}
 
-RequestKind = Literal["setup", "round"]
+RequestKind = Literal["exchange", "round"]
 ReplyKind = Literal["answer", "needs-snapshot", "refused"]
 
 
@@ -59,7 +59,7 @@ class Request:
     def unpack(cls, content: RecordDict) -> "Request":
         """Raises `BadEnvelope`."""
         payload, note = _unpack(content)
-        kind = cast(RequestKind, _one_of(note, "kind", ("setup", "round")))
+        kind = cast(RequestKind, _one_of(note, "kind", ("exchange", "round")))
         client, settings = note.get("client"), note.get("settings")
         if not isinstance(settings, list) or not isinstance(client, int) or client < 0:
             raise BadEnvelope("the message's note lacks the client's number or the server's settings")

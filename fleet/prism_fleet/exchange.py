@@ -38,7 +38,7 @@ class Errand:
     """One question to clients, and what to do with the answers."""
 
     kind: RequestKind
-    # For people and for Flower's log: "setup", "round 3".
+    # For people and for Flower's log: "subclasses", "round 3".
     title: str
     # The bytes for a client; asked again for each repetition.
     request: Callable[[int], bytes]
@@ -183,7 +183,7 @@ class Exchange:
         message = Message(
             request.pack(),
             node.node_id,
-            MessageType.QUERY if self.errand.kind == "setup" else MessageType.TRAIN,
+            MessageType.QUERY if self.errand.kind == "exchange" else MessageType.TRAIN,
             ttl=self.timeout + GRACE_SECONDS,
             # Flower's own log says ROUND before it.
             group_id=self.errand.title.removeprefix("round "),

@@ -1,7 +1,7 @@
 """A federation from its first message to its model: which question is put to whom, and when the run has to end.
 
 ```text
-setup    all clients answer each setup request           server.end_setup()      none, one or several times
+setup    all clients answer each exchange                server.end_exchange()   none, one or several times
 rounds   asked clients answer the broadcast              server.end_round()      T times; one-shot: nobody is asked
 export   the finished model
 ```
@@ -42,13 +42,10 @@ def conduct(server: prism_fl.Server, fleet: Fleet, limits: Limits) -> str:
     """Runs what is left of the federation; returns the model's path. Raises `FleetError` if too few clients answer."""
     if server.phase == "setup" or (server.phase == "rounds" and server.mode == "rounds"):
         fleet.gather(limits.join)
-    step = 0
-    while server.phase == "setup":
-        step += 1
-        hold_setup(server, fleet, limits, step)
+    hold_exchanges(server, fleet, limits, limits.setup)
     while server.phase == "rounds":
         if server.mode == "one-shot":
-            report(server.round, server.end_round(), None)
+            report(server.end_round(), server.rounds, None)
         else:
             hold_round(server, fleet, limits)
     model = server.export()
@@ -56,27 +53,33 @@ def conduct(server: prism_fl.Server, fleet: Fleet, limits: Limits) -> str:
     return model
 
 
-def hold_setup(server: prism_fl.Server, fleet: Fleet, limits: Limits, step: int) -> None:
-    """Puts one setup request to all clients, also to those that connect while it goes on."""
-    errand = Errand("setup", f"setup {step}", server.setup_request, server.accept_setup)
-    outcome = fleet.exchange(errand, range(server.clients), limits.setup)
-    check(errand.title, outcome, limits, fleet)
-    server.end_setup()
-    log.info("%s: %s", errand.title, summary(outcome, fleet))
+def hold_exchanges(server: prism_fl.Server, fleet: Fleet, limits: Limits, patience: float) -> None:
+    """All that is due beside broadcasts and updates, also with clients that connect while it goes on."""
+    while exchange := server.exchange():
+        title, clients = exchange
+        errand = Errand("exchange", title, server.request, server.accept_reply)
+        outcome = fleet.exchange(errand, clients, patience)
+        check(title, outcome, limits, fleet)
+        server.end_exchange()
+        log.info("%s: %s", title, summary(outcome, fleet))
 
 
 def hold_round(server: prism_fl.Server, fleet: Fleet, limits: Limits) -> None:
     """Broadcast, updates, aggregation."""
-    number = server.round
-    title = f"round {number}"
+    title = f"round {server.round}"
     online = fleet.wait_for(limits.min_clients, limits.round)
     if len(online) < limits.min_clients:
         found = f"{len(online)} of at least {limits.min_clients} clients connected after {limits.round:g} s"
         raise FleetError(f"{title}: {found}; {RESUME}")
     errand = Errand("round", title, server.broadcast, server.accept, server.snapshot)
-    outcome = fleet.exchange(errand, server.ask(sorted(online)), limits.round)
+    server.ask(sorted(online))
+    # Under secure sums, keys and their shares come before the updates, and what undoes the masks after them.
+    hold_exchanges(server, fleet, limits, limits.round)
+    outcome = fleet.exchange(errand, server.cohort(), limits.round)
     check(title, outcome, limits, fleet)
-    report(number, server.end_round(), summary(outcome, fleet))
+    server.close()
+    hold_exchanges(server, fleet, limits, limits.round)
+    report(server.end_round(), server.rounds, summary(outcome, fleet))
 
 
 def check(title: str, outcome: Outcome, limits: Limits, fleet: Fleet) -> None:
@@ -92,10 +95,11 @@ def summary(outcome: Outcome, fleet: Fleet) -> str:
     return "; ".join([f"{len(outcome.answered)} answered", *missing])
 
 
-def report(number: int, metrics: dict[str, Any], who: str | None) -> None:
-    """One line a round; the server itself keeps metrics.jsonl."""
-    figures = [f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in metrics.items()]
-    log.info("round %d: %s", number, "; ".join(([who] if who else []) + [", ".join(figures)]))
+def report(metrics: dict[str, Any], rounds: int, who: str | None) -> None:
+    """One line a round; the server itself keeps metrics.jsonl, which has all figures."""
+    traffic = f"up {metrics['uplink_bytes']:,} bytes, down {metrics['downlink_bytes']:,}"
+    parts = [who, traffic] if who else [f"loss {metrics['loss']:.4f}"]
+    log.info("round %d/%d: %s; %.1f s", metrics["round"], rounds, "; ".join(parts), metrics["seconds"])
 
 
 def read_limits(config: dict[str, Any]) -> Limits:

@@ -19,6 +19,9 @@ import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
+from typing import Self
+
+import prism_fl
 
 from .flower import Flower, FlowerError, environment, lay_out_app
 from .keys import write_certificates, write_node_key
@@ -31,9 +34,10 @@ STOP_SECONDS = 15.0
 class LoopbackFleet:
     """Starts and stops the processes; a context, at whose end none of them is left."""
 
-    def __init__(self, folder: Path, settings: str, sites: int) -> None:
-        self.folder = folder.resolve()
-        self.sites = [self.folder / f"site-{chr(ord('a') + k)}" for k in range(sites)]
+    def __init__(self, folder: Path, settings: str, sites: int, host: str = "127.0.0.1") -> None:
+        self.folder, self.host = folder.resolve(), host
+        names = [chr(ord("a") + k) if sites <= 26 else f"{k:03}" for k in range(sites)]
+        self.sites = [self.folder / f"site-{name}" for name in names]
         self.port, *self.node_ports = free_ports(sites + 1)
         self.env = environment() | {"FLWR_HOME": str(self.folder / "flwr"), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5"}
         self.flower = Flower(SUPERLINK, self.env)
@@ -45,15 +49,15 @@ class LoopbackFleet:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "settings.toml").write_text(settings, encoding="utf-8")
         lay_out_app(self.folder / "app")
-        write_certificates(self.folder / "server", "localhost")
+        write_certificates(self.folder / "server", self.host)
         for site in self.sites:
             write_node_key(site / "node.key")
             (site / "images").mkdir()
-        address = f'[superlink.{SUPERLINK}]\naddress = "127.0.0.1:{self.port}"\n'
+        address = f'[superlink.{SUPERLINK}]\naddress = "{self.host}:{self.port}"\n'
         address += f'root-certificates = "{self.folder / "server" / "ca.pem"}"\n'
         (self.folder / "flwr" / "config.toml").write_text(address, encoding="utf-8")
 
-    def __enter__(self) -> "LoopbackFleet":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -64,15 +68,31 @@ class LoopbackFleet:
     def start(self) -> None:
         """Starts all and registers the nodes' keys, in the order of the sites."""
         self.start_link()
-        for site in self.sites:
+        for number, site in enumerate(self.sites):
             self.flower.register(site / "node.key.pub", site.name)
-        for number in range(len(self.sites)):
             self.start_node(number)
+
+    def gather_keys(self) -> None:
+        """Has every site make its key for secure sums, and gives all of them the list, as people would do it by hand."""
+        settings = self.folder / "settings.toml"
+        text = settings.read_text(encoding="utf-8")
+        lines = []
+        for number, site in enumerate(self.sites):
+            client = prism_fl.Client(text, str(site / "images"), str(site / "state"), number)
+            lines.append(f"{number} {client.public_key}\n")
+        (self.folder / "peers").write_text("".join(lines), encoding="utf-8")
+        settings.write_text(f'{text}\n[run]\npeers = "{self.folder / "peers"}"\n', encoding="utf-8")
+
+    def revive(self) -> None:
+        """Starts nodes that have ended, as their supervisors would."""
+        for number, site in enumerate(self.sites):
+            if site.name not in self.processes or self.processes[site.name].poll() is not None:
+                self.start_node(number)
 
     def start_link(self) -> None:
         """Starts the SuperLink and waits until it answers."""
         server = self.folder / "server"
-        command = ["flower-superlink", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = ["flower-superlink", "--host", self.host, "--port", str(self.port)]
         command += ["--database", str(server / "link.db"), "--enable-supernode-auth"]
         command += ["--disable-runtime-dependency-installation"]
         files = {"ca-certfile": "ca.pem", "certfile": "server.pem", "keyfile": "server.key"}
@@ -83,22 +103,27 @@ class LoopbackFleet:
         end = time.monotonic() + START_SECONDS
         while True:
             try:
-                urllib.request.urlopen(f"https://127.0.0.1:{self.port}/health", context=context, timeout=5).close()
+                urllib.request.urlopen(f"https://{self.host}:{self.port}/health", context=context, timeout=5).close()
                 return
             except OSError as error:
                 if time.monotonic() > end or self.processes["superlink"].poll() is not None:
                     raise FlowerError(f"the SuperLink does not start ({error}): see {self.log('superlink')}") from error
                 time.sleep(0.3)
 
-    def start_node(self, number: int, config: str | None = None) -> None:
-        """Starts a site's SuperNode; it connects in its own time."""
+    def start_node(self, number: int, key: Path | None = None, name: str | None = None) -> None:
+        """Starts a site's SuperNode; it connects in its own time. With a `key` and `name` it is a second one."""
         site = self.sites[number]
+        port = self.node_ports[number] if name is None else free_ports(1)[0]
         paths = {"settings": self.folder / "settings.toml", "data-dir": site / "images", "state-dir": site / "state"}
-        own = " ".join(f'{key}="{path}"' for key, path in paths.items()) if config is None else config
-        command = ["flower-supernode", "--superlink", f"127.0.0.1:{self.port}", "--port", str(self.node_ports[number])]
+        own = " ".join(f'{setting}="{path}"' for setting, path in paths.items())
+        command = ["flower-supernode", "--superlink", f"{self.host}:{self.port}", "--port", str(port)]
         command += ["--root-certificates", str(self.folder / "server" / "ca.pem")]
-        command += ["--auth-supernode-private-key", str(site / "node.key"), "--node-config", own]
-        self._start(site.name, command)
+        command += ["--auth-supernode-private-key", str(key or site / "node.key")]
+        self._start(name or site.name, [*self.prefix(number), *command, "--node-config", own])
+
+    def prefix(self, number: int) -> list[str]:
+        """What stands before a node's command; nothing, unless it is to run elsewhere."""
+        return []
 
     def start_run(self, **config: str | int | float) -> str:
         """`flwr run` on the server's run folder; returns the run's id."""

@@ -1,11 +1,10 @@
-"""The app is tested against a stand-in for the compiled `prism_fl`."""
+"""What all tests need."""
 
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-STANDIN = HERE / "standin"
-sys.path[:0] = [str(STANDIN), str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 

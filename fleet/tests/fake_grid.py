@@ -10,16 +10,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import tiny
 from flwr.app import Error, Message
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
+from tiny import write_images
 
 from prism_fleet.client_app import reply
 from prism_fleet.envelope import digests
 from prism_fleet.exchange import Fleet
 from prism_fleet.roster import Roster
 
-SETTINGS = "[federation]\nclients = 3\nrounds = 3\n"
+# Subclasses are agreed on before the first round: two setups, then three rounds.
+SETTINGS = tiny.settings(training={"subclasses": 2})
 
 
 @dataclass
@@ -143,8 +146,7 @@ class FakeGrid(Grid):
 def make_site(folder: Path, number: int, settings: str = SETTINGS) -> dict[str, Any]:
     """A site's folders and the configuration of its node."""
     site = folder / f"site-{number}"
-    (site / "images").mkdir(parents=True, exist_ok=True)
-    (site / "images" / f"{number}.png").write_bytes(b"")
+    write_images(site / "images", number)
     (site / "settings.toml").write_text(settings)
     return {"settings": str(site / "settings.toml"), "data-dir": str(site / "images"), "state-dir": str(site / "state")}
 

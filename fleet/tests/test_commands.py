@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key, ssh
 from fake_grid import SETTINGS, make_site
 
@@ -35,7 +36,7 @@ def test_a_dry_run_says_what_would_leave_and_changes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
     page = capsys.readouterr().out
     rows = {line.split()[0]: line for line in page.splitlines() if line[:1].isalpha()}
-    assert "once" in rows["setup"] and "at most 3 times" in rows["round"]
+    assert "once" in rows["subclasses"] and "at most 3 times" in rows["round"]
     assert "No differential privacy is agreed" in page
 
 
@@ -43,8 +44,17 @@ def test_a_dry_run_names_the_privacy_that_is_agreed(tmp_path: Path) -> None:
     from prism_fleet.dry_run import report
 
     site = make_site(tmp_path, 0)
-    page = report(SETTINGS + '[privacy]\nepsilon = 1.0\ntrust = "local"\n', Path(site["data-dir"]))
-    assert "Differential privacy is agreed: epsilon 1.0, trust local." in page
+    settings = tiny.settings(privacy={"epsilon": 100.0, "trust": "local"})
+    page = report(settings, Path(site["data-dir"]))
+    assert "Differential privacy is agreed: epsilon 100.0, trust local." in page
+
+
+def test_a_dry_run_says_where_it_needs_the_other_sites(tmp_path: Path) -> None:
+    from prism_fleet.dry_run import report
+
+    site = make_site(tmp_path, 0)
+    settings = tiny.settings(mode="one-shot", privacy={"epsilon": 100.0, "trust": "secagg"})
+    assert "A secure sum needs the other sites" in report(settings, Path(site["data-dir"]))
 
 
 def test_a_users_mistake_is_one_sentence_and_exit_code_2(
@@ -54,7 +64,8 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(
     (tmp_path / "settings.toml").write_text(SETTINGS)
     arguments = ("dry-run", "--settings", tmp_path / "settings.toml", "--data-dir", tmp_path / "images")
     assert command(monkeypatch, *arguments) == 2
-    assert capsys.readouterr().err == f"error: no images in {tmp_path / 'images'}\n"
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'images'} must hold one sub-folder") and error.count("\n") == 1
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     assert command(monkeypatch, "demo", "--out", tmp_path / "taken") == 2

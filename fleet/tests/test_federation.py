@@ -1,11 +1,14 @@
 """A federation on a fake SuperLink: what happens when nodes, replies and servers are not as they should be."""
 
 import json
+import resource
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import prism_fl
 import pytest
+import tiny
 from fake_grid import SETTINGS, FakeGrid, FakeNode, make_fleet, make_grid, make_site
 from flwr.app import Error, Message
 
@@ -15,10 +18,10 @@ from prism_fleet.federation import FleetError, Limits, conduct
 LIMITS = Limits(join=20.0, setup=60.0, round=60.0)
 
 
-def run(grid: FakeGrid, folder: Path, settings: str = SETTINGS, limits: Limits = LIMITS) -> str:
-    """One `flwr run`; returns the model's bytes as text."""
+def run(grid: FakeGrid, folder: Path, settings: str = SETTINGS, limits: Limits = LIMITS) -> bytes:
+    """One `flwr run`; returns the model's bytes."""
     server = prism_fl.Server(settings, str(folder))
-    return Path(conduct(server, make_fleet(grid, folder, settings), limits)).read_text()
+    return Path(conduct(server, make_fleet(grid, folder, settings), limits)).read_bytes()
 
 
 def at_round(node: FakeNode, number: int, act) -> None:  # type: ignore[no-untyped-def]
@@ -32,22 +35,23 @@ def at_round(node: FakeNode, number: int, act) -> None:  # type: ignore[no-untyp
     node.on_message = on_message
 
 
-@pytest.fixture
-def undisturbed(tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The model of a run in which all went well."""
-    return run(make_grid(tmp_path / "undisturbed"), tmp_path / "undisturbed" / "run")
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return run(make_grid(folder), folder / "run")
 
 
-def test_three_sites_train_a_model_and_are_numbered_as_they_were_registered(tmp_path: Path, undisturbed: str) -> None:
+def test_three_sites_train_a_model_and_are_numbered_as_they_were_registered(tmp_path: Path, undisturbed: bytes) -> None:
     grid = make_grid(tmp_path)
     assert run(grid, tmp_path / "run") == undisturbed
     entries = json.loads((tmp_path / "run" / "clients.json").read_text())["clients"]
     assert [entry["name"] for entry in entries] == ["site-10", "site-11", "site-12"]
-    assert [len(node.received) for node in grid.fakes.values()] == [4, 4, 4]
+    assert [len(node.received) for node in grid.fakes.values()] == [5, 5, 5]
 
 
 def test_a_one_shot_federation_asks_each_site_once_and_then_trains_without_them(tmp_path: Path) -> None:
-    settings = '[federation]\nclients = 3\nrounds = 3\nmode = "one-shot"\n'
+    settings = tiny.settings(mode="one-shot")
     grid = make_grid(tmp_path, settings=settings)
     # All sites go away a moment after they answered.
     for node in grid.fakes.values():
@@ -57,14 +61,13 @@ def test_a_one_shot_federation_asks_each_site_once_and_then_trains_without_them(
 
 
 def test_there_may_be_no_setup_or_several(tmp_path: Path) -> None:
-    for setups in (0, 2):
-        settings = SETTINGS + f"[standin]\nsetups = {setups}\n"
+    for settings, setups in ((tiny.settings(), 0), (SETTINGS, 2)):
         grid = make_grid(tmp_path / str(setups), settings=settings)
         run(grid, tmp_path / str(setups) / "run", settings)
         assert [len(node.received) for node in grid.fakes.values()] == [3 + setups] * 3
 
 
-def test_a_node_that_dies_while_it_trains_is_asked_again_when_it_is_back(tmp_path: Path, undisturbed: str) -> None:
+def test_a_node_that_dies_while_it_trains_is_asked_again_when_it_is_back(tmp_path: Path, undisturbed: bytes) -> None:
     grid = make_grid(tmp_path)
     node = grid.fakes[11]
 
@@ -78,7 +81,7 @@ def test_a_node_that_dies_while_it_trains_is_asked_again_when_it_is_back(tmp_pat
     assert run(grid, tmp_path / "run") == undisturbed
 
 
-def test_a_node_that_died_after_it_trained_is_caught_up_by_a_snapshot(tmp_path: Path, undisturbed: str) -> None:
+def test_a_node_that_died_after_it_trained_trains_again_to_the_same_bytes(tmp_path: Path, undisturbed: bytes) -> None:
     grid = make_grid(tmp_path)
     node = grid.fakes[11]
 
@@ -90,11 +93,33 @@ def test_a_node_that_died_after_it_trained_is_caught_up_by_a_snapshot(tmp_path: 
 
     at_round(node, 2, train_and_die)
     assert run(grid, tmp_path / "run") == undisturbed
-    kinds = [Reply.unpack(node.genuine(message).content).kind for message in node.received[-1:]]
-    assert len(node.received) == 6 and kinds == ["needs-snapshot"]
+    assert len(node.received) == 6
 
 
-def test_a_restart_that_no_heartbeat_shows_is_seen_by_the_time_of_connection(tmp_path: Path, undisturbed: str) -> None:
+def test_a_site_that_lost_its_state_folder_is_caught_up_by_a_snapshot(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grid = make_grid(tmp_path)
+    node = grid.fakes[11]
+
+    def forget(message: Message) -> list[tuple[float, Message]]:
+        shutil.rmtree(node.config["state-dir"])
+        node.on_message = None
+        return [(1.0, node.genuine(message))]
+
+    at_round(node, 3, forget)
+    settings = tiny.settings()
+    for fake in grid.fakes.values():
+        Path(fake.config["settings"]).write_text(settings)
+    with caplog.at_level("INFO"):
+        run(grid, tmp_path / "run", settings)
+    assert "round 3: client 1 (site-11) gets a snapshot" in caplog.text
+    assert "round 3/3: 3 answered" in caplog.text
+
+
+def test_a_restart_that_no_heartbeat_shows_is_seen_by_the_time_of_connection(
+    tmp_path: Path, undisturbed: bytes
+) -> None:
     grid = make_grid(tmp_path)
     node = grid.fakes[12]
 
@@ -108,7 +133,7 @@ def test_a_restart_that_no_heartbeat_shows_is_seen_by_the_time_of_connection(tmp
     assert grid.now < 30
 
 
-def test_a_live_node_that_is_called_lost_is_asked_again(tmp_path: Path, undisturbed: str) -> None:
+def test_a_live_node_that_is_called_lost_is_asked_again(tmp_path: Path, undisturbed: bytes) -> None:
     grid = make_grid(tmp_path)
     node = grid.fakes[10]
 
@@ -127,8 +152,8 @@ def test_a_node_that_never_answers_costs_a_round_its_timeout_and_is_named(
     at_round(grid.fakes[11], 2, lambda message: [])
     with caplog.at_level("INFO"):
         run(grid, tmp_path / "run")
-    assert "round 2: 2 answered; client 1 (site-11): no answer within 60 s" in caplog.text
-    assert "round 3: 3 answered" in caplog.text
+    assert "round 2/3: 2 answered; client 1 (site-11): no answer within 60 s" in caplog.text
+    assert "round 3/3: 3 answered" in caplog.text
     assert 60 < grid.now < 80
 
 
@@ -142,14 +167,14 @@ def test_a_late_answer_is_dropped_by_name_and_its_client_catches_up(
     assert "client 1 (site-11): late answer to round 1 is dropped" in caplog.text
 
 
-def test_a_node_that_answers_twice_counts_once(tmp_path: Path, undisturbed: str) -> None:
+def test_a_node_that_answers_twice_counts_once(tmp_path: Path, undisturbed: bytes) -> None:
     grid = make_grid(tmp_path)
     node = grid.fakes[11]
     at_round(node, 1, lambda message: [(1.0, node.genuine(message)), (1.0, node.genuine(message))])
     assert run(grid, tmp_path / "run") == undisturbed
 
 
-def test_a_second_answer_to_a_repeated_question_is_dropped(tmp_path: Path, undisturbed: str) -> None:
+def test_a_second_answer_to_a_repeated_question_is_dropped(tmp_path: Path, undisturbed: bytes) -> None:
     grid = make_grid(tmp_path)
     node, slow = grid.fakes[11], grid.fakes[12]
     slow.seconds = 5.0
@@ -176,7 +201,7 @@ def test_a_node_cannot_answer_for_another_one(tmp_path: Path, caplog: pytest.Log
     at_round(node, 1, forge)
     run(grid, tmp_path / "run")
     assert "client 1 (site-11): the reply is to another message than it says" in caplog.text
-    assert len(victim.received) == 4
+    assert len(victim.received) == 5
 
 
 def test_a_damaged_update_is_refused_by_name_and_the_round_goes_on(
@@ -192,7 +217,7 @@ def test_a_damaged_update_is_refused_by_name_and_the_round_goes_on(
 
     at_round(node, 1, damage)
     run(grid, tmp_path / "run")
-    assert "client 1 (site-11): refused by the server: the message is damaged" in caplog.text
+    assert "client 1 (site-11): refused by the server: " in caplog.text and "checksum" in caplog.text
 
 
 def test_an_app_that_crashes_is_named_and_the_round_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -200,7 +225,9 @@ def test_an_app_that_crashes_is_named_and_the_round_goes_on(tmp_path: Path, capl
     at_round(grid.fakes[11], 1, lambda message: [(1.0, Message(Error(8, "ClientApp\nstopped"), reply_to=message))])
     with caplog.at_level("INFO"):
         run(grid, tmp_path / "run")
-    assert "round 1: 2 answered; client 1 (site-11): its app failed (Flower's code 8): ClientApp stopped" in caplog.text
+    assert (
+        "round 1/3: 2 answered; client 1 (site-11): its app failed (Flower's code 8): ClientApp stopped" in caplog.text
+    )
 
 
 def test_a_site_with_other_settings_is_named_with_the_table_that_differs(
@@ -232,31 +259,56 @@ def test_a_site_with_another_release_is_named(
     assert "the server has prism-fl 9.9.9, this site 0.1.0: install the same release on both" in caplog.text
 
 
-def test_a_site_whose_budget_is_spent_refuses_and_the_others_go_on(
+def test_what_a_machine_decides_for_itself_is_no_difference(tmp_path: Path, undisturbed: bytes) -> None:
+    grid = make_grid(tmp_path)
+    Path(grid.fakes[11].config["settings"]).write_text(SETTINGS + '[run]\ndevice = "cpu"\n')
+    assert run(grid, tmp_path / "run") == undisturbed
+
+
+def test_a_site_that_refuses_a_round_is_named_and_the_others_go_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     grid = make_grid(tmp_path)
-    grid.fakes[11].config = make_site(tmp_path, 1, SETTINGS)
-    # A table of the site's own is no difference.
-    Path(grid.fakes[11].config["settings"]).write_text(SETTINGS + "[run]\n")
-    at_round(
-        grid.fakes[11],
-        2,
-        lambda message: [(1.0, Message(Reply("refused", "", reason="spent").pack(), reply_to=message))],
-    )
+    no = Reply("refused", "", reason="no").pack()
+    at_round(grid.fakes[11], 2, lambda message: [(1.0, Message(no, reply_to=message))])
     with caplog.at_level("INFO"):
         run(grid, tmp_path / "run")
-    assert "round 2: 2 answered; client 1 (site-11): refused by the site: spent" in caplog.text
+    assert "round 2/3: 2 answered; client 1 (site-11): refused by the site: no" in caplog.text
 
 
-def test_a_node_too_many_is_ignored_by_name(tmp_path: Path, undisturbed: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_at_a_site_costs_the_round_its_answer_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grid = make_grid(tmp_path)
+    node = grid.fakes[11]
+
+    def full(message: Message) -> list[tuple[float, Message]]:
+        # No file grows beyond 8 KB: the client's optimiser has 11.
+        limit, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, most))
+        try:
+            return [(1.0, node.genuine(message))]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+
+    at_round(node, 2, full)
+    with caplog.at_level("INFO"):
+        run(grid, tmp_path / "run")
+    said = "client 1 (site-11): refused by the site: the site cannot answer (OSError); its own log says why"
+    assert f"round 2/3: 2 answered; {said}" in caplog.text
+    assert "round 3/3: 3 answered" in caplog.text
+
+
+def test_a_node_too_many_is_ignored_by_name(
+    tmp_path: Path, undisturbed: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     grid = make_grid(tmp_path, sites=4)
     assert run(grid, tmp_path / "run") == undisturbed
     assert "site-13 is ignored: all 3 client numbers are taken" in caplog.text
     assert grid.fakes[13].received == []
 
 
-def test_a_site_that_is_late_for_the_start_takes_part_in_the_setup(tmp_path: Path, undisturbed: str) -> None:
+def test_a_site_that_is_late_for_the_start_takes_part_in_the_setup(tmp_path: Path, undisturbed: bytes) -> None:
     grid = make_grid(tmp_path)
     node = grid.fakes[12]
     node.online = False
@@ -264,7 +316,7 @@ def test_a_site_that_is_late_for_the_start_takes_part_in_the_setup(tmp_path: Pat
     assert run(grid, tmp_path / "run") == undisturbed
 
 
-def test_a_run_without_enough_clients_ends_with_a_sentence_and_resumes(tmp_path: Path, undisturbed: str) -> None:
+def test_a_run_without_enough_clients_ends_with_a_sentence_and_resumes(tmp_path: Path, undisturbed: bytes) -> None:
     grid = make_grid(tmp_path)
     node = grid.fakes[12]
     limits = Limits(min_clients=3, join=20.0, setup=60.0, round=60.0)
@@ -272,17 +324,16 @@ def test_a_run_without_enough_clients_ends_with_a_sentence_and_resumes(tmp_path:
     with pytest.raises(FleetError, match="round 2: 2 of at least 3 clients answered .*site-12.*; nothing is lost"):
         run(grid, tmp_path / "run", limits=limits)
     node.on_message = None
-    # The two that had answered are a round ahead of the server and get a snapshot.
     assert run(grid, tmp_path / "run", limits=limits) == undisturbed
 
 
 def test_a_server_that_was_killed_resumes_to_the_same_bytes_with_the_same_numbers(
-    tmp_path: Path, undisturbed: str
+    tmp_path: Path, undisturbed: bytes
 ) -> None:
     class Killed(BaseException):
         pass
 
-    for moment in ("setup 1", "1", "2", "3"):
+    for moment in ("subclasses", "1", "2", "3"):
         grid = make_grid(tmp_path / moment)
 
         def kill(message: Message, moment: str = moment, grid: FakeGrid = grid) -> list[tuple[float, Message]]:
@@ -298,7 +349,7 @@ def test_a_server_that_was_killed_resumes_to_the_same_bytes_with_the_same_number
         assert run(grid, tmp_path / moment / "run") == undisturbed
 
 
-def test_a_finished_run_only_says_where_its_model_is(tmp_path: Path, undisturbed: str) -> None:
+def test_a_finished_run_only_says_where_its_model_is(tmp_path: Path, undisturbed: bytes) -> None:
     grid = make_grid(tmp_path)
     run(grid, tmp_path / "run")
     grid.fakes = {}

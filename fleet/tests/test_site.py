@@ -1,5 +1,6 @@
 """A site's half: what its configuration may be, and what leaves it when something is wrong."""
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from prism_fleet.files import Busy, sole_user
 def ask(config: dict[str, Any], payload: bytes | None = None) -> Reply:
     """Puts a setup request to a site."""
     if payload is None:
-        payload = prism_fl.Server(SETTINGS, str(Path(config["state-dir"]).parent / "server")).setup_request(0)
-    request = Request("setup", 0, payload, "n", prism_fl.__version__, digests(SETTINGS))
+        payload = prism_fl.Server(SETTINGS, str(Path(config["state-dir"]).parent / "server")).request(0)
+    request = Request("exchange", 0, payload, "n", prism_fl.__version__, digests(SETTINGS))
     return Reply.unpack(reply(request.pack(), config))
 
 
@@ -30,15 +31,14 @@ def test_a_site_answers_with_bytes_of_our_own_type(tmp_path: Path) -> None:
 
 def test_what_is_wrong_at_a_site_stays_in_its_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = make_site(tmp_path, 0)
-    image = Path(config["data-dir"]) / "0.png"
-    image.unlink()
+    shutil.rmtree(config["data-dir"])
     answer = ask(config)
     assert answer == Reply("refused", "n", reason="the site cannot answer (UsageError); its own log says why")
     assert str(tmp_path) in caplog.text
 
 
 def test_a_site_without_configuration_names_its_keys_in_its_log_only(caplog: pytest.LogCaptureFixture) -> None:
-    request = Request("setup", 0, b"x", "n", prism_fl.__version__, ())
+    request = Request("exchange", 0, b"x", "n", prism_fl.__version__, ())
     answer = Reply.unpack(reply(request.pack(), {"data-dir": "/images"}))
     assert answer.reason == "the site cannot answer (SiteError); its own log says why"
     assert "lacks settings, state-dir: flower-supernode --node-config" in caplog.text
@@ -46,21 +46,14 @@ def test_a_site_without_configuration_names_its_keys_in_its_log_only(caplog: pyt
 
 def test_what_is_wrong_with_a_message_is_said_to_the_server(tmp_path: Path) -> None:
     config = make_site(tmp_path, 0)
-    assert ask(config, b"damaged").reason == "the message is damaged: send it again"
+    assert ask(config, b"damaged").reason.startswith("a message of moments cannot be used: it has 7 bytes")
 
 
 def test_a_message_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
-    content = Request("setup", 0, b"x", "n", prism_fl.__version__, ()).pack()
+    content = Request("exchange", 0, b"x", "n", prism_fl.__version__, ()).pack()
     content.config_records[NOTE]["version"] = 7
     answer = Reply.unpack(reply(content, make_site(tmp_path, 0)))
     assert answer.reason == f"the message has version 7, this app speaks {VERSION}: install the same prism-fleet"
-
-
-def test_a_budget_is_the_sites_own(tmp_path: Path) -> None:
-    config = make_site(tmp_path, 0, SETTINGS + "[standin]\nbudget = 0\n")
-    payload = prism_fl.Server(SETTINGS, str(tmp_path / "server")).setup_request(0)
-    request = Request("setup", 0, payload, "n", prism_fl.__version__, digests(Path(config["settings"]).read_text()))
-    assert Reply.unpack(reply(request.pack(), config)).reason == "the privacy budget is spent"
 
 
 def test_a_state_folder_serves_one_process_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,8 +54,6 @@ pub enum Purpose {
     MadaNew,
     /// Which clients take part in a round (`round`).
     ClientSample,
-    /// Which sampled clients fail to answer (`round`, `client`).
-    Dropout,
     /// How the data set is divided among clients.
     Partition,
     /// One procedurally drawn image (`index`; `client` = split).
@@ -94,7 +92,6 @@ impl Purpose {
             Purpose::MadaOld => "mada-old",
             Purpose::MadaNew => "mada-new",
             Purpose::ClientSample => "client-sample",
-            Purpose::Dropout => "dropout",
             Purpose::Partition => "partition",
             Purpose::Strokes => "strokes",
             Purpose::EncoderWeight => "encoder-weight",

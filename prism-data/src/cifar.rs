@@ -33,7 +33,8 @@ pub(super) fn load(options: &LoadOptions) -> Result<Dataset> {
         return load_batches(&paths, options);
     }
     if let Some(folder) = folders.iter().find(|folder| folder::has_classes(folder)) {
-        return folder::load("cifar10", folder, options);
+        let own = LoadOptions { channels: options.channels.or(Some(3)), ..options.clone() };
+        return folder::load("cifar10", folder, &own).map(|(images, _)| images);
     }
     #[cfg(feature = "hub")]
     if options.data_dir.is_none() {

@@ -9,6 +9,9 @@ use std::sync::{Arc, OnceLock};
 use prism_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
+/// Most characters of a class name: those of a model's file.
+pub const MAX_CLASS_NAME: usize = 80;
+
 /// Images, their labels, and what they are called.
 ///
 /// Cloning and [`Dataset::subset`] share the pixels.
@@ -22,6 +25,8 @@ pub struct Dataset {
     /// Where image i of this view lies in `pixels`; `None` is the identity.
     rows: Option<Vec<u32>>,
     labels: Option<Vec<u16>>,
+    /// Images of each site, one site after the other; empty where they are not of sites.
+    sites: Vec<usize>,
     digest: OnceLock<String>,
 }
 
@@ -47,8 +52,32 @@ impl Dataset {
         if images > Self::MAX_IMAGES {
             return refuse(format!("has {images} images; the limit is {}: use fewer", Self::MAX_IMAGES));
         }
-        let (pixels, class_names, labels) = (Arc::new(pixels), Vec::new(), None);
-        Ok(Dataset { name, image_size, channels, class_names, pixels, rows: None, labels, digest: OnceLock::new() })
+        Ok(Dataset {
+            name,
+            image_size,
+            channels,
+            class_names: Vec::new(),
+            pixels: Arc::new(pixels),
+            rows: None,
+            labels: None,
+            sites: Vec::new(),
+            digest: OnceLock::new(),
+        })
+    }
+
+    /// The same images, of which the first `sizes[0]` are the first site's, the next `sizes[1]` the second's, and so on.
+    pub(super) fn with_sites(self, sizes: Vec<usize>) -> Self {
+        Dataset { sites: sizes, ..self }
+    }
+
+    /// The numbers of the images of each site; none where they are not of sites.
+    pub fn sites(&self) -> Option<Vec<Vec<usize>>> {
+        let mut next = 0;
+        let part = |size: &usize| {
+            next += size;
+            (next - size..next).collect()
+        };
+        (!self.sites.is_empty()).then(|| self.sites.iter().map(part).collect())
     }
 
     /// The same images, each with a label, and the name of each class.
@@ -145,6 +174,7 @@ impl Dataset {
         };
         Dataset {
             rows: Some(indices.iter().map(row).collect()),
+            sites: Vec::new(),
             labels: self.labels.as_ref().map(|labels| indices.iter().map(|&index| labels[index]).collect()),
             digest: OnceLock::new(),
             ..self.clone()

@@ -71,7 +71,9 @@ fn load_table(source: Source, table: &Table, path: &Path, options: &LoadOptions)
         labels: Some(rows.iter().map(|row| row.1).collect()),
     }
     .build(options, |index, image| {
-        decode::decode_into(&rows[index].0, channels, options.image_size, image)
+        let shape = decode::Shape { channels, size: options.image_size, intensity: options.intensity };
+        decode::decode_into(&rows[index].0, "png", shape, image)
+            .map(drop)
             .map_err(|why| corrupt(format!("the image of row {index} cannot be decoded ({why})")))
     })
 }

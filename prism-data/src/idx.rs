@@ -43,7 +43,14 @@ pub(super) fn images(path: &Path) -> Result<Images> {
 pub(super) fn labels(path: &Path, classes: usize) -> Result<Vec<u16>> {
     let (_, values) = read::<1>(path, |_| None)?;
     match values.iter().position(|&label| usize::from(label) >= classes) {
-        Some(at) => Err(corrupt(path, format!("label {at} is {}, but there are only {classes} classes", values[at]))),
+        Some(at) => Err(Error::corrupt(
+            path.display().to_string(),
+            format!(
+                "label {at} is {}, but there are only {classes} classes; if this is another set of more classes, unpack its \
+                 pictures into one folder a class and choose `dataset` folder, else fetch the file again",
+                values[at]
+            ),
+        )),
         None => Ok(values.into_iter().map(u16::from).collect()),
     }
 }

@@ -10,6 +10,7 @@
 mod cifar;
 pub mod dataset;
 mod decode;
+mod duplicates;
 mod folder;
 #[cfg(feature = "hub")]
 mod hub;
@@ -18,6 +19,7 @@ mod locate;
 mod mnist;
 pub mod partition;
 mod resize;
+mod sites;
 pub mod strokes;
 
 use std::fmt;
@@ -28,7 +30,10 @@ use prism_core::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-pub use dataset::Dataset;
+pub use dataset::{Dataset, MAX_CLASS_NAME};
+pub use decode::Intensity;
+pub use duplicates::Duplicates;
+pub use folder::{Broken, PassedOver, Pictures, Survey};
 pub use locate::DATA_VARIABLE;
 
 /// Where images come from.
@@ -43,7 +48,7 @@ pub enum Source {
     FashionMnist,
     /// Small photographs: binary batches or class folders, colour, 32x32, ten classes (Krizhevsky 2009).
     Cifar10,
-    /// Any folder of PNG or JPEG files: one sub-folder a class, or flat and unlabelled.
+    /// Any folder of image files: one sub-folder a class, or flat and unlabelled.
     Folder,
 }
 
@@ -97,23 +102,51 @@ pub enum Split {
 /// How to load a [`Source`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Where the files lie. Unused by `strokes`.
+    /// Where the files lie. `strokes` have none.
     pub data_dir: Option<PathBuf>,
     /// Side of the images in memory, a power of two from 8 to 256; every image is resized to it.
     pub image_size: usize,
-    /// 1 for grey, 3 for colour; `None` keeps what the set is (a folder: colour).
+    /// 1 for grey, 3 for colour; `None` keeps what the set is (a folder: grey where all its images are).
     pub channels: Option<usize>,
+    /// What is black and what is white in a folder's images of 16-bit grey.
+    pub intensity: Intensity,
+    /// Whether files of a folder that cannot be read are passed over, or refused.
+    pub skip_broken: bool,
     /// Only the first so many images, for quick runs. For `strokes` the number of images itself, without a limit.
     pub limit: Option<usize>,
     /// Which part of the set.
     pub split: Split,
     /// Root seed. Only `strokes` draws anything.
     pub seed: u64,
+    /// What the sub-folders of a folder are.
+    pub layout: FolderLayout,
+}
+
+/// What the sub-folders of a folder are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum FolderLayout {
+    /// Its classes, or parts of a split with its classes.
+    #[default]
+    Classes,
+    /// The same, where all classes are agreed on beforehand; it may lack some of these.
+    Agreed(Vec<String>),
+    /// Sites: each is what one client of a fleet holds.
+    Sites,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { data_dir: None, image_size: 32, channels: None, limit: None, split: Split::Train, seed: 0 }
+        LoadOptions {
+            data_dir: None,
+            image_size: 32,
+            channels: None,
+            intensity: Intensity::FULL,
+            skip_broken: false,
+            limit: None,
+            split: Split::Train,
+            seed: 0,
+            layout: FolderLayout::Classes,
+        }
     }
 }
 
@@ -134,22 +167,48 @@ impl LoadOptions {
         }
         Ok(())
     }
+
+    /// Refuses what `source` would not obey, so that nobody trains on other images than they think.
+    fn check_source(&self, source: Source) -> Result<()> {
+        let refuse = |what: String| {
+            let remedy = "leave it out, or add `dataset` folder for images of your own";
+            Err(Error::usage(format!("{what}, which data set '{source}' does not read; {remedy}")))
+        };
+        match (source, &self.data_dir) {
+            (Source::Folder, _) => Ok(()),
+            (Source::Strokes, Some(folder)) => refuse(format!("`data-dir` is {}", folder.display())),
+            _ if self.intensity != Intensity::FULL => refuse(format!("`intensity` is {}", self.intensity)),
+            _ if self.skip_broken => refuse("`skip-broken` is for broken files".into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Loads `source` as `options` ask.
 ///
 /// # Errors
-/// [`Error::Usage`] if an option is out of its limits or the files are not there, [`Error::Corrupt`] if a file is not
-/// what it claims to be, [`Error::Io`] if one cannot be read.
+/// [`Error::Usage`] if an option is out of its limits, is one that the source does not know, or the files are not there;
+/// [`Error::Corrupt`] if a file is not what it claims to be, [`Error::Io`] if one cannot be read.
 pub fn load(source: Source, options: &LoadOptions) -> Result<Dataset> {
+    Ok(load_surveyed(source, options)?.0)
+}
+
+/// Loads `source` as `options` ask, and says what it saw in a folder.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_surveyed(source: Source, options: &LoadOptions) -> Result<(Dataset, Survey)> {
     options.validate()?;
+    options.check_source(source)?;
+    let unseen = |images: Dataset| (images, Survey::default());
     match source {
-        Source::Strokes => strokes::load(options),
-        Source::Mnist | Source::FashionMnist => mnist::load(source, options),
-        Source::Cifar10 => cifar::load(options),
+        Source::Strokes => strokes::load(options).map(unseen),
+        Source::Mnist | Source::FashionMnist => mnist::load(source, options).map(unseen),
+        Source::Cifar10 => cifar::load(options).map(unseen),
         Source::Folder => {
             let folder = locate::data_dir(options)?;
-            folder::load(&folder::name_of(folder), folder, options)
+            let read = if options.layout == FolderLayout::Sites { sites::load } else { folder::load };
+            read(&folder::name_of(folder), folder, options)
         }
     }
 }
@@ -252,6 +311,9 @@ mod tests {
             (LoadOptions { image_size: 512, ..options.clone() }, "image size is 512"),
             (LoadOptions { channels: Some(2), ..options.clone() }, "channels is 2"),
             (LoadOptions { limit: Some(0), ..options.clone() }, "limit on images is 0"),
+            (LoadOptions { data_dir: Some("photos".into()), ..options.clone() }, "`data-dir` is photos"),
+            (LoadOptions { intensity: "0-9".parse().unwrap(), ..options.clone() }, "`intensity` is 0-9"),
+            (LoadOptions { skip_broken: true, ..options.clone() }, "`skip-broken` is for"),
         ] {
             let error = load(Source::Strokes, &broken).unwrap_err();
             assert!(error.to_string().contains(part) && error.exit_code() == 2, "{error}");

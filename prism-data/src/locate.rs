@@ -64,7 +64,7 @@ impl Missing<'_> {
 pub(super) fn data_dir(options: &LoadOptions) -> Result<&Path> {
     let Some(folder) = options.data_dir.as_deref() else {
         return Err(Error::usage(
-            "data set 'folder' needs --data-dir, a folder of PNG or JPEG files or of one sub-folder a class",
+            "data set 'folder' needs --data-dir, a folder of image files or of one sub-folder a class",
         ));
     };
     if !folder.is_dir() {

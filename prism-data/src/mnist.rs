@@ -1,5 +1,7 @@
 //! MNIST and Fashion-MNIST: a file of grey pictures and a file of labels, in IDX format.
 
+use std::path::{Path, PathBuf};
+
 use prism_core::{Error, Result};
 
 use super::locate::{self, Missing};
@@ -45,6 +47,14 @@ pub(super) fn load(source: Source, options: &LoadOptions) -> Result<Dataset> {
         if options.data_dir.is_none() {
             return super::hub::load(source, options);
         }
+        if let Some(other) = folders.iter().find_map(|folder| other_set(folder)) {
+            return Err(Error::usage(format!(
+                "{} holds another set than {}: of sets such as EMNIST, unpack the pictures into one folder a class and \
+                 choose `dataset` folder",
+                other.display(),
+                set.source
+            )));
+        }
         let files = format!("{images}-idx3-ubyte and {labels}-idx1-ubyte (plain or .gz)");
         return Err(Missing { name: set.source.name(), files: &files, home: set.home }.error(&folders));
     };
@@ -74,6 +84,15 @@ pub(super) fn load(source: Source, options: &LoadOptions) -> Result<Dataset> {
     })
 }
 
+/// A file of pictures in `folder` that is named as those of other sets in this format are, `emnist-letters-train-images-...`.
+fn other_set(folder: &Path) -> Option<PathBuf> {
+    let is_other = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        name.contains("-images-idx3-ubyte") && !["train-", "t10k-"].iter().any(|own| name.starts_with(own))
+    };
+    std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).filter(is_other).min()
+}
+
 /// The names under which a file is known: with a hyphen or a dot before `idx`, gzipped or not.
 fn names(stem: &str, dimensions: u8) -> Vec<String> {
     ["-", "."].iter().flat_map(|dot| ["", ".gz"].map(|end| format!("{stem}{dot}idx{dimensions}-ubyte{end}"))).collect()
@@ -82,7 +101,6 @@ fn names(stem: &str, dimensions: u8) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
 
     use super::super::idx::tests::{gzip, idx};
     use super::super::load as load_any;
@@ -145,6 +163,17 @@ mod tests {
         let mismatch = error();
         assert_eq!(mismatch.exit_code(), 1);
         assert!(mismatch.to_string().contains("4 labels") && mismatch.to_string().contains("5 pictures"), "{mismatch}");
+    }
+
+    #[test]
+    fn sets_of_more_classes_are_told_to_become_folders() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("emnist-letters-train-images-idx3-ubyte.gz"), gzip(&pictures(2))).unwrap();
+        let error = || load_any(Source::Mnist, &options(root.path())).unwrap_err().to_string();
+        assert!(error().contains("emnist-letters-train-images") && error().contains("`dataset` folder"), "{}", error());
+        fs::write(root.path().join("train-images-idx3-ubyte"), pictures(2)).unwrap();
+        fs::write(root.path().join("train-labels-idx1-ubyte"), idx(&[2], &[1, 26])).unwrap();
+        assert!(error().contains("label 1 is 26") && error().contains("`dataset` folder"), "{}", error());
     }
 
     /// The real sets, where the environment says where they are.

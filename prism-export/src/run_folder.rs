@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! settings.toml           the resolved settings; `--config` accepts it
-//! partition.json          how many images of each class each client holds
+//! partition.json          how many images of each class each client holds; not where images are protected
+//! images.json             what tells the run's images from others; not where they are protected
 //! checkpoint.safetensors  the global scores after the last round that was committed
 //! best.safetensors        the checkpoint of the best round, where rounds are judged
 //! metrics.jsonl           one line a round
@@ -22,6 +23,9 @@ use prism_core::{Error, Result};
 
 use crate::Checkpoint;
 
+/// Folders of a run lie in each other so deep, as in `clients/0003/`.
+const DEPTH: usize = 3;
+
 /// The folder of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunFolder {
@@ -37,10 +41,12 @@ impl RunFolder {
     /// The folder of a run that has begun.
     ///
     /// # Errors
-    /// [`Error::Usage`] if there is no run at `path`.
+    /// [`Error::Usage`] if there is no run at `path`, or a link in it, through which a folder that came from somebody else would have
+    /// files outside of it overwritten.
     pub fn open(path: &Path) -> Result<Self> {
         let folder = Self::new(path);
         if folder.settings().exists() {
+            refuse_links(path, DEPTH)?;
             return Ok(folder);
         }
         Err(Error::usage(format!(
@@ -62,6 +68,11 @@ impl RunFolder {
     /// The partition table.
     pub fn partition(&self) -> PathBuf {
         self.path.join("partition.json")
+    }
+
+    /// What tells the run's images from others.
+    pub fn images(&self) -> PathBuf {
+        self.path.join("images.json")
     }
 
     /// The last checkpoint.
@@ -132,5 +143,44 @@ impl RunFolder {
         }
         let last = Checkpoint::read(&self.checkpoint())?;
         if last.description.best_round.is_some() { Checkpoint::read(&self.best()) } else { Ok(last) }
+    }
+}
+
+/// Refuses links in `folder` and in `depth - 1` levels of folders below it.
+fn refuse_links(folder: &Path, depth: usize) -> Result<()> {
+    let io = |e| Error::io("read", folder, e);
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let (path, kind) = (entry.path(), entry.file_type().map_err(io)?);
+        if kind.is_symlink() {
+            return Err(Error::usage(format!(
+                "{} is a link, and a run folder holds files of its own only; remove it, or copy there what it points to",
+                path.display()
+            )));
+        }
+        if kind.is_dir() && depth > 1 {
+            refuse_links(&path, depth - 1)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_anywhere_in_a_run_folder_is_refused_by_name() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let run = RunFolder::new(folder.path());
+        std::fs::write(run.settings(), "").unwrap();
+        std::fs::create_dir_all(run.client(3)).unwrap();
+        RunFolder::open(folder.path()).unwrap();
+        for link in [run.evaluation(), run.client(3).join("adam-000001.safetensors"), run.path().join("shared")] {
+            std::os::unix::fs::symlink(outside.path().join("target"), &link).unwrap();
+            let error = RunFolder::open(folder.path()).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains("is a link"), "{error}");
+            std::fs::remove_file(&link).unwrap();
+        }
     }
 }

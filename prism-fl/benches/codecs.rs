@@ -7,7 +7,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prism_core::stream::{Purpose, StreamId};
-use prism_fl::codec::{Blinds, Learned, Prior, PrivateSource, ScoreGrid, Uplink, counts, differences, flips, snapshot};
+use prism_fl::codec::{Learned, Prior, PrivateSource, ScoreGrid, Uplink, counts, differences, flips, snapshot};
+use prism_fl::secagg::Blinds;
 
 const WEIGHTS: usize = 3_544_768;
 

@@ -44,7 +44,7 @@ fn main() -> Result<()> {
     let mut clients: Vec<Client> = (0..CLIENTS).map(open).collect();
 
     while server.round() < 3 {
-        for id in server.ask(&[0, 1, 2]) {
+        for id in server.ask(&[0, 1, 2])? {
             let broadcast = server.broadcast(id).bytes;
             let answer = clients[id as usize].round(&broadcast, &())?;
             println!("client {id}: {} bytes down, {} up", broadcast.len(), answer.update.len());

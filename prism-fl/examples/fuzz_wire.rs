@@ -11,11 +11,13 @@ use std::time::Instant;
 
 use prism_core::Architecture;
 use prism_core::stream::{Purpose, Stream, StreamId};
-use prism_fl::codec::{Blinds, Learned, Prior, PrivateSource, Uplink};
+use prism_fl::codec::{Learned, Prior, PrivateSource, Uplink};
+use prism_fl::secagg::Blinds;
 use prism_fl::wire::{Broadcast, Codec, Content, Downlink, HEADER_BYTES, Header, Record, Session, Update, record};
 
 const ROUND: u32 = 3;
-const CLIENTS: usize = 3;
+/// Bits of a blinded number, and the attempt at the sum.
+const SUM: (u32, u32) = (2, 1);
 
 /// Whether a decoder took a payload.
 type Decode = dyn Fn(&[u8]) -> bool;
@@ -93,7 +95,7 @@ fn targets_of(session: &Session) -> Vec<Target> {
     let name = |what: &str| format!("{what} {}/{}/{}", session.uplink(), session.downlink(), session.score_layers());
     let update = |client: u32| {
         let private = PrivateSource::simulated(StreamId::new(6, Purpose::Test).client(client.into()));
-        let blinds = Blinds { clients: CLIENTS, peers: Vec::new() };
+        let blinds = Blinds { width: SUM.0, attempt: SUM.1, list: Vec::new() };
         let layers: Vec<&[f32]> = learned.iter().map(Vec::as_slice).collect();
         let learned = Learned { layers: &layers, prior: &prior, private: &private, blinds: &blinds, threads: 1 };
         Update::encode(session, ROUND, client, &learned)[HEADER_BYTES..].to_vec()
@@ -116,7 +118,7 @@ fn update_target(name: String, session: &Session, prior: &Prior, updates: &[(u32
     let decode = move |payload: &[u8]| {
         let message = Header::update(&session, ROUND, 0).seal(payload);
         if session.uplink() == Uplink::Sums {
-            return Update::decode_sums(&message, &session, CLIENTS, ROUND, 0).is_ok();
+            return Update::decode_sums(&message, &session, SUM, ROUND, 0).is_ok();
         }
         match Update::decode(&message, &session, &prior, ROUND, 0) {
             Ok(update) => {

@@ -3,21 +3,21 @@
 //! ```text
 //! decode   one client's message, if it is one of this round, federation and client; on any thread
 //! add      what was decoded, once for each client
-//! reveal   under secure sums, the key of a client that was lost
+//! opened   under secure sums, what the answers add up to, once their blinds are off
 //! finish   the aggregate, in the order of the clients: the order of arrival changes no bit
 //! ```
 
 use std::sync::Arc;
 
-use prism_core::mask::LayerBits;
 use prism_core::score::{logit, sigmoid};
 use prism_core::{Error, Result};
 use rayon::prelude::*;
 
-use crate::codec::{BlindedSum, Prior, Uplink, flips};
+use crate::codec::{Prior, flips};
 use crate::global_state::{GlobalState, MIN_CHUNK};
 use crate::mask_sum::MaskSum;
-use crate::wire::{Downlink, HEADER_BYTES, Reveal, Session, Update};
+use crate::secagg::{RingVector, SecureSum};
+use crate::wire::{Downlink, HEADER_BYTES, Session, Update};
 
 /// Vote shares are clipped to this distance from 0 and 1, where their logits would be infinite.
 const CLIP: f32 = 0.01;
@@ -29,8 +29,8 @@ pub struct Aggregator {
     prior: Arc<Prior>,
     cohort: Vec<u32>,
     masks: MaskSum,
-    /// Under secure sums, the sum of the blinded masks so far.
-    blinded: Option<BlindedSum>,
+    /// Under secure sums, where the masks are added up.
+    sum: Option<SecureSum>,
     answers: Vec<Answer>,
 }
 
@@ -51,8 +51,8 @@ pub struct DecodedUpdate {
 
 enum DecodedMask {
     Plain(Update),
-    /// Numbers that mean something in sum only, and the mask that is expected of the client.
-    Blinded(BlindedSum, LayerBits),
+    /// Numbers that mean something in sum only.
+    Blinded(RingVector),
 }
 
 /// What the answers of a round come to.
@@ -68,14 +68,12 @@ pub struct Aggregate {
 }
 
 impl Aggregator {
-    /// Collects the answers of `cohort` to the round that follows `state`.
-    pub fn new(state: &GlobalState, cohort: Vec<u32>) -> Self {
+    /// Collects the answers of `cohort` to the round that follows `state`; under secure sums, into `sum`.
+    pub fn new(state: &GlobalState, cohort: Vec<u32>, sum: Option<SecureSum>) -> Self {
         let session = state.session().clone();
-        let blinded = session.uplink() == Uplink::Sums;
-        let blinded = blinded.then(|| BlindedSum::new(session.mask_weights(), cohort.len()));
         let masks = MaskSum::zero(&session);
         let (round, prior) = (state.round() + 1, state.prior());
-        Aggregator { session, round, prior, cohort, masks, blinded, answers: Vec::new() }
+        Aggregator { session, round, prior, cohort, masks, sum, answers: Vec::new() }
     }
 
     /// The round.
@@ -88,9 +86,24 @@ impl Aggregator {
         Arc::clone(&self.prior)
     }
 
-    /// The clients that may answer.
-    pub fn cohort(&self) -> &[u32] {
-        &self.cohort
+    /// The clients of the round, as its broadcast names them: under secure sums, those that have shared keys.
+    pub fn cohort(&self) -> Vec<u32> {
+        self.sum.as_ref().map_or_else(|| self.cohort.clone(), SecureSum::dealers)
+    }
+
+    /// The clients to send the broadcast to: none under a secure sum that has failed, and none whose input it lacks once closed.
+    pub fn asked(&self) -> Vec<u32> {
+        self.sum.as_ref().map_or_else(|| self.cohort.clone(), SecureSum::asked)
+    }
+
+    /// The secure sum, where there is one.
+    pub fn sum(&self) -> Option<&SecureSum> {
+        self.sum.as_ref()
+    }
+
+    /// The secure sum, where there is one, to go on with.
+    pub fn sum_mut(&mut self) -> Option<&mut SecureSum> {
+        self.sum.as_mut()
     }
 
     /// Decodes the answer of `client`. Nothing is added, so that several can be decoded at once.
@@ -102,16 +115,15 @@ impl Aggregator {
             return Err(refuse(format!("client {client} was not asked in round {}", self.round)));
         }
         let mut scores = Vec::new();
-        let mask = match &self.blinded {
+        let mask = match &self.sum {
             None => {
                 let mut update = Update::decode(bytes, &self.session, &self.prior, self.round, client)?;
                 scores = std::mem::take(&mut update.scores);
                 DecodedMask::Plain(update)
             }
-            Some(_) => DecodedMask::Blinded(
-                Update::decode_sums(bytes, &self.session, self.cohort.len(), self.round, client)?,
-                flips::expected(&self.prior, self.session.shared(self.round, client)),
-            ),
+            Some(sum) => {
+                DecodedMask::Blinded(Update::decode_sums(bytes, &self.session, sum.shape(), self.round, client)?)
+            }
         };
         let payload = match self.session.downlink() {
             Downlink::Relay => bytes[HEADER_BYTES..].to_vec(),
@@ -133,11 +145,8 @@ impl Aggregator {
                 self.round
             )));
         }
-        match (mask, &mut self.blinded) {
-            (DecodedMask::Blinded(numbers, expected), Some(sum)) => {
-                sum.add(&numbers);
-                self.masks.subtract(&expected);
-            }
+        match (mask, &mut self.sum) {
+            (DecodedMask::Blinded(numbers), Some(sum)) => sum.add_input(client, &numbers)?,
             (DecodedMask::Plain(update), None) if update.round == self.round => self.masks.add(&update),
             _ => return Err(refuse("it was decoded for another round".into())),
         }
@@ -154,42 +163,15 @@ impl Aggregator {
         self.answered().any(|who| who == client)
     }
 
-    /// Under secure sums, pairs of a client that answered and one that did not, whose shared key the first must reveal.
-    pub fn missing(&self) -> impl Iterator<Item = (u32, u32)> {
-        let asked = self.cohort.iter().copied().filter(|_| self.blinded.is_some());
-        let lost = asked.filter(|&client| !self.has_answered(client));
-        lost.flat_map(|lost| self.answered().map(move |client| (client, lost)))
-    }
-
-    /// Takes the blinds of a lost client out of the sum, as far as `client` shared them.
+    /// Ends the round, as one that nobody answered where a secure sum is not opened.
     ///
-    /// # Errors
-    /// If the bytes are not what `client` reveals in this round about a client that did not answer.
-    pub fn reveal(&mut self, client: u32, bytes: &[u8]) -> Result<()> {
-        let reveal = Reveal::decode(bytes, &self.session, self.round, client)?;
-        if !self.missing().any(|pair| pair == (client, reveal.lost)) {
-            return Err(refuse(format!(
-                "client {client} reveals the key of client {}, which nobody asked for",
-                reveal.lost
-            )));
-        }
-        if let Some(sum) = &mut self.blinded {
-            sum.blind(&reveal.correction());
-        }
-        Ok(())
-    }
-
-    /// Ends the round.
-    ///
-    /// Where a secure sum exceeds the number of clients, somebody's blinds were wrong; nobody can say whose, so the round
-    /// counts as one that nobody answered.
+    /// Where one exceeds the number of clients, somebody's input was no mask; nobody can say whose, so the round counts as one that
+    /// nobody answered.
     pub fn finish(mut self) -> Aggregate {
-        let answers = self.answers.len() as u32;
-        if let Some(sum) = &self.blinded
-            && !self.masks.add_votes(&sum.votes(), answers)
-        {
-            return Aggregate::new(&self.session);
+        if let Some(sum) = self.sum.take() {
+            return self.finish_sum(&sum);
         }
+        let answers = self.answers.len() as u32;
         // Sums of floats depend on their order, and a relay lists its updates: both go by client.
         self.answers.sort_by_key(|answer| answer.client);
         let mut aggregate = Aggregate { answers, masks: self.masks, ..Aggregate::new(&self.session) };
@@ -198,6 +180,21 @@ impl Aggregator {
             aggregate.updates.push((client, payload));
         }
         aggregate
+    }
+
+    /// The masks of all whose input is in the opened sum, as differences from those expected of them.
+    fn finish_sum(mut self, sum: &SecureSum) -> Aggregate {
+        let none = Aggregate::new(&self.session);
+        let Some(opened) = sum.opened() else { return none };
+        for &client in sum.survivors() {
+            self.masks.subtract(&flips::expected(&self.prior, self.session.shared(self.round, client)));
+        }
+        let votes: Vec<u32> = opened.values().iter().map(|&votes| votes as u32).collect();
+        let answers = sum.survivors().len() as u32;
+        match self.masks.add_votes(&votes, answers) {
+            true => Aggregate { answers, masks: self.masks, ..none },
+            false => none,
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use prism_core::arch::Architecture;
 use prism_core::mixture;
-use prism_nn::Result;
+use prism_data::MAX_CLASS_NAME;
+use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::settings::Settings;
 use crate::wire::Session;
@@ -34,6 +36,25 @@ pub struct DataDescription {
     pub partition: String,
 }
 
+impl DataDescription {
+    /// Refuses names that no model's file can hold, while nothing is lost by it.
+    fn check_names(&self) -> Result<()> {
+        let limits =
+            self.class_names.iter().map(|name| ("class", name, MAX_CLASS_NAME)).chain([("data set", &self.name, 1000)]);
+        for (what, name, limit) in limits {
+            let length = name.chars().count();
+            let control = name.chars().any(char::is_control);
+            if length > limit || control {
+                let why = if control { "a control character" } else { "too many characters" };
+                return Err(Error::usage(format!(
+                    "{what} {name:?} has {why} in its name; choose at most {limit} plain ones"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Agreement {
     /// The architecture of the generator.
     pub fn architecture(&self) -> Architecture {
@@ -54,7 +75,17 @@ impl Agreement {
         arch.validate()?;
         mixture::check(&arch, self.settings.model.components)?;
         self.session()?.check()?;
-        Ok(())
+        self.data.check_names()
+    }
+
+    /// SHA-256 over its JSON.
+    ///
+    /// # Errors
+    /// If a setting has no JSON form.
+    pub fn digest(&self) -> Result<[u8; 32]> {
+        let json = serde_json::to_vec(self);
+        let json = json.map_err(|e| prism_core::Error::usage(format!("the settings have no JSON form: {e}")))?;
+        Ok(Sha256::digest(&json).into())
     }
 
     /// What the messages of rounds rest on.

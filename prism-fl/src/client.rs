@@ -11,14 +11,14 @@
 //! moment and opened again, by another process, with the same bytes out.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use prism_core::stream::{Purpose, StreamId};
+use prism_core::stream::Purpose;
 
 use crate::client_setup;
 use crate::client_state::{ReceivedState, StateFolder};
-use crate::codec::{Blind, Blinds, Learned, PrivateSource, Uplink};
+use crate::codec::{Learned, PrivateSource, Uplink};
 use crate::context::{Privacy, Randomness, RunContext};
 use crate::error::{Error, Result};
 use crate::global_state::GlobalState;
@@ -27,11 +27,13 @@ use crate::moments::ClientMoments;
 use crate::observer::Observer;
 use crate::optimiser::OptimiserState;
 use crate::privacy::gaussian::NoiseSource;
+use crate::privacy::ledger::Ledger;
 use crate::replay;
 use crate::round_report::ClientReport;
+use crate::secagg::{self, Blinds, Input, Peers, PublicKey};
 use crate::strata::ClientData;
 use crate::values::values;
-use crate::wire::{Broadcast, Content, Preface, Reveal, Update};
+use crate::wire::{Broadcast, Content, Preface, Update};
 
 /// One client, between its rounds.
 pub struct Client {
@@ -39,7 +41,7 @@ pub struct Client {
     context: Arc<RunContext>,
     data: ClientData,
     folder: StateFolder,
-    ledger: Option<PathBuf>,
+    ledger: Option<Ledger>,
     moments: Option<ClientMoments>,
     /// The newest state, where it stayed in memory.
     state: Option<ClientState>,
@@ -70,9 +72,9 @@ impl Client {
         Client { id, context, data, folder, ledger: None, moments: None, state: None, deferred: false }
     }
 
-    /// The same client, which writes every draw of noise into the privacy ledger at `path` first.
-    pub fn with_ledger(mut self, path: PathBuf) -> Self {
-        self.ledger = Some(path);
+    /// The same client, which writes every draw of noise into `ledger` first, and draws none that goes beyond its limit.
+    pub fn with_ledger(mut self, ledger: Ledger) -> Self {
+        self.ledger = Some(ledger);
         self
     }
 
@@ -90,25 +92,48 @@ impl Client {
     pub fn round(&mut self, broadcast: &[u8], observer: &dyn Observer) -> Result<ClientResult> {
         let preface = Broadcast::preface(broadcast, self.context.session())?;
         let turn = ClientRound { round: preface.round, client: self.id };
+        let input = self.sum_input(&preface, broadcast)?;
         self.prepare(observer)?;
         let (received, mut optimiser) = self.receive_from(broadcast, &preface)?;
 
         let moments = self.moments.as_ref().ok_or_else(|| Error::usage("the client has no moments"))?;
         let start = received.global.scores();
         let trained = self.context.trainer().train(turn, moments, &mut optimiser, start, observer)?;
-        let result = self.answer(turn, &trained, &received.global, &preface.cohort)?;
-
+        let blinds = if let Input::Due(blinds) = &input { blinds } else { &Blinds::default() };
+        let mut result = self.answer(turn, &trained, &received.global, blinds)?;
+        match input {
+            Input::Given(update) => result.update = update,
+            Input::Due(_) => self.keep_input(&preface, broadcast, &result.update)?,
+        }
         self.keep(preface, optimiser, received)?;
         Ok(result)
     }
 
-    /// Answers the server's `request` before the first round.
+    /// Answers the server's `request` in an exchange beside the rounds ([`crate::exchange`]).
     ///
     /// # Errors
-    /// If it is not one of this federation, the computation fails, or the folder cannot be written.
-    pub fn setup(&mut self, request: &[u8], observer: &dyn Observer) -> Result<Vec<u8>> {
+    /// If it is not one of this federation or breaks the protocol of a secure sum, the computation fails, or the folder cannot be
+    /// written.
+    pub fn reply(&mut self, request: &[u8], observer: &dyn Observer) -> Result<Vec<u8>> {
         let (site, reply) = (self.site(), client_setup::answer);
         Ok(reply(&site, request, observer)?)
+    }
+
+    /// The public key by which others know this client in secure sums. Its secret is made at the first call, in the folder.
+    ///
+    /// # Errors
+    /// If the folder cannot be read or written.
+    pub fn public_key(&self) -> Result<PublicKey> {
+        Ok(secagg::store::identity(self.folder.path())?.public())
+    }
+
+    /// Keeps the list of all clients' public keys, by which this client knows its peers in secure sums: as the file `peers` in its
+    /// folder, where it may also be put by hand. Secure sums protect this client as far as the list is right.
+    ///
+    /// # Errors
+    /// If another list is there, or the folder cannot be written.
+    pub fn keep_peers(&self, peers: &Peers) -> Result<()> {
+        Ok(peers.keep(self.folder.path())?)
     }
 
     /// Makes sure that the client has moments to train on: those in its folder, or measured now.
@@ -155,16 +180,6 @@ impl Client {
         self.receive_at(global, broadcast, &preface).map(drop)
     }
 
-    /// The key that this client shares with `lost`, which did not answer in `round`, for the server.
-    ///
-    /// # Errors
-    /// Never so far: keys are simulated.
-    pub fn reveal(&self, round: u32, lost: u32) -> Result<Vec<u8>> {
-        let (client, session) = (self.id, self.context.session());
-        let key = shared_key(ClientRound { round, client }, lost, session.seed());
-        Ok(Reveal { round, client, lost, key }.encode(session))
-    }
-
     /// Writes the newest state, if it is in memory alone.
     ///
     /// # Errors
@@ -207,7 +222,7 @@ impl Client {
 
     fn site(&self) -> client_setup::Site<'_> {
         let (context, data, folder) = (&*self.context, &self.data, self.folder.path());
-        client_setup::Site { id: self.id, context, data, folder, ledger: self.ledger.as_deref() }
+        client_setup::Site { id: self.id, context, data, folder, ledger: self.ledger.as_ref() }
     }
 
     /// The state that `broadcast` leads to, and the optimiser after the client's last round that counted.
@@ -248,7 +263,7 @@ impl Client {
         turn: ClientRound,
         trained: &Trained,
         global: &GlobalState,
-        cohort: &[u32],
+        blinds: &Blinds,
     ) -> Result<ClientResult> {
         // Read where they are: a copy would fetch as much memory again for every client.
         let held: Vec<_> = trained.scores.iter().map(|scores| scores.storage_and_layout()).collect();
@@ -261,11 +276,10 @@ impl Client {
             loss = None;
         }
         let (session, prior, private) = (self.context.session(), global.prior(), self.private_source(turn)?);
-        let blinds = self.blinds(turn, cohort);
         let layers: Vec<&[f32]> = learned.iter().map(AsRef::as_ref).collect();
         let [cross_entropy_bits, kl_bits] = prior.costs(layers[..session.mask_layers().len()].iter().copied());
         let threads = rayon::current_num_threads();
-        let learned = Learned { layers: &layers, prior: &prior, private: &private, blinds: &blinds, threads };
+        let learned = Learned { layers: &layers, prior: &prior, private: &private, blinds, threads };
         let update = Update::encode(session, turn.round, turn.client, &learned);
         Ok(ClientResult { update, report: ClientReport { loss, kl_bits, cross_entropy_bits } })
     }
@@ -283,15 +297,25 @@ impl Client {
         Ok(PrivateSource::new(key))
     }
 
-    /// What hides this client's mask in the sum over `cohort`, where the session sums.
-    fn blinds(&self, turn: ClientRound, cohort: &[u32]) -> Blinds {
-        let session = self.context.session();
-        if session.uplink() != Uplink::Sums {
-            return Blinds::default();
+    /// What hides this client's mask in the sum over the broadcast's clients, or the update that went; nothing where the session
+    /// does not sum.
+    fn sum_input(&self, preface: &Preface, broadcast: &[u8]) -> Result<Input> {
+        if self.context.session().uplink() != Uplink::Sums {
+            return Ok(Input::Due(Blinds::default()));
         }
-        let peers = cohort.iter().filter(|&&peer| peer != turn.client);
-        let blind = |&peer: &u32| Blind { key: shared_key(turn, peer, session.seed()), added: turn.client < peer };
-        Blinds { clients: cohort.len(), peers: peers.map(blind).collect() }
+        let (site, purpose) = (self.site(), secagg::Purpose::Round);
+        let participant = site.participant(purpose)?;
+        let width = participant.terms.vote_bits();
+        Ok(participant.input((purpose, preface.round), width, &preface.cohort, broadcast)?)
+    }
+
+    /// Writes down which update goes into a secure sum: from then on it is the only one.
+    fn keep_input(&self, preface: &Preface, broadcast: &[u8], update: &[u8]) -> Result<()> {
+        if self.context.session().uplink() != Uplink::Sums {
+            return Ok(());
+        }
+        let (site, purpose) = (self.site(), secagg::Purpose::Round);
+        Ok(site.participant(purpose)?.keep_input(purpose, &preface.cohort, broadcast, update)?)
     }
 
     /// Keeps the state after a round, and the one before it until it is known which of the two counts.
@@ -304,11 +328,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-/// The key that a client shares with `peer` in a round of secure sums. Simulated: it follows from the seed.
-fn shared_key(turn: ClientRound, peer: u32, seed: u64) -> [u8; 32] {
-    let (low, high) = (turn.client.min(peer), turn.client.max(peer));
-    let id = StreamId::new(seed, Purpose::SumBlind).round(turn.round.into());
-    id.client(low.into()).index(high.into()).key()
 }

@@ -11,10 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::RunContext;
 use crate::moments::file::{MomentsSource, check_moments, load_moments, moments_path, save_moments};
-use crate::moments::{ClientMoments, message, sums};
+use crate::moments::sums::{self, GroupSums};
+use crate::moments::{ClientMoments, message, unit};
 use crate::observer::Observer;
-use crate::privacy::ledger;
+use crate::privacy::guarantee::composition_warning;
+use crate::privacy::ledger::Ledger;
+use crate::privacy::message::decode_ring;
 use crate::privacy::{PrivacyGuarantee, PrivacyMechanism};
+use crate::secagg::server::encode_input;
+use crate::secagg::{self, Input, Participant, Purpose, RingVector};
 use crate::settings::privacy::Trust;
 use crate::setup::{self, Phase, Request};
 use crate::strata::{ClientData, Thresholds};
@@ -34,7 +39,7 @@ pub struct Site<'a> {
     /// Its folder.
     pub folder: &'a Path,
     /// Its privacy ledger, where it keeps one itself.
-    pub ledger: Option<&'a Path>,
+    pub ledger: Option<&'a Ledger>,
 }
 
 /// What a client was told before the first round.
@@ -55,6 +60,14 @@ impl Site<'_> {
 
     fn reply_path(&self, phase: Phase) -> PathBuf {
         self.folder.join(format!("reply-{}.message", phase.name()))
+    }
+
+    /// The client in the secure sums for `purpose`.
+    ///
+    /// # Errors
+    /// If a setting has no JSON form.
+    pub fn participant(&self, purpose: Purpose) -> Result<Participant<'_>> {
+        Ok(Participant { client: self.id, folder: self.folder, terms: self.context.sum_terms(purpose)? })
     }
 
     /// What its own moments are kept under.
@@ -89,9 +102,42 @@ impl Site<'_> {
 /// # Errors
 /// If the request is refused, the computation fails, or the folder cannot be written.
 pub fn answer(site: &Site<'_>, request: &[u8], observer: &dyn Observer) -> Result<Vec<u8>> {
-    let request = Request::decode(request, site.context)?;
+    if let Some(purpose) = secagg::message::purpose(request)? {
+        return Ok(site.participant(purpose)?.answer(request)?);
+    }
+    let bytes = request;
+    let request = Request::decode(bytes, site.context)?;
     make(site.folder)?;
     file::write_atomic(&site.images_path(), |out| Ok(serde_json::to_writer(out, &site.source())?))?;
+    match request.phase.purpose(site.context) {
+        Some(purpose) => summand(site, (bytes, &request), purpose, observer),
+        None => reply(site, &request, observer),
+    }
+}
+
+/// The client's part of a secure sum, blinded. What is under the blinds is drawn once, whatever attempt it goes into.
+fn summand(
+    site: &Site<'_>,
+    (bytes, request): (&[u8], &Request),
+    purpose: Purpose,
+    observer: &dyn Observer,
+) -> Result<Vec<u8>> {
+    let participant = site.participant(purpose)?;
+    let (width, count) = site.context.empty_sum(purpose).ok_or_else(|| unasked("sums"))?.ring_shape();
+    let blinds = match participant.input((purpose, 0), width, &request.dealers, bytes)? {
+        Input::Given(reply) => return Ok(reply),
+        Input::Due(blinds) => blinds,
+    };
+    let part = decode_ring(&reply(site, request, observer)?, width, count)?;
+    let mut vector = RingVector::new(width, part);
+    vector.blind(&blinds.list);
+    let reply = encode_input(&participant.newest(purpose)?, &vector);
+    participant.keep_input(purpose, &request.dealers, bytes, &reply)?;
+    Ok(reply)
+}
+
+/// The reply as it crosses the wire, or as it stays with the client where it goes into a secure sum.
+fn reply(site: &Site<'_>, request: &Request, observer: &dyn Observer) -> Result<Vec<u8>> {
     let protected = site.context.mechanism().is_some();
     let kept = site.reply_path(request.phase);
     if protected && kept.exists() {
@@ -106,7 +152,7 @@ pub fn answer(site: &Site<'_>, request: &[u8], observer: &dyn Observer) -> Resul
         }
         Phase::Moments => moments_message(site, &request.thresholds, observer)?,
         Phase::Start => {
-            start(site, &request)?;
+            start(site, request)?;
             return Ok(setup::acknowledgement());
         }
     };
@@ -124,11 +170,15 @@ fn moments_message(site: &Site<'_>, thresholds: &Thresholds, observer: &dyn Obse
     let images = data.members.len();
     let Some(mechanism) = context.mechanism() else {
         observer.on_event(&format!("client {id} measures its {images} images"));
-        return Ok(message::encode(&sums::measure(context.encoder(), data, &strata, context.device(), observer)?));
+        let sums = sums::measure(context.encoder(), data, &strata, context.device(), observer)?;
+        warn_of_copies(site, &sums, observer);
+        return Ok(message::encode(&sums));
     };
     record(site, observer)?;
     observer.on_event(&format!("client {id} measures its {images} images and adds noise"));
-    Ok(mechanism.encode(&mechanism.release(context.encoder(), data, &strata, context.device())?))
+    let (release, without) = mechanism.release(context.encoder(), data, &strata, context.device())?;
+    warn_of_odd_features(id, without, observer);
+    Ok(mechanism.encode(&release))
 }
 
 /// Takes what all clients agreed on.
@@ -160,6 +210,7 @@ pub fn moments(site: &Site<'_>, observer: &dyn Observer) -> Result<ClientMoments
     let moments = match context.mechanism() {
         None => {
             let sums = sums::measure(context.encoder(), data, &strata, context.device(), observer)?;
+            warn_of_copies(site, &sums, observer);
             ClientMoments::from_sums(sums, context.device())?
         }
         Some(mechanism) => own_release(site, mechanism, observer).map_err(|error| match mechanism.trust() {
@@ -174,6 +225,33 @@ pub fn moments(site: &Site<'_>, observer: &dyn Observer) -> Result<ClientMoments
     Ok(moments)
 }
 
+/// Says which classes are copies of one picture, whose variance can say nothing.
+fn warn_of_copies(site: &Site<'_>, sums: &GroupSums, observer: &dyn Observer) {
+    let agreement = site.context.agreement();
+    let class = |group: u32| group as usize / agreement.settings.training.subclasses;
+    let mut classes: Vec<usize> = unit::flat_groups(sums).into_iter().map(class).collect();
+    classes.dedup();
+    for class in classes {
+        let name = agreement.data.class_names.get(class);
+        observer.on_warning(&format!(
+            "WARNING: {} of client {} has pictures that are all the same, or nearly so, and will be learned as if they varied \
+             as all its pictures do; add others, or take them out",
+            name.map_or("the data".into(), |name| format!("class '{name}'")),
+            site.id
+        ));
+    }
+}
+
+/// Tells the client, and nobody else, that some of its images count as images without features.
+fn warn_of_odd_features(id: u32, images: usize, observer: &dyn Observer) {
+    if images > 0 {
+        observer.on_warning(&format!(
+            "WARNING: {images} images of client {id} have features that are no finite numbers and count as images without any; \
+             choose another `encoder`"
+        ));
+    }
+}
+
 /// A client's own moments under its own noise.
 fn own_release(site: &Site<'_>, mechanism: &PrivacyMechanism, observer: &dyn Observer) -> Result<ClientMoments> {
     let Site { id, context, data, .. } = *site;
@@ -183,7 +261,8 @@ fn own_release(site: &Site<'_>, mechanism: &PrivacyMechanism, observer: &dyn Obs
     let strata = context.strata(data, &site.thresholds()?)?;
     record(site, observer)?;
     observer.on_event(&format!("client {id} measures its {} images and adds noise", data.members.len()));
-    let release = mechanism.release(context.encoder(), data, &strata, context.device())?;
+    let (release, without) = mechanism.release(context.encoder(), data, &strata, context.device())?;
+    warn_of_odd_features(id, without, observer);
     mechanism.own_moments(release, id, context.device())
 }
 
@@ -218,32 +297,30 @@ pub fn has_drawn(site: &Site<'_>) -> bool {
 
 /// Writes the client's one draw into its ledger, before anything is drawn; a draw in two parts is written once.
 fn record(site: &Site<'_>, observer: &dyn Observer) -> Result<()> {
-    let (Some(path), Some(claim)) = (site.ledger, site.context.claim()) else { return Ok(()) };
+    let (Some(ledger), Some(claim)) = (site.ledger, site.context.claim()) else { return Ok(()) };
     let marker = site.folder.join("recorded");
     if marker.exists() {
         return Ok(());
     }
-    write_into_ledger(path, claim, (&site.data.digest(), site.folder), observer)?;
+    write_into_ledger(ledger, claim, (site.data, site.folder), observer)?;
     make(site.folder)?;
     file::write_atomic(&marker, |out| out.write_all(b"the draw of this client is in its privacy ledger\n"))?;
     Ok(())
 }
 
-/// Writes the draw of `claim` on the data of a digest, by the run in a folder, into the ledger at `path`, and warns of earlier
-/// ones.
+/// Writes the draw of `claim` on some images, by the run in a folder, into `ledger`, and warns of earlier ones.
 ///
 /// # Errors
-/// If the ledger cannot be read or written. Nothing may then be drawn.
+/// If all draws together go beyond the ledger's limit, or it cannot be read or written. Nothing may then be drawn.
 pub fn write_into_ledger(
-    path: &Path,
+    ledger: &Ledger,
     claim: &PrivacyGuarantee,
-    (data, run): (&str, &Path),
+    (data, run): (&ClientData, &Path),
     observer: &dyn Observer,
 ) -> Result<()> {
-    let entry = ledger::Entry::now(run, data, &claim.mechanism, (claim.epsilon, claim.delta), claim.noise.rho);
-    let earlier = ledger::record(path, &entry)?;
-    if let Some(warning) = crate::privacy::guarantee::composition_warning(&earlier, claim) {
-        observer.on_warning(&format!("{warning} ({})", path.display()));
+    let together = ledger.record(claim, run, data)?;
+    if let Some(warning) = composition_warning(&together, claim.delta) {
+        observer.on_warning(&format!("{warning} ({})", ledger.path().display()));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use prism_core::arch::Architecture;
+use prism_core::privacy::{Claim, Total};
 use prism_nn::Result;
 use prism_nn::encoder::Encoder;
 
@@ -11,11 +12,14 @@ use crate::agreement::Agreement;
 use crate::baselines::mask_noise::MaskNoise;
 use crate::baselines::moving_average;
 use crate::client_state::ReceiveCache;
+use crate::codec::Uplink;
 use crate::local_step::LocalTrainer;
 use crate::moments::file::{MomentsSource, RAW};
 use crate::privacy::accounting::Budget;
 use crate::privacy::histograms::Histograms;
+use crate::privacy::message::MessageSum;
 use crate::privacy::{PrivacyGuarantee, PrivacyMechanism, guarantee};
+use crate::secagg::{Purpose, Terms};
 use crate::settings::privacy::{Mechanism, Trust};
 use crate::settings::{Objective, TrainingMask, TrainingMode};
 use crate::strata::{ClientData, Strata, Thresholds};
@@ -69,6 +73,7 @@ impl RunContext {
         let sketches = settings.training.objective.sketches()?;
         let encoder = Encoder::open(&settings.training.encoder, &device)?.with_sketches(&sketches, &device)?;
         encoder.feature_shapes(settings.model.image_size)?;
+        check_encoder(&agreement, &encoder)?;
         let trainer =
             LocalTrainer::new(settings, &agreement.architecture(), settings.federation.seed, &encoder, &device)?;
         let privacy = match (Budget::of(&settings.privacy)?, settings.privacy.mechanism) {
@@ -146,6 +151,11 @@ impl RunContext {
         }
     }
 
+    /// The same in numbers, with what all draws on the same images promise, as far as it is known.
+    pub fn privacy_claim(&self, total: Option<Total>) -> Option<Claim> {
+        self.claim().map(|claim| claim.claim(self.encoder.training_set().unwrap_or("none"), total))
+    }
+
     /// What the model may say of its privacy.
     pub fn privacy_statement(&self) -> String {
         self.claim().map_or_else(|| guarantee::NONE.to_string(), PrivacyGuarantee::sentence)
@@ -162,6 +172,31 @@ impl RunContext {
     /// Whether all clients train on the one secure sum of their moments.
     pub fn shares_moments(&self) -> bool {
         !self.is_one_shot() && self.mechanism().is_some_and(|mechanism| mechanism.trust() == Trust::Secagg)
+    }
+
+    /// What the clients of the secure sums for `purpose` agreed on: before the first round all of them are asked.
+    ///
+    /// # Errors
+    /// If a setting has no JSON form.
+    pub fn sum_terms(&self, purpose: Purpose) -> Result<Terms> {
+        let (federation, settings) = (self.agreement.digest()?, &self.agreement.settings.federation);
+        let asked = if purpose == Purpose::Round { settings.cohort_size() } else { settings.clients };
+        Ok(Terms { federation, clients: settings.clients, asked })
+    }
+
+    /// The secure sum of no messages for `purpose`; none where there is no such sum before the first round.
+    pub fn empty_sum(&self, purpose: Purpose) -> Option<MessageSum> {
+        match purpose {
+            Purpose::Histograms => self.histograms().map(|histograms| histograms.empty()),
+            Purpose::Moments => self.mechanism().map(|mechanism| mechanism.empty_sum(self.group_count())),
+            Purpose::Round => None,
+        }
+    }
+
+    /// Whether clients and server exchange secure sums, and so need keys and a list of peers.
+    pub fn sums_securely(&self) -> bool {
+        let before = self.mechanism().is_some_and(|mechanism| mechanism.trust() == Trust::Secagg);
+        before || !self.is_one_shot() && self.session.uplink() == Uplink::Sums
     }
 
     /// The histograms by which classes are divided into subclasses; none where there is one of each.
@@ -194,5 +229,18 @@ impl RunContext {
             subclasses: self.agreement.settings.training.subclasses,
             privacy: self.mechanism().map_or_else(|| RAW.into(), |mechanism| mechanism.fingerprint().into()),
         }
+    }
+}
+
+/// Refuses to protect images that the encoder was trained on: its weights are a function of them that no noise covers.
+fn check_encoder(agreement: &Agreement, encoder: &Encoder) -> Result<()> {
+    let (name, protected) = (&agreement.data.name, agreement.settings.privacy.epsilon.is_some());
+    match encoder.training_set() {
+        Some(set) if protected && set == name => Err(prism_nn::Error::usage(format!(
+            "encoder {} was trained on {set}, so that no `epsilon` protects images of {name}; choose an `encoder` that has not \
+             seen them, such as vgg16:FILE",
+            encoder.name()
+        ))),
+        _ => Ok(()),
     }
 }

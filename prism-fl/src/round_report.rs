@@ -14,6 +14,8 @@ pub struct RoundReport {
     pub clients: Vec<ClientReport>,
     /// MADA's step; 1 without it, none if nobody answered.
     pub lambda: Option<f64>,
+    /// Under secure sums, why the sum could not be opened, and nobody's answer was used.
+    pub failed: Option<String>,
     /// Messages that were refused, in order.
     pub refused: Vec<Refused>,
     /// What crossed the wire.

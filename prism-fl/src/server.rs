@@ -9,28 +9,30 @@
 //! Source: PRISM, section 3.3 and algorithm 1. The server sees bytes and nothing else of a client, and its state is a function of
 //! these bytes and the seed. It can be killed at any moment and opened again from its folder.
 
+mod exchanges;
+
 use std::sync::Arc;
 
-use prism_core::artifact::{self, MaskRule, Training};
 use prism_core::draw;
 use prism_core::mask::{LayerBits, Mask};
-use prism_core::mixture::component_seed;
-use prism_core::score::initial_scores;
+use prism_core::privacy::Total;
 use prism_core::stream::{Purpose, StreamId};
 use prism_export::checkpoint::Description;
 use prism_export::{Checkpoint, RunFolder};
 use rayon::prelude::*;
 
 use crate::aggregation::{Aggregate, Aggregator, DecodedUpdate};
+use crate::codec::Uplink;
 use crate::context::RunContext;
 use crate::downlink::{Broadcaster, Outgoing, RecordLog, record_of};
 use crate::error::{Error, Refused, Result};
+use crate::first_checkpoint::first_checkpoint;
 use crate::global_state::{GlobalState, MIN_CHUNK};
 use crate::observer::Observer;
 use crate::one_shot::OneShotTrainer;
 use crate::round_report::{ClientReport, RoundReport};
+use crate::secagg::{self, Stage, Standing};
 use crate::server_setup::ServerSetup;
-use crate::settings::TrainingMask;
 
 /// The server, between messages.
 pub struct Server {
@@ -129,34 +131,12 @@ impl Server {
         &self.setup
     }
 
-    /// The request of the present setup phase, the same for every client; none once all is agreed.
+    /// Opens the next round and chooses its cohort among the `available` clients, without replacement. Where a secure sum of this
+    /// round was complete when the server stopped, those whose input is in it are asked again.
     ///
     /// # Errors
-    /// If a file of a phase before cannot be read.
-    pub fn setup_request(&self) -> Result<Option<Vec<u8>>> {
-        let open = self.setup.phase().is_some();
-        Ok(if open { Some(self.setup.request(&self.context)?) } else { None })
-    }
-
-    /// Takes a client's reply to the setup request.
-    ///
-    /// # Errors
-    /// If it is not one of this phase, or the client has answered.
-    pub fn accept_setup(&mut self, client: u32, reply: &[u8]) -> Result<(), Refused> {
-        let accepted = self.setup.accept(&self.context, client, reply);
-        accepted.map_err(|error| Refused { client, reason: error.to_string() })
-    }
-
-    /// Ends the present setup phase.
-    ///
-    /// # Errors
-    /// If too few have answered, nothing stands out of the noise, or the folder cannot be written.
-    pub fn end_setup(&mut self) -> Result<()> {
-        Ok(self.setup.end(&self.context)?)
-    }
-
-    /// Opens the next round and chooses its cohort among the `available` clients, without replacement.
-    pub fn ask(&mut self, available: &[u32]) -> Vec<u32> {
+    /// If a secure sum has no list of peers, or the folder cannot be written.
+    pub fn ask(&mut self, available: &[u32]) -> Result<Vec<u32>> {
         let federation = &self.context.agreement().settings.federation;
         let mut clients: Vec<u32> = (0..federation.clients).collect();
         let number = u64::from(self.round() + 1);
@@ -164,15 +144,41 @@ impl Server {
         clients.retain(|client| available.contains(client));
         clients.truncate(federation.cohort_size() as usize);
         clients.sort_unstable();
+        let mut sum = None;
+        if self.context.session().uplink() == Uplink::Sums {
+            let begun = self.begin_sum(&clients)?;
+            if !begun.survivors().is_empty() {
+                clients = begun.survivors().to_vec();
+            }
+            sum = Some(begun);
+        }
         let report = RoundReport { asked: clients.clone(), ..RoundReport::default() };
-        self.open = Some((Aggregator::new(&self.state, clients.clone()), report));
-        clients
+        self.open = Some((Aggregator::new(&self.state, clients.clone(), sum), report));
+        Ok(clients)
+    }
+
+    /// The clients to send the round's broadcast to: those that [`Server::ask`] gave, or under secure sums those that have since
+    /// shared keys.
+    pub fn cohort(&self) -> Vec<u32> {
+        self.open.as_ref().map_or_else(Vec::new, |(aggregator, _)| aggregator.asked())
+    }
+
+    /// Closes the round to further answers; under secure sums, exchanges follow. Nothing else has to be closed.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn close(&mut self) -> Result<()> {
+        let sum = self.open.as_mut().and_then(|(aggregator, _)| aggregator.sum_mut());
+        match sum {
+            Some(sum) if *sum.standing() == Standing::Open(Stage::Input) => Ok(sum.end()?),
+            _ => Ok(()),
+        }
     }
 
     /// The messages that open the round, by the round of the receiver's last answer that counted.
     pub fn broadcaster(&self) -> Broadcaster<'_> {
-        let cohort = self.open.as_ref().map_or(&[][..], |(aggregator, _)| aggregator.cohort());
-        Broadcaster::new(&self.state, &self.log, cohort.to_vec())
+        let cohort = self.open.as_ref().map_or_else(Vec::new, |(aggregator, _)| aggregator.cohort());
+        Broadcaster::new(&self.state, &self.log, cohort)
     }
 
     /// The message that opens the round for `client`.
@@ -250,25 +256,6 @@ impl Server {
         }
     }
 
-    /// Under secure sums, pairs of a client that answered and one that did not, whose shared key the first must reveal.
-    pub fn missing(&self) -> Vec<(u32, u32)> {
-        self.open.iter().flat_map(|(aggregator, _)| aggregator.missing()).collect()
-    }
-
-    /// Takes what `client` reveals of a lost one.
-    ///
-    /// # Errors
-    /// If nobody asked for it.
-    pub fn reveal(&mut self, client: u32, bytes: &[u8]) -> Result<(), Refused> {
-        let Some((aggregator, report)) = &mut self.open else { return Ok(()) };
-        report.traffic.uplink_bytes += bytes.len() as u64;
-        aggregator.reveal(client, bytes).map_err(|error| {
-            let refused = Refused { client, reason: error.to_string() };
-            report.refused.push(refused.clone());
-            refused
-        })
-    }
-
     /// Ends the round: steps by the answers that came in. A server that trains alone takes its steps here.
     ///
     /// # Errors
@@ -295,6 +282,13 @@ impl Server {
         let Some((aggregator, mut report)) = self.open.take() else {
             return Err(Error::usage("no round is open; ask clients first"));
         };
+        if let Some(sum) = aggregator.sum() {
+            let (up, down) = sum.traffic();
+            report.traffic.uplink_bytes += up;
+            report.traffic.downlink_bytes += down;
+            report.failed = exchanges::failure_of(sum);
+            report.answered = if report.failed.is_none() { sum.survivors().to_vec() } else { Vec::new() };
+        }
         let prior = aggregator.prior();
         let aggregate = aggregator.finish();
         report.answered.sort_unstable();
@@ -333,52 +327,24 @@ impl Server {
         self.description.dense
     }
 
+    /// States in the model what all draws on the clients' images promise together.
+    pub fn state_total(&mut self, total: Total) {
+        self.description.model.training.claim = self.context.privacy_claim(Some(total));
+    }
+
     /// Marks the last round as the one whose model is exported.
     pub fn mark_best(&mut self) {
         self.description.best_round = Some(self.round());
     }
 
-    /// Commits the rounds that have ended: before it, a server that is opened again repeats them; after it, it never does.
+    /// Commits the rounds that have ended: before it, a server that is opened again repeats them; after it, it never does. Under
+    /// secure sums each round must be committed before the next, since clients help to open no round twice.
     ///
     /// # Errors
     /// If the folder cannot be written.
     pub fn save(&self) -> Result<()> {
         self.checkpoint().write(&self.folder.checkpoint())?;
+        secagg::forget(&self.folder.shared())?;
         Ok(self.log.tidy(&self.folder.records())?)
     }
-}
-
-/// The state before the first round.
-fn first_checkpoint(context: &RunContext) -> Checkpoint {
-    let (arch, encoder) = (context.architecture(), context.encoder());
-    let (settings, data) = (&context.agreement().settings, &context.agreement().data);
-    let layers = arch.layers();
-    let initial = |component| {
-        let seed = component_seed(settings.federation.seed, component);
-        let layers = layers.iter().enumerate();
-        layers.map(move |(index, layer)| initial_scores(seed, index, layer, settings.model.score_scale))
-    };
-    let scores = (0..settings.model.components).flat_map(initial).collect();
-    let training = Training {
-        rounds: 0,
-        clients: settings.federation.clients,
-        local_steps: settings.federation.local_steps,
-        partition: data.partition.clone(),
-        uplink_bytes: 0,
-        downlink_bytes: 0,
-    };
-    let model = artifact::Description {
-        architecture: arch,
-        seed: settings.federation.seed,
-        components: settings.model.components,
-        encoder: format!("{} sha256:{}", encoder.name(), &encoder.digest()[..16]),
-        dataset: data.name.clone(),
-        class_names: data.class_names.clone(),
-        training,
-        mask_rule: MaskRule::Threshold,
-        privacy: context.privacy_statement(),
-    };
-    let client_rounds = vec![0; settings.federation.clients as usize];
-    let dense = settings.training.training_mask == TrainingMask::Dense;
-    Checkpoint { description: Description { model, client_rounds, dense, best_round: None }, scores }
 }

@@ -9,11 +9,12 @@ use prism_nn::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::context::RunContext;
+use crate::exchange::Exchange;
 use crate::moments::file::{load_moments, save_moments};
 use crate::moments::sums::{self, GroupSums};
 use crate::moments::{ClientMoments, message};
 use crate::privacy::message::MessageSum;
-use crate::settings::privacy::Trust;
+use crate::secagg::{self, Plan, Purpose, SecureSum, Stage, Standing};
 use crate::setup::{self, Phase, Request};
 use crate::strata::Thresholds;
 
@@ -44,6 +45,8 @@ enum Collected {
     Nothing,
     /// Sums that do not depend on the order of their terms.
     Integers(MessageSum),
+    /// A secure sum, once its first exchange has begun.
+    Secure(Purpose, Option<Box<SecureSum>>),
     /// Exact sums of floats, in the order of the clients: those so far, and those that came before their turn.
     Exact(GroupSums, BTreeMap<u32, GroupSums>),
     /// Releases that are noisy each by itself.
@@ -84,17 +87,51 @@ impl ServerSetup {
         &self.answered
     }
 
-    /// The present request.
+    /// The exchange that goes on; none once all is agreed. A secure sum begins here, again where it has failed.
     ///
     /// # Errors
-    /// If all is agreed, or a file of a phase before cannot be read.
-    pub fn request(&self, context: &RunContext) -> Result<Vec<u8>> {
+    /// If a secure sum has no list of peers, or the folder cannot be read or written.
+    pub fn exchange(&mut self, context: &RunContext) -> Result<Option<Exchange>> {
+        let Some(phase) = self.phase() else { return Ok(None) };
+        let all: Vec<u32> = (0..context.agreement().settings.federation.clients).collect();
+        let Collected::Secure(purpose, sum) = &mut self.collected else {
+            return Ok(Some(Exchange { title: phase.name().into(), clients: all }));
+        };
+        if let Some(sum) = sum {
+            sum.retry();
+        }
+        let sum = match sum {
+            Some(sum) if !matches!(sum.standing(), Standing::Failed(_)) => sum,
+            _ => sum.insert(Box::new(begin_sum(context, &self.folder, *purpose, all)?)),
+        };
+        if let Standing::Open(stage) = sum.standing() {
+            let title = format!("{}: {}", phase.name(), stage.name());
+            return Ok(Some(Exchange { title, clients: sum.asked() }));
+        }
+        // It was opened before the server stopped, so the phase ends without asking anybody.
+        self.end(context)?;
+        self.exchange(context)
+    }
+
+    /// The present request to `client`.
+    ///
+    /// # Errors
+    /// If all is agreed, the client is not asked, or a file of a phase before cannot be read.
+    pub fn request(&self, context: &RunContext, client: u32) -> Result<Vec<u8>> {
         let phase = self.phase().ok_or_else(finished)?;
+        let mut dealers = Vec::new();
+        if let Collected::Secure(_, sum) = &self.collected {
+            let sum = sum.as_ref().ok_or_else(|| Error::usage("no exchange goes on; ask for it first"))?;
+            if *sum.standing() != Standing::Open(Stage::Input) {
+                return Ok(sum.request(client)?);
+            }
+            dealers = sum.dealers();
+        }
         let sum = match phase == Phase::Start && context.shares_moments() {
             true => file::read_bounded(&self.sum_path(), MAX_SUM)?,
             false => Vec::new(),
         };
-        Request { phase, thresholds: self.done.thresholds.clone(), sum }.encode(context.agreement())
+        Request { phase, thresholds: self.done.thresholds.clone(), sum, dealers }.encode(context.agreement())
     }
 
     /// Adds the reply of a client.
@@ -111,6 +148,10 @@ impl ServerSetup {
         match &mut self.collected {
             Collected::Nothing => setup::check_acknowledgement(reply)?,
             Collected::Integers(sum) => sum.add(reply)?,
+            Collected::Secure(_, Some(sum)) if *sum.standing() == Standing::Open(Stage::Input) => {
+                sum.add_input(client, &sum.decode_input(reply)?)?;
+            }
+            Collected::Secure(_, sum) => sum.as_mut().ok_or_else(finished)?.accept(client, reply)?,
             Collected::Exact(total, early) => {
                 early.insert(client, message::decode(reply, context.group_count(), &widths(context)?)?);
                 // Floats are added in the order of the clients; a client's turn has come when all before it are there.
@@ -123,29 +164,34 @@ impl ServerSetup {
             Collected::Noisy(messages) => _ = messages.insert(client, reply.to_vec()),
         }
         self.answered.push(client);
-        self.done.bytes += reply.len() as u64;
+        // Of a secure sum they are counted at its end, whatever was stopped and went on.
+        if !matches!(self.collected, Collected::Secure(..)) {
+            self.done.bytes += reply.len() as u64;
+        }
         Ok(())
     }
 
-    /// Ends the present phase with the replies that came in.
+    /// Ends the present exchange with the replies that came in, and the phase with its last one.
     ///
     /// # Errors
-    /// If nobody answered, somebody is missing from a secure sum, nothing stands out of the noise, or the folder cannot be
-    /// written.
+    /// If nobody answered, too few took part in a secure sum, nothing stands out of the noise, or the folder cannot be written.
     pub fn end(&mut self, context: &RunContext) -> Result<()> {
         let phase = self.phase().ok_or_else(finished)?;
-        let clients = context.agreement().settings.federation.clients as usize;
-        let missing = clients - self.answered.len();
-        let summed = context.mechanism().is_some_and(|mechanism| mechanism.trust() == Trust::Secagg);
-        if self.answered.is_empty() || summed && missing > 0 && phase != Phase::Start {
+        if let Collected::Secure(purpose, sum) = &mut self.collected {
+            let sum = sum.as_mut().ok_or_else(finished)?;
+            self.answered.clear();
+            let Some(opened) = end_sum(sum, context, *purpose)? else { return Ok(()) };
+            self.done.bytes += sum.traffic().0 + sum.input_bytes();
+            self.collected = Collected::Integers(opened);
+        } else if self.answered.is_empty() {
+            let clients = context.agreement().settings.federation.clients;
             return Err(prism_nn::Error::usage(format!(
-                "{missing} of {clients} clients did not answer before the first round; wait for them, or start a federation \
-                 of fewer clients"
+                "none of {clients} clients answered before the first round; wait for them"
             )));
         }
         fs::create_dir_all(&self.folder).map_err(|e| Error::io("create the folder", &self.folder, e))?;
         match std::mem::replace(&mut self.collected, Collected::Nothing) {
-            Collected::Nothing => {}
+            Collected::Nothing | Collected::Secure(..) => {}
             Collected::Integers(sum) if phase == Phase::Subclasses => {
                 let histograms = context.histograms().ok_or_else(finished)?;
                 self.done.thresholds = histograms.thresholds(sum);
@@ -166,7 +212,8 @@ impl ServerSetup {
         self.answered.clear();
         self.collected = self.begin(context)?;
         let path = self.folder.join("setup.json");
-        Ok(file::write_atomic(&path, |out| Ok(serde_json::to_writer_pretty(out, &self.done)?))?)
+        file::write_atomic(&path, |out| Ok(serde_json::to_writer_pretty(out, &self.done)?))?;
+        Ok(secagg::forget(&self.folder)?)
     }
 
     /// The moments that the server trains on alone; none before the phase that gathers them has ended.
@@ -197,16 +244,44 @@ impl ServerSetup {
 
     fn begin(&self, context: &RunContext) -> Result<Collected> {
         let mechanism = context.mechanism();
+        if let Some(purpose) = self.phase().and_then(|phase| phase.purpose(context)) {
+            return Ok(Collected::Secure(purpose, None));
+        }
         Ok(match (self.phase(), mechanism) {
             (None | Some(Phase::Start), _) => Collected::Nothing,
             (Some(Phase::Subclasses), _) => Collected::Integers(context.histograms().ok_or_else(finished)?.empty()),
             (Some(Phase::Moments), None) => Collected::Exact(GroupSums::new(), BTreeMap::new()),
-            (Some(Phase::Moments), Some(mechanism)) if mechanism.trust() == Trust::Secagg => {
-                Collected::Integers(mechanism.empty_sum(context.group_count()))
-            }
             (Some(Phase::Moments), Some(_)) => Collected::Noisy(BTreeMap::new()),
         })
     }
+}
+
+/// The secure sum of all clients' messages: as it was left where its input was complete, else a new attempt. Every client's input is
+/// needed, since each adds its share of the noise.
+fn begin_sum(context: &RunContext, folder: &Path, purpose: Purpose, all: Vec<u32>) -> Result<SecureSum> {
+    let (terms, shape) = (context.sum_terms(purpose)?, context.empty_sum(purpose).ok_or_else(finished)?.ring_shape());
+    let plan = Plan { purpose, round: 0, shape, needed: all.len() };
+    match SecureSum::resume(folder, terms, &plan)? {
+        Some(sum) => Ok(sum),
+        None => Ok(SecureSum::begin(folder, terms, &plan, all)?),
+    }
+}
+
+/// Ends an exchange of the secure sum; the sum of all messages after the last one.
+fn end_sum(sum: &mut SecureSum, context: &RunContext, purpose: Purpose) -> Result<Option<MessageSum>> {
+    if *sum.standing() != Standing::Opened {
+        sum.end()?;
+    }
+    if let Standing::Failed(why) = sum.standing() {
+        return Err(prism_nn::Error::usage(format!(
+            "the secure sum of {} could not be made: {why}; wait for all clients and try again, or start a federation of fewer",
+            purpose.name()
+        )));
+    }
+    let Some(opened) = sum.opened() else { return Ok(None) };
+    let mut whole = context.empty_sum(purpose).ok_or_else(finished)?;
+    whole.add_numbers(opened.values());
+    Ok(Some(whole))
 }
 
 /// Features of each encoder layer, all pixels counted.

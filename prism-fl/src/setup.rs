@@ -13,11 +13,12 @@
 use prism_core::Error;
 use prism_nn::Result;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::agreement::Agreement;
 use crate::context::RunContext;
 use crate::moments::envelope::{self, Kind};
+use crate::secagg::Purpose;
+use crate::settings::privacy::Trust;
 use crate::strata::Thresholds;
 
 /// What a request asks for.
@@ -42,6 +43,16 @@ impl Phase {
         phases.into_iter().filter_map(|(phase, due)| due.then_some(phase)).collect()
     }
 
+    /// The secure sum that its replies go into; none where they are not summed securely.
+    pub fn purpose(self, context: &RunContext) -> Option<Purpose> {
+        context.mechanism().filter(|mechanism| mechanism.trust() == Trust::Secagg)?;
+        match self {
+            Phase::Subclasses => Some(Purpose::Histograms),
+            Phase::Moments => Some(Purpose::Moments),
+            Phase::Start => None,
+        }
+    }
+
     /// Its name, as files have it.
     pub fn name(self) -> &'static str {
         match self {
@@ -61,6 +72,8 @@ pub struct Request {
     pub thresholds: Thresholds,
     /// In [`Phase::Start`], the secure sum of the clients' moments; empty where there is none.
     pub sum: Vec<u8>,
+    /// Where replies go into a secure sum, the clients that have shared keys for it; empty elsewhere.
+    pub dealers: Vec<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,6 +82,8 @@ struct Preface {
     phase: Phase,
     agreement: String,
     thresholds: Thresholds,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dealers: Vec<u32>,
 }
 
 impl Request {
@@ -77,7 +92,8 @@ impl Request {
     /// # Errors
     /// If a threshold has no JSON form.
     pub fn encode(&self, agreement: &Agreement) -> Result<Vec<u8>> {
-        let preface = Preface { phase: self.phase, agreement: digest(agreement)?, thresholds: self.thresholds.clone() };
+        let (thresholds, dealers) = (self.thresholds.clone(), self.dealers.clone());
+        let preface = Preface { phase: self.phase, agreement: digest(agreement)?, thresholds, dealers };
         let json = serde_json::to_vec(&preface).map_err(|e| refuse(e.to_string()))?;
         let payload = [&(json.len() as u32).to_le_bytes()[..], &json, &self.sum].concat();
         Ok(envelope::seal(Kind::Setup, &payload))
@@ -102,7 +118,8 @@ impl Request {
             .into());
         }
         check_thresholds(&preface.thresholds, context)?;
-        Ok(Request { phase: preface.phase, thresholds: preface.thresholds, sum: sum.to_vec() })
+        let Preface { phase, thresholds, dealers, .. } = preface;
+        Ok(Request { phase, thresholds, sum: sum.to_vec(), dealers })
     }
 }
 
@@ -140,8 +157,7 @@ pub fn check_acknowledgement(bytes: &[u8]) -> Result<()> {
 
 /// The first 16 hexadecimal digits of SHA-256 over the agreement's JSON.
 fn digest(agreement: &Agreement) -> Result<String> {
-    let json = serde_json::to_vec(agreement).map_err(|e| refuse(e.to_string()))?;
-    Ok(Sha256::digest(&json)[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(agreement.digest()?[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn refuse(why: String) -> Error {

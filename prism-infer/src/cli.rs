@@ -95,7 +95,7 @@ pub struct DrawFlags {
     /// Picture to write, a grid in PNG; `-` for standard output [default: samples.png]
     #[arg(long, short, value_name = "FILE.png")]
     pub out: Option<PathBuf>,
-    /// Folder to write one PNG per image into
+    /// Folder to write one PNG per image into, named by number, seed and class
     #[arg(long, value_name = "FOLDER")]
     pub out_dir: Option<PathBuf>,
     /// Class of the images, by name or number; several, as in cat,dog or 0-3, take turns [default: all classes]

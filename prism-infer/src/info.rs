@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use prism_core::Result;
 use prism_core::artifact::{Meta, Stats};
+use prism_core::privacy::{Claim, Total, Unit};
 use serde::Serialize;
 
 use crate::cli::InfoFlags;
@@ -19,7 +20,7 @@ struct Info<'a> {
     file_bits_per_weight: f64,
     meta: &'a Meta,
     stats: Stats,
-    /// Whether the known-answer image was found again; absent where it was not drawn.
+    /// Whether the known-answer image was found again and the privacy claim follows from its noise; absent where not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     verified: Option<bool>,
 }
@@ -30,7 +31,11 @@ struct Info<'a> {
 /// If the model cannot be read, or `--verify` finds another image than the model was made with.
 pub fn info(flags: &InfoFlags) -> Result<()> {
     let model = model::load(flags.model.path())?;
-    let verdict = flags.verify.then(|| model.artifact.verify());
+    let claim = &model.artifact.meta().description.training.claim;
+    let verdict = flags.verify.then(|| {
+        model.artifact.verify()?;
+        claim.as_ref().map_or(Ok(()), Claim::verify)
+    });
     let stats = model.artifact.stats();
     let info = Info {
         model: &model.name,
@@ -85,6 +90,9 @@ impl Info<'_> {
         writeln!(f, "traffic        {} bytes up, {} bytes down", training.uplink_bytes, training.downlink_bytes)?;
         writeln!(f, "mask rule      {}", description.mask_rule.name())?;
         writeln!(f, "privacy        {}", description.privacy)?;
+        if let Some(claim) = &training.claim {
+            self.show_claim(f, claim)?;
+        }
         writeln!(f, "payload hash   {}", self.meta.payload_sha256)?;
         let label = answer.label.map_or(String::new(), |label| format!(", label {label}"));
         let verdict = match self.verified {
@@ -93,6 +101,20 @@ impl Info<'_> {
             Some(false) => " (NOT found again)",
         };
         writeln!(f, "known answer   seed {}, image {}{label}: {}{verdict}", answer.seed, answer.index, answer.sha256)
+    }
+
+    fn show_claim(&self, f: &mut Formatter<'_>, claim: &Claim) -> fmt::Result {
+        let unit = match claim.unit {
+            Unit::Image => "one image",
+            Unit::Client => "all images of one client",
+        };
+        let Total { draws, adjacency, rho, epsilon } = claim.total;
+        writeln!(
+            f,
+            "claim          epsilon {:.4}, delta {:e}, {unit}, {}, trust {}, rho {:.4e}, encoder trained on {}",
+            claim.epsilon, claim.delta, claim.adjacency, claim.trust, claim.rho, claim.encoder_images
+        )?;
+        writeln!(f, "all draws      {draws}: epsilon {epsilon:.4} for one image, {adjacency}, rho {rho:.4e}")
     }
 
     fn show_sizes(&self, f: &mut Formatter<'_>) -> fmt::Result {

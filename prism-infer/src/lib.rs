@@ -13,7 +13,6 @@ mod device;
 mod draw;
 mod info;
 mod inputs;
-mod labels;
 mod model;
 mod output;
 mod plan;

@@ -43,7 +43,12 @@ pub fn load(path: Option<&Path>) -> Result<Loaded> {
 
 /// The model's file, where a folder may be named in its place.
 fn file_of(path: &Path) -> Result<PathBuf> {
-    if !path.is_dir() {
+    let found = std::fs::metadata(path);
+    if found.as_ref().is_ok_and(|found| !found.is_dir() && !found.is_file()) {
+        // Such as a pipe, which nobody may ever write into.
+        return Err(Error::usage(format!("{} is no regular file; name a model's file", path.display())));
+    }
+    if !found.is_ok_and(|found| found.is_dir()) {
         return Ok(path.to_owned());
     }
     let file = path.join(IN_RUN_FOLDER);

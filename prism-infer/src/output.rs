@@ -46,7 +46,7 @@ impl<'a> Outputs<'a> {
         let bytes = pixel::bytes(images);
         if let Some(folder) = &self.plan.folder {
             for image in bytes.chunks_exact(self.arch.pixels()) {
-                let path = folder.join(format!("image-{:05}.png", self.written));
+                let path = folder.join(self.plan.inputs.file_name(self.written, &self.plan.class_names));
                 write(&path, &Picture::single(self.arch, image).png()?)?;
                 self.written += 1;
             }

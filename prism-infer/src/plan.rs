@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use prism_core::artifact::Description;
+use prism_core::inputs::Inputs;
 use prism_core::{Architecture, Error, Result, grid};
 
 use crate::cli::DrawFlags;
-use crate::inputs::Inputs;
+use crate::inputs::inputs;
 
 /// The picture's name where no output is asked for.
 const DEFAULT_PICTURE: &str = "samples.png";
@@ -30,6 +31,8 @@ pub struct Plan {
     pub(crate) columns: usize,
     /// The folder of single images.
     pub(crate) folder: Option<PathBuf>,
+    /// What classes are called.
+    pub(crate) class_names: Vec<String>,
     /// The array file.
     pub(crate) array: Option<PathBuf>,
     /// Threads to draw with.
@@ -53,8 +56,8 @@ impl Plan {
     /// # Errors
     /// [`Error::Usage`] if they ask for what the model cannot do or for more than fits; errors of reading the latents.
     pub fn new(description: &Description, flags: &DrawFlags) -> Result<Self> {
-        let (arch, inputs) = (&description.architecture, Inputs::new(description, flags)?);
-        let count = inputs.count()?;
+        let (arch, inputs) = (&description.architecture, inputs(description, flags)?);
+        let count = inputs.count();
         let picture = picture(flags, std::io::stdout().is_terminal())?;
         check_places(flags, picture.as_ref())?;
         let columns = if picture.is_some() { columns(arch, flags, as_size(count))? } else { 1 };
@@ -63,6 +66,9 @@ impl Plan {
                 "an array of {count} images has more than {MAX_ARRAY} numbers; draw fewer, or PNG files with --out-dir"
             )));
         }
+        if let Some(folder) = &flags.out_dir {
+            check_folder(folder, |index| inputs.file_name(index, &description.class_names), count)?;
+        }
         let threads = flags.threads.or_else(|| std::thread::available_parallelism().ok());
         Ok(Plan {
             inputs,
@@ -70,6 +76,7 @@ impl Plan {
             picture,
             columns,
             folder: flags.out_dir.clone(),
+            class_names: description.class_names.clone(),
             array: flags.npy.clone(),
             threads: threads.unwrap_or(NonZeroUsize::MIN),
             quiet: flags.quiet,
@@ -116,6 +123,22 @@ fn check_places(flags: &DrawFlags, picture: Option<&Target>) -> Result<()> {
     match files.into_iter().find_map(|(flag, path)| path.filter(|path| path.is_dir()).map(|path| (flag, path))) {
         Some((flag, path)) => Err(Error::usage(format!("{flag} is the folder {}; name a file in it", path.display()))),
         None => Ok(()),
+    }
+}
+
+/// Refuses a folder with images of another command, which nobody could tell from the `count` new ones.
+fn check_folder(folder: &Path, name: impl Fn(u64) -> String, count: u64) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    let old = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut old = old.filter(|name| name.starts_with("image-") && name.ends_with(".png"));
+    let number = |old: &str| old["image-".len()..].split(['-', '.']).next()?.parse::<u64>().ok();
+    let is_new = |old: &String| number(old).is_some_and(|number| number < count && name(number) == *old);
+    match old.find(|old| !is_new(old)) {
+        None => Ok(()),
+        Some(other) => Err(Error::usage(format!(
+            "--out-dir {} holds images of another command, such as {other}; name a new folder",
+            folder.display()
+        ))),
     }
 }
 

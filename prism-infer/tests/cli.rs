@@ -159,6 +159,15 @@ fn a_model_is_named_by_its_file_or_the_folder_of_its_run() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    if Command::new("mkfifo").arg(folder.path().join("pipe")).status().is_ok_and(|status| status.success()) {
+        refuse(folder.path(), "pipe", 2, "pipe is no regular file");
+    }
+}
+
+#[test]
 fn classes_are_asked_for_by_name_number_or_range() {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(FASHION, folder.path().join("m")).unwrap();
@@ -245,9 +254,25 @@ fn outputs_that_cannot_be_written_are_refused_before_anything_is_drawn() {
 fn folders_of_outputs_are_made() {
     let folder = tempfile::tempdir().unwrap();
     succeed(folder.path(), "-n 1 -o new/dir/x.png --npy new/deep/x.npy --out-dir other/images");
-    for path in ["new/dir/x.png", "new/deep/x.npy", "other/images/image-00000.png"] {
+    for path in ["new/dir/x.png", "new/deep/x.npy", "other/images/image-00000-seed-0-0.png"] {
         assert!(folder.path().join(path).exists(), "{path}");
     }
+}
+
+#[test]
+fn single_images_are_named_by_seed_and_class_and_never_mix_with_older_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(FASHION, folder.path().join("m")).unwrap();
+    let line = "m -n 2 --seed 7 --label Sneaker,T-shirt/top --out-dir d";
+    succeed(folder.path(), line);
+    let names = ["image-00000-seed-7-Sneaker.png", "image-00001-seed-7-T_shirt_top.png"];
+    names.iter().for_each(|name| assert!(folder.path().join("d").join(name).exists(), "{name}"));
+    succeed(folder.path(), line);
+    succeed(folder.path(), &line.replace("-n 2", "-n 3"));
+    for other in [line.to_string(), line.replace("--seed 7", "--seed 8"), line.replace("Sneaker,", "")] {
+        refuse(folder.path(), &other, 2, "holds images of another command, such as image-0000");
+    }
+    assert_eq!(fs::read_dir(folder.path().join("d")).unwrap().count(), 3);
 }
 
 #[test]

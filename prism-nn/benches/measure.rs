@@ -6,15 +6,13 @@
 use candle_core::{Device, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prism_core::stream::{Purpose, StreamId};
-use prism_nn::encoder::{Encoder, EncoderLayout, FeatureSums, random, vgg19};
-
-const VGG16: &str = "64,64,M,128,128,M,256,256,256,M,512,512,512,M,512,512,512";
+use prism_nn::encoder::vgg::Vgg;
+use prism_nn::encoder::{Encoder, EncoderLayout, FeatureSums, random};
 
 /// Images that are measured at once, as a client does.
 const IMAGES: usize = 256;
 
-fn measure(c: &mut Criterion, name: &str, layout: &str, side: usize) -> prism_nn::Result<()> {
-    let layout: EncoderLayout = layout.parse()?;
+fn measure(c: &mut Criterion, name: &str, layout: EncoderLayout, side: usize) -> prism_nn::Result<()> {
     let weights = random::kaiming(&layout, 1);
     let encoder = Encoder::from_weights(name, layout, &weights, None, &Device::Cpu)?;
     let mut pixels = vec![0.0; IMAGES * 3 * side * side];
@@ -38,8 +36,10 @@ fn measure(c: &mut Criterion, name: &str, layout: &str, side: usize) -> prism_nn
 
 fn encoders(c: &mut Criterion) {
     for side in [32, 64] {
-        for (name, layout) in [("public", random::LAYOUT), ("vgg16", VGG16), ("vgg19", vgg19::LAYOUT)] {
-            measure(c, name, layout, side).expect("an encoder that can be made ready");
+        measure(c, "public", random::LAYOUT.parse().expect("a layout"), side)
+            .expect("an encoder that can be made ready");
+        for vgg in [Vgg::Vgg16, Vgg::Vgg19] {
+            measure(c, vgg.name(), vgg.layout(), side).expect("an encoder that can be made ready");
         }
     }
 }

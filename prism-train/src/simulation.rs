@@ -3,17 +3,19 @@
 //! The calls are those of a real fleet; only the order in which clients answer, and what waits in memory between rounds, is
 //! decided here.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prism_export::RunFolder;
+use prism_fl::codec::Uplink;
 use prism_fl::context::Privacy;
 use prism_fl::downlink::Outgoing;
 use prism_fl::local_step::ClientRound;
 use prism_fl::{
-    Client, ClientData, ClientResult, Observer, Result, RoundReport, RunContext, Server, write_into_ledger,
+    Client, ClientData, ClientResult, Ledger, Observer, Peers, Result, RoundReport, RunContext, Server,
+    write_into_ledger,
 };
 
 use crate::phases::{Phases, Stopwatch};
@@ -31,7 +33,11 @@ pub struct Simulation {
     /// The server.
     pub server: Server,
     clients: Vec<Mutex<Client>>,
+    /// All clients' images.
+    images: ClientData,
     workers: Workers,
+    /// Clients that took part in rounds that are not committed yet.
+    uncommitted: BTreeSet<u32>,
     /// What happens to updates on their way; nothing, by default.
     pub faults: Option<FaultInjector>,
 }
@@ -52,12 +58,16 @@ impl Simulation {
         let workers = Workers::new(if context.is_one_shot() { 1 } else { threads }, side_by_side)?;
         let server = Server::open(Arc::clone(&context), folder.clone())?;
         let deferred = can_defer(&context);
+        let images = all_images(&clients)?;
         let client = |(id, data): (usize, ClientData)| {
             let client = Client::open(Arc::clone(&context), id as u32, data, &folder.client(id as u32));
             Mutex::new(client.deferred(deferred))
         };
         let clients: Vec<_> = clients.into_iter().enumerate().map(client).collect();
-        Ok(Simulation { context, server, clients, workers, faults: None })
+        if context.sums_securely() {
+            gather_keys(&server, &clients)?;
+        }
+        Ok(Simulation { context, server, clients, images, workers, uncommitted: BTreeSet::new(), faults: None })
     }
 
     /// Refuses what can be refused before any image is looked at, or noise drawn.
@@ -69,11 +79,11 @@ impl Simulation {
     }
 
     /// Brings the fleet to its first round: what all agree on, and noise that clients draw for themselves. Where noise will be
-    /// drawn, the ledger at `ledger` says so first; `digest` names the images in it.
+    /// drawn, `ledger` says so first.
     ///
     /// # Errors
     /// If a computation fails, a folder cannot be written, or the process is asked to stop.
-    pub fn set_up(&mut self, (ledger, digest): (&Path, &str), run: &Path, observer: &dyn Observer) -> Result<()> {
+    pub fn set_up(&mut self, ledger: &Ledger, run: &Path, observer: &dyn Observer) -> Result<()> {
         let phases = self.server.setup().phase().is_some();
         let draws = match self.context.privacy() {
             Privacy::None => false,
@@ -82,17 +92,26 @@ impl Simulation {
             Privacy::Masks(..) => true,
         };
         if let Some(claim) = self.context.claim().filter(|_| draws && !self.is_drawn()) {
-            write_into_ledger(ledger, claim, (digest, run), observer)?;
+            write_into_ledger(ledger, claim, (&self.images, run), observer)?;
         }
-        while let Some(request) = self.server.setup_request()? {
-            for id in 0..self.clients.len() as u32 {
-                let reply = self.client(id).setup(&request, observer)?;
-                self.server.accept_setup(id, &reply).map_err(|e| prism_fl::Error::usage(e.to_string()))?;
-            }
-            self.server.end_setup()?;
+        if let Some(claim) = self.context.claim() {
+            self.server.state_total(ledger.total(claim, &self.images)?);
         }
+        self.exchange(observer)?;
         if self.context.mechanism().is_some() && !self.context.is_one_shot() {
             (0..self.clients.len()).try_for_each(|id| self.client(id as u32).prepare(observer))?;
+        }
+        Ok(())
+    }
+
+    /// Puts every request that is due to the clients that it is for, one after another.
+    fn exchange(&mut self, observer: &dyn Observer) -> Result<()> {
+        while let Some(exchange) = self.server.exchange()? {
+            for id in exchange.clients {
+                let reply = self.client(id).reply(&self.server.request(id)?, observer)?;
+                self.server.accept_reply(id, &reply).map_err(|e| prism_fl::Error::usage(e.to_string()))?;
+            }
+            self.server.end_exchange()?;
         }
         Ok(())
     }
@@ -113,15 +132,23 @@ impl Simulation {
             return Ok((report, Phases { clients: clock.lap(), ..Phases::default() }));
         }
         let all: Vec<u32> = (0..self.clients.len() as u32).collect();
-        let asked = self.server.ask(&all);
+        self.server.ask(&all)?;
+        // Images are measured before anything of the round is changed: a run may be asked to stop meanwhile.
+        self.workers.map(&self.server.cohort(), |&id| self.client(id).prepare(observer))?;
+        self.exchange(observer)?;
+        let asked = self.server.cohort();
+        self.uncommitted.extend(&asked);
         let broadcasts = self.broadcasts(&asked)?;
         let broadcasting = clock.lap();
         let results =
             self.workers.map(&asked, |&id| self.client(id).round(&broadcasts[&self.last_round(id)].bytes, observer))?;
         asked.iter().for_each(|&id| self.server.note_sent(&broadcasts[&self.last_round(id)]));
         let clients = clock.lap();
-        self.collect(&asked, results)?;
+        self.collect(&asked, results, observer)?;
         let report = self.server.end_round(observer)?;
+        if let Some(why) = &report.failed {
+            observer.on_warning(&format!("round {} counts no answer: {why}", self.server.round()));
+        }
         self.trim_memory()?;
         Ok((report, Phases { broadcasting, clients, aggregating: clock.lap(), ..Phases::default() }))
     }
@@ -141,7 +168,7 @@ impl Simulation {
     }
 
     /// Brings the clients' answers to the server.
-    fn collect(&mut self, asked: &[u32], results: Vec<ClientResult>) -> Result<()> {
+    fn collect(&mut self, asked: &[u32], results: Vec<ClientResult>, observer: &dyn Observer) -> Result<()> {
         let round = self.server.round() + 1;
         let mut messages = Vec::new();
         let mut reports = Vec::new();
@@ -161,30 +188,25 @@ impl Simulation {
                 let _ = self.server.add(*client, bytes.len(), decoded);
             }
         }
-        for (client, lost) in self.server.missing() {
-            let revealed = self.client(client).reveal(round, lost)?;
-            let _ = self.server.reveal(client, &revealed);
-        }
+        self.server.close()?;
+        self.exchange(observer)?;
         reports.into_iter().for_each(|(client, report)| self.server.note(client, report));
         Ok(())
     }
 
     /// Whether the rounds that have ended may wait for a checkpoint. Not where an answer may be refused, or where noise is drawn
-    /// anew in a repeated round, or before all images are measured: a round that is interrupted in its midst must find the
-    /// states of the one before on disk. A server that trains alone relies on the checkpoint of every round.
+    /// anew in a repeated round, or where clients open the sum of a round once. A server that trains alone relies on the checkpoint
+    /// of every round.
     pub fn can_wait(&self) -> bool {
-        can_defer(&self.context)
-            && self.faults.is_none()
-            && !self.context.is_one_shot()
-            && (0..self.clients.len()).all(|id| self.client(id as u32).is_prepared())
+        can_defer(&self.context) && self.faults.is_none() && !self.context.is_one_shot()
     }
 
     /// Commits the rounds that have ended: before it, a run that is opened again repeats them; after it, it never does.
     ///
     /// # Errors
     /// If a folder cannot be written.
-    pub fn commit(&self) -> Result<()> {
-        let ids: Vec<u32> = (0..self.clients.len() as u32).collect();
+    pub fn commit(&mut self) -> Result<()> {
+        let ids: Vec<u32> = std::mem::take(&mut self.uncommitted).into_iter().collect();
         self.workers.map(&ids, |&id| self.client(id).save())?;
         self.server.save()?;
         ids.iter().try_for_each(|&id| self.client(id).commit(self.last_round(id)))
@@ -213,8 +235,25 @@ impl Simulation {
     }
 }
 
+/// The images of all `clients`, which hold parts of one data set.
+fn all_images(clients: &[ClientData]) -> Result<ClientData> {
+    let first = clients.first().ok_or_else(|| prism_fl::Error::usage("a federation has one client or more"))?;
+    let mut members: Vec<usize> = clients.iter().flat_map(|client| client.members.iter().copied()).collect();
+    members.sort_unstable();
+    Ok(ClientData { dataset: Arc::clone(&first.dataset), members })
+}
+
+/// The list of all clients' public keys, for each of them and for the server.
+fn gather_keys(server: &Server, clients: &[Mutex<Client>]) -> Result<()> {
+    let lock = |client: &Mutex<Client>| client.lock().unwrap_or_else(PoisonError::into_inner).public_key();
+    let peers = Peers::new(clients.iter().map(lock).collect::<Result<Vec<_>>>()?);
+    server.keep_peers(&peers)?;
+    clients.iter().try_for_each(|client| client.lock().unwrap_or_else(PoisonError::into_inner).keep_peers(&peers))
+}
+
 /// Whether clients' states may wait in memory for a checkpoint.
 fn can_defer(context: &RunContext) -> bool {
     let session = context.session();
-    !matches!(context.privacy(), Privacy::Masks(..)) && session.mask_weights() == session.weights()
+    let repeats = !matches!(context.privacy(), Privacy::Masks(..)) && session.uplink() != Uplink::Sums;
+    repeats && session.mask_weights() == session.weights()
 }

@@ -18,7 +18,7 @@ fn the_short_help_fits_a_page_and_names_what_one_needs_every_day() {
     for flag in flags::all().filter(|flag| flag.everyday) {
         assert!(help.contains(&format!("--{} ", flag.name)) && help.contains(flag.help), "--{}: {help}", flag.name);
     }
-    for command in ["recipes", "eval", "report", "audit", "encoder", "bench"] {
+    for command in ["check", "recipes", "eval", "report", "audit", "encoder", "bench"] {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
     }
 }

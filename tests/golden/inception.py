@@ -5,7 +5,7 @@ The weights are too many to store, so prism-nn/tests/inception.rs computes the s
 writes them as a safetensors file in pytorch-fid's naming, loads that, and compares every layer. Of each layer the mean, the root
 mean square and 8 single values are kept: for images of 75 pixels a side as they are, and for images that are resized first.
 
-Also writes inception_shapes.txt, the shape of every convolution, and inception_two.pth, two tensors as torch.save writes them.
+Also writes inception_shapes.txt, the shape of every convolution.
 
 Needs torch, torchvision, pytorch-fid and numpy:   python tests/golden/inception.py > tests/golden/inception.json
 """
@@ -55,14 +55,12 @@ def fill(state):
     return state
 
 
-def save_parts(state):
-    """The shapes that the test fills, and a small file in PyTorch's own format."""
+def save_shapes(state):
+    """The shapes that the test fills."""
     ends = ".conv.weight"
     lines = [f"{name.removesuffix(ends)} {' '.join(map(str, t.shape))}" for name, t in state.items() if name.endswith(ends)]
     head = "# Made by inception.py: name and shape [outputs, inputs, height, width] of every convolution."
     Path(__file__).with_name("inception_shapes.txt").write_text("\n".join([head, *lines, ""]))
-    two = ["Conv2d_1a_3x3.conv.weight", "Conv2d_1a_3x3.bn.weight"]
-    torch.save({name: state[name].clone() for name in two}, Path(__file__).with_name("inception_two.pth"))
 
 
 def network():
@@ -71,7 +69,7 @@ def network():
 
     def load(self, _):
         state = fill(self.state_dict())
-        save_parts(state)
+        save_shapes(state)
         return blank(self, state)
 
     torch.nn.Module.load_state_dict = load

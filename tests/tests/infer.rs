@@ -175,7 +175,7 @@ fn a_folder_holds_one_picture_for_each_image() {
     infer(folder, "--model @m --n 3 --out-dir @new/folder --quiet").unwrap();
     let mut names: Vec<_> = fs::read_dir(folder.join("new/folder")).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["image-00000.png", "image-00001.png", "image-00002.png"]);
+    assert_eq!(names, ["image-00000-seed-0.png", "image-00001-seed-0.png", "image-00002-seed-0.png"]);
 }
 
 #[test]

@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prism_core::file;
-use prism_fl::{ClientData, Error, Result};
+use prism_fl::{ClientData, Error, Ledger, Result};
 use pyo3::prelude::*;
 
 use crate::agreement;
 use crate::errors::{About, ours, raise};
+use crate::notes::Notes;
 
 /// A party that holds images and answers the server's messages.
 #[pyclass(frozen, module = "prism_fl")]
@@ -18,17 +19,30 @@ pub struct Client(Mutex<prism_fl::Client>);
 impl Client {
     #[new]
     fn new(py: Python<'_>, settings: &str, data_dir: PathBuf, state_dir: PathBuf, client: u32) -> PyResult<Self> {
-        py.detach(|| open(settings, &data_dir, &state_dir, client)).map(|client| Client(Mutex::new(client))).map_err(ours)
+        py.detach(|| open(settings, &data_dir, &state_dir, client))
+            .map(|client| Client(Mutex::new(client)))
+            .map_err(ours)
     }
 
-    /// Answers one setup request.
-    fn setup(&self, py: Python<'_>, request: &[u8]) -> PyResult<Vec<u8>> {
-        py.detach(|| self.get().setup(request, &())).map_err(|e| raise(e, About::AMessage))
+    /// This client's public key, by which the others know it in secure sums.
+    #[getter]
+    fn public_key(&self, py: Python<'_>) -> PyResult<String> {
+        py.detach(|| self.get().public_key()).map(|key| key.to_string()).map_err(ours)
+    }
+
+    /// Answers one request of an exchange.
+    fn reply(&self, py: Python<'_>, request: &[u8]) -> PyResult<Vec<u8>> {
+        let notes = Notes::default();
+        let reply = py.detach(|| self.get().reply(request, &notes));
+        notes.log(py)?;
+        reply.map_err(|e| raise(e, About::AMessage))
     }
 
     /// Trains on a broadcast or a snapshot and returns the update.
     fn round(&self, py: Python<'_>, broadcast: &[u8]) -> PyResult<Vec<u8>> {
-        let result = py.detach(|| self.get().round(broadcast, &()));
+        let notes = Notes::default();
+        let result = py.detach(|| self.get().round(broadcast, &notes));
+        notes.log(py)?;
         result.map(|result| result.update).map_err(|e| raise(e, About::AMessage))
     }
 }
@@ -45,7 +59,7 @@ impl Client {
 /// state_dir/<federation>/...          what the client keeps
 /// ```
 fn open(settings: &str, data_dir: &Path, state_dir: &Path, number: u32) -> Result<prism_fl::Client> {
-    let context = agreement::open(settings)?;
+    let agreement::Own { context, peers, total_epsilon } = agreement::open(settings)?;
     let clients = context.agreement().settings.federation.clients;
     if number >= clients {
         return Err(Error::usage(format!("client {number} does not exist; {clients} clients are numbered from 0")));
@@ -55,7 +69,10 @@ fn open(settings: &str, data_dir: &Path, state_dir: &Path, number: u32) -> Resul
     keep_number(&folder.join("number"), number)?;
     let data = ClientData::whole(agreement::load_images(context.agreement(), data_dir)?);
     let client = prism_fl::Client::open(context, number, data, &folder);
-    let client = client.with_ledger(state_dir.join("privacy-ledger.jsonl"));
+    let client = client.with_ledger(Ledger::new(state_dir.join("privacy-ledger.jsonl"), total_epsilon));
+    if let Some(peers) = &peers {
+        client.keep_peers(peers)?;
+    }
     client.check()?;
     Ok(client)
 }

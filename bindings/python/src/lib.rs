@@ -9,7 +9,8 @@
 mod agreement;
 mod client;
 mod errors;
-mod metrics;
+mod model;
+mod notes;
 mod picture;
 mod server;
 
@@ -24,6 +25,8 @@ mod module {
     use crate::client::Client;
     #[pymodule_export]
     use crate::errors::{NeedsSnapshot, Refused, UsageError};
+    #[pymodule_export]
+    use crate::model::{Model, load};
     #[pymodule_export]
     use crate::picture::draw;
     #[pymodule_export]

@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use prism_core::artifact::Artifact;
-use prism_core::grid::{Picture, square_columns};
-use prism_core::mixture::component_of_image;
-use prism_core::sampler::{Mixture, pixel};
-use prism_core::{Result, file, latent};
+use prism_core::grid::square_columns;
+use prism_core::inputs::{Inputs, Source};
+use prism_core::loaded::LoadedModel;
+use prism_core::sampler::Precision;
+use prism_core::{Result, file};
 use pyo3::prelude::*;
 
 use crate::errors::ours;
@@ -22,15 +22,14 @@ pub fn draw(py: Python<'_>, model: PathBuf, png: PathBuf, images: usize) -> PyRe
     py.detach(|| picture(&model, &png, images)).map_err(ours)
 }
 
-fn picture(model: &Path, png: &Path, images: usize) -> Result<()> {
-    let artifact = Artifact::read(model)?;
-    let sampler = Mixture::new(&artifact.models());
-    let (arch, components) = (sampler.arch(), sampler.components());
-    let input = |index| latent::input(arch, &latent::latent(arch, SEED, index), latent::default_label(arch, index));
-    let inputs = (0..images as u64).map(input).collect::<Result<Vec<_>>>()?.concat();
-    let drawn_by: Vec<_> = (0..images as u64).map(|index| component_of_image(components, SEED, index)).collect();
+/// Draws `images` images of the model at `model` into the picture `png`.
+///
+/// # Errors
+/// If the model cannot be read or the picture not be written.
+pub fn picture(model: &Path, png: &Path, images: usize) -> Result<()> {
+    let model = LoadedModel::open(model)?;
+    let inputs = Inputs::new(model.description(), Source::Seed(SEED), images as u64)?;
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let pixels = pixel::bytes(&sampler.images(&inputs, &drawn_by, threads));
-    let bytes = Picture::grid(arch, &pixels, square_columns(images))?.png()?;
+    let bytes = model.picture(&inputs, square_columns(images), Precision::F32, threads)?.png()?;
     file::write_atomic(png, |out| out.write_all(&bytes))
 }

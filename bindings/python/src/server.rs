@@ -1,18 +1,23 @@
 //! The server's half: which phase it is in, and the files of its run folder.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use prism_core::file;
+use prism_data::partition::Partition;
 use prism_export::{Options, RunFolder, export};
-use prism_fl::{Error, Result, RunContext};
+use prism_fl::{Agreement, Error, Result, RoundMetrics, RunContext, round_metrics};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::agreement;
 use crate::errors::{Refused, ours};
-use crate::metrics::{self, RoundMetrics};
+use crate::picture::picture;
+
+/// Images in the picture of a finished model.
+const IMAGES: usize = 64;
 
 /// The party that aggregates, and that may see only what clients send it.
 #[pyclass(frozen, module = "prism_fl")]
@@ -27,6 +32,9 @@ struct Run {
     one_shot: bool,
     /// When the round was opened.
     began: Instant,
+    /// Whose broadcasts and snapshots of this round are counted: one that is asked for again is the same message, and how often
+    /// Flower carried it must not stand in the model.
+    sent: BTreeSet<(u32, bool)>,
 }
 
 #[pymethods]
@@ -71,29 +79,42 @@ impl Server {
         self.get().server.round() + 1
     }
 
-    /// The setup phase's message to a client.
-    fn setup_request<'py>(&self, py: Python<'py>, client: u32) -> PyResult<Bound<'py, PyBytes>> {
-        let request = py.detach(|| self.get().setup_request(client)).map_err(ours)?;
+    /// What is to be exchanged now beside broadcasts and updates: its title and the clients to ask; nothing where there is nothing.
+    fn exchange(&self, py: Python<'_>) -> PyResult<Option<(String, Vec<u32>)>> {
+        let exchange = py.detach(|| self.get().server.exchange()).map_err(ours)?;
+        Ok(exchange.map(|exchange| (exchange.title, exchange.clients)))
+    }
+
+    /// The exchange's message to a client.
+    fn request<'py>(&self, py: Python<'py>, client: u32) -> PyResult<Bound<'py, PyBytes>> {
+        let request = py.detach(|| self.get().request(client)).map_err(ours)?;
         Ok(PyBytes::new(py, &request))
     }
 
-    /// Takes a client's answer to the setup request.
-    fn accept_setup(&self, py: Python<'_>, client: u32, reply: &[u8]) -> PyResult<()> {
-        py.detach(|| self.get().server.accept_setup(client, reply)).map_err(|e| Refused::new_err(e.reason))
+    /// Takes a client's reply in the exchange.
+    fn accept_reply(&self, py: Python<'_>, client: u32, reply: &[u8]) -> PyResult<()> {
+        py.detach(|| self.get().server.accept_reply(client, reply)).map_err(|e| Refused::new_err(e.reason))
     }
 
-    /// Ends this setup phase with the answers so far.
-    fn end_setup(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.get().server.end_setup()).map_err(ours)
+    /// Ends the exchange with the replies so far.
+    fn end_exchange(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.get().server.end_exchange()).map_err(ours)
     }
 
     /// The clients that this round asks, out of those that can be reached.
-    fn ask(&self, py: Python<'_>, available: Vec<u32>) -> Vec<u32> {
-        py.detach(|| {
+    fn ask(&self, py: Python<'_>, available: Vec<u32>) -> PyResult<Vec<u32>> {
+        let asked = py.detach(|| {
             let mut run = self.get();
             run.began = Instant::now();
+            run.sent.clear();
             run.server.ask(&available)
-        })
+        });
+        asked.map_err(ours)
+    }
+
+    /// The clients to send the round's broadcast to, once its exchanges have ended.
+    fn cohort(&self) -> Vec<u32> {
+        self.get().server.cohort()
     }
 
     /// The round's message to a client.
@@ -113,13 +134,18 @@ impl Server {
         py.detach(|| self.get().server.accept(client, update)).map_err(|e| Refused::new_err(e.reason))
     }
 
+    /// Closes the round to further updates; exchanges may follow.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.get().server.close()).map_err(ours)
+    }
+
     /// Takes the server's step with the updates so far and commits it; in one-shot mode trains a round alone.
     fn end_round<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let line = py.detach(|| self.get().end_round()).map_err(ours)?;
         py.import("json")?.call_method1("loads", (line,))
     }
 
-    /// Writes the finished model and returns its path.
+    /// Writes the finished model and a picture drawn from it; returns the model's path.
     fn export(&self, py: Python<'_>) -> PyResult<PathBuf> {
         py.detach(|| self.get().export()).map_err(ours)
     }
@@ -133,30 +159,36 @@ impl Server {
 
 impl Run {
     fn open(settings: &str, run_dir: PathBuf) -> Result<Self> {
-        let context = agreement::open(settings)?;
-        let folder = RunFolder::new(run_dir);
+        let own = agreement::open(settings)?;
+        let (context, folder) = (own.context, RunFolder::new(run_dir));
         std::fs::create_dir_all(folder.path())
             .map_err(|e| prism_core::Error::io("create the folder", folder.path(), e))?;
         keep_agreement(&context, &folder)?;
+        keep_settings(context.agreement(), &folder)?;
         if let Some(claim) = context.claim() {
             claim.save(&folder.privacy())?;
         }
         let federation = &context.agreement().settings.federation;
         let (clients, rounds, one_shot) = (federation.clients, federation.rounds, context.is_one_shot());
         let server = prism_fl::Server::open(context, folder.clone())?;
-        metrics::rewind(&folder.metrics(), server.round())?;
-        Ok(Run { server, folder, clients, rounds, one_shot, began: Instant::now() })
+        if let Some(peers) = &own.peers {
+            server.keep_peers(peers)?;
+        }
+        round_metrics::rewind(&folder.metrics(), server.round())?;
+        Ok(Run { server, folder, clients, rounds, one_shot, began: Instant::now(), sent: BTreeSet::new() })
     }
 
-    fn setup_request(&self, client: u32) -> Result<Vec<u8>> {
+    fn request(&self, client: u32) -> Result<Vec<u8>> {
         self.check(client)?;
-        self.server.setup_request()?.ok_or_else(|| Error::usage("all is agreed: no setup phase is open"))
+        self.server.request(client)
     }
 
     fn message(&mut self, client: u32, snapshot: bool) -> Result<Vec<u8>> {
         self.check(client)?;
         let message = if snapshot { self.server.snapshot(client) } else { self.server.broadcast(client) };
-        self.server.note_sent(&message);
+        if self.sent.insert((client, snapshot)) {
+            self.server.note_sent(&message);
+        }
         Ok(message.bytes)
     }
 
@@ -168,27 +200,35 @@ impl Run {
     }
 
     fn end_round(&mut self) -> Result<String> {
-        if let Some((_, lost)) = self.server.missing().first() {
-            return Err(Error::usage(format!(
-                "client {lost} did not answer, and a secure sum over a fleet cannot go on without it yet; start the run again \
-                 when all are there, or choose another codec than sums"
-            )));
-        }
         if self.one_shot {
             self.began = Instant::now();
         }
         let report = self.server.end_round(&())?;
-        let line = RoundMetrics::of(self.server.round(), &report, self.began.elapsed()).line()?;
-        metrics::append(&self.folder.metrics(), &line)?;
+        let metrics = RoundMetrics::of(&report, &self.server, self.began.elapsed().as_secs_f64());
+        round_metrics::append(&self.folder.metrics(), &metrics)?;
         self.server.save()?;
-        Ok(line)
+        serde_json::to_string(&metrics).map_err(|e| Error::usage(format!("the metrics have no JSON form: {e}")))
     }
 
     fn export(&self) -> Result<PathBuf> {
         let checkpoint = self.folder.kept_checkpoint()?;
         export(&checkpoint, Options::of(&checkpoint), &self.folder.model())?;
+        picture(&self.folder.model(), &self.folder.samples(), IMAGES)?;
         Ok(self.folder.model())
     }
+}
+
+/// The settings as a simulation of this fleet would have them, for `prism-train report` and `eval`.
+fn keep_settings(agreement: &Agreement, folder: &RunFolder) -> Result<()> {
+    let no_form = |e: toml::ser::Error| Error::usage(format!("the settings cannot be written as TOML: {e}"));
+    let mut tables = toml::Table::try_from(&agreement.settings).map_err(no_form)?;
+    let mut data = toml::Table::new();
+    data.insert("dataset".into(), prism_data::Source::Folder.name().into());
+    data.insert("channels".into(), (agreement.data.channels as i64).into());
+    data.insert("partition".into(), Partition::Sites.to_string().into());
+    tables.insert("data".into(), data.into());
+    let text = toml::to_string(&tables).map_err(no_form)?;
+    Ok(file::write_atomic(&folder.settings(), |out| out.write_all(text.as_bytes()))?)
 }
 
 /// A run folder belongs to one agreement: another one is refused before anything is read.
@@ -198,7 +238,7 @@ fn keep_agreement(context: &RunContext, folder: &RunFolder) -> Result<()> {
         return Ok(file::write_atomic(&path, |out| Ok(serde_json::to_writer_pretty(out, own)?))?);
     }
     let invalid = |e: serde_json::Error| prism_core::Error::corrupt(path.display().to_string(), e.to_string());
-    let kept: prism_fl::Agreement = serde_json::from_slice(&file::read_bounded(&path, 1 << 20)?).map_err(invalid)?;
+    let kept: Agreement = serde_json::from_slice(&file::read_bounded(&path, 1 << 20)?).map_err(invalid)?;
     match &kept == own {
         true => Ok(()),
         false => Err(Error::usage(format!(

@@ -30,10 +30,10 @@ def run(folder: Path, sites: list[Path], mode: str = "rounds", reopen: bool = Fa
         assert isinstance(found, prism_fl.Client)
         return found
 
-    while server().phase == "setup":
-        for k in range(server().clients):
-            server().accept_setup(k, client(k).setup(server().setup_request(k)))
-        server().end_setup()
+    while due := server().exchange():
+        for k in due[1]:
+            server().accept_reply(k, client(k).reply(server().request(k)))
+        server().end_exchange()
     while server().phase == "rounds":
         if server().mode == "rounds":
             for k in server().ask(list(range(server().clients))):
@@ -69,6 +69,24 @@ def test_a_client_whose_answer_was_lost_is_caught_up_by_a_snapshot(tmp_path: Pat
     server.accept(1, update)
 
 
+def open_request(server: prism_fl.Server) -> bytes:
+    """The request to client 0 in the exchange that is due."""
+    assert server.exchange() is not None
+    return server.request(0)
+
+
+def test_a_second_draw_on_the_same_images_is_told_to_the_site(
+    tmp_path: Path, sites: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    for seed in (1, 2):
+        private = settings("one-shot").replace("rounds = 2", f"rounds = 2\nseed = {seed}")
+        private += "[privacy]\nepsilon = 100.0\n"
+        server = prism_fl.Server(private, str(tmp_path / f"run-{seed}"))
+        assert "earlier draw" not in caplog.text
+        prism_fl.Client(private, str(sites[0]), str(tmp_path / "state"), 0).reply(open_request(server))
+    assert "the privacy ledger knows 1 earlier draw(s) on these images" in caplog.text
+
+
 def test_what_is_not_a_message_of_the_round_is_refused_and_changes_nothing(tmp_path: Path, sites: list[Path]) -> None:
     server = prism_fl.Server(settings(), str(tmp_path / "run"))
     client = prism_fl.Client(settings(), str(sites[0]), str(tmp_path / "state"), 0)
@@ -94,7 +112,8 @@ def test_a_users_mistake_is_named(tmp_path: Path, sites: list[Path]) -> None:
         ("[data", "the settings cannot be used"),
         ("", "no table \\[data\\]"),
         (settings().replace("rounds = 2", "rounds = 2\nround = 3"), "unknown field `round`"),
-        (settings().replace('["dark", "light"]', '["dark"]'), "make one sub-folder for each agreed class"),
+        (settings().replace('["dark", "light"]', '["dark", "bright"]'), "class 'light' of .* is none of"),
+        (settings().replace('["dark", "light"]', "[]"), "the settings agree on none"),
     ):
         with pytest.raises(prism_fl.UsageError, match=sentence):
             prism_fl.Client(text, str(sites[0]), state, 0)

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::arch::{Architecture, Layer};
 use crate::error::Error;
 use crate::mixture::{self, MAX_COMPONENTS};
+use crate::privacy::Claim;
 
 /// Version of the artifact format of a model that is one generator.
 pub const VERSION: u32 = 1;
@@ -78,6 +79,10 @@ pub struct Training {
     pub uplink_bytes: u64,
     /// Bytes that the server has sent.
     pub downlink_bytes: u64,
+    /// What it promises of the images' privacy, in numbers; none where nothing is promised, and in files of programs that did not
+    /// write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
 }
 
 /// How the bits of a mask follow from the trained probabilities.
@@ -149,7 +154,11 @@ impl Description {
             ("the partition", &self.training.partition),
             ("the privacy statement", &self.privacy),
         ];
-        for (what, text, limit) in texts.map(|(what, text)| (what, text, MAX_TEXT)).into_iter().chain(names) {
+        let claimed =
+            self.training.claim.as_ref().map(|claim| ("the privacy claim's encoder", &claim.encoder_images, MAX_TEXT));
+        for (what, text, limit) in
+            texts.map(|(what, text)| (what, text, MAX_TEXT)).into_iter().chain(names).chain(claimed)
+        {
             let length = text.chars().count();
             if length > limit {
                 return Err(format!("{what} has {length} characters; the most is {limit}"));

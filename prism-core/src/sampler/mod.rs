@@ -57,6 +57,8 @@ pub enum Precision {
     I16,
 }
 
+crate::text_enum!("precision", Precision { F32 = "f32", I16 = "i16" });
+
 /// A generator with its weights laid out for speed. Build it once, then draw as often as needed.
 pub struct Sampler {
     engine: AnyEngine,

@@ -1,4 +1,4 @@
-//! How one data set is divided among clients: `iid`, `shards:N`, `dirichlet:ALPHA` or `classes:N`.
+//! How one data set is divided among clients: `iid`, `shards:N`, `dirichlet:ALPHA`, `classes:N` or `sites`.
 //!
 //! ```text
 //! labels of n images, number of clients, seed  ->  one list of image numbers per client, disjoint, ascending
@@ -10,6 +10,7 @@
 //! | `shards:N` | N of `clients * N` equal runs of the images sorted by label | McMahan et al. 2017 |
 //! | `dirichlet:ALPHA` | of each class a share drawn from a symmetric Dirichlet; a small alpha is a skewed split | Hsu et al. 2019 |
 //! | `classes:N` | an equal part of exactly N classes | |
+//! | `sites` | what its own folder holds ([`Dataset::sites`](crate::Dataset::sites)) | |
 //!
 //! The first three give every image to some client. `classes:N` leaves out the classes that nobody holds, which happens
 //! only where `clients * N` is less than the number of classes.
@@ -38,6 +39,8 @@ pub enum Partition {
     Dirichlet(f64),
     /// Exactly so many classes per client.
     Classes(usize),
+    /// A folder a client.
+    Sites,
 }
 
 impl Partition {
@@ -76,6 +79,12 @@ impl Partition {
             Partition::Classes(held) => {
                 let by_class = by_class(self.labels(labels, n, classes)?, classes, &mut stream);
                 deal_classes(&by_class, held, clients, &mut stream)?
+            }
+            Partition::Sites => {
+                return Err(Error::usage(
+                    "partition 'sites' needs a folder with one sub-folder a client; choose --dataset folder and name it with \
+                     --data-dir",
+                ));
             }
         };
         parts.iter_mut().for_each(|part| part.sort_unstable());
@@ -118,6 +127,7 @@ impl fmt::Display for Partition {
             Partition::Shards(shards) => write!(f, "shards:{shards}"),
             Partition::Dirichlet(alpha) => write!(f, "dirichlet:{alpha}"),
             Partition::Classes(classes) => write!(f, "classes:{classes}"),
+            Partition::Sites => f.write_str("sites"),
         }
     }
 }
@@ -142,11 +152,12 @@ impl FromStr for Partition {
     fn from_str(text: &str) -> Result<Self> {
         let unknown = || {
             Error::usage(format!(
-                "partition '{text}' is unknown; choose iid, shards:N, dirichlet:ALPHA or classes:N, such as shards:2"
+                "partition '{text}' is unknown; choose iid, shards:N, dirichlet:ALPHA, classes:N or sites, such as shards:2"
             ))
         };
         let partition = match text.split_once(':') {
             None if text == "iid" => Partition::Iid,
+            None if text == "sites" => Partition::Sites,
             Some(("shards", number)) => Partition::Shards(number.parse().map_err(|_| unknown())?),
             Some(("dirichlet", number)) => Partition::Dirichlet(number.parse().map_err(|_| unknown())?),
             Some(("classes", number)) => Partition::Classes(number.parse().map_err(|_| unknown())?),

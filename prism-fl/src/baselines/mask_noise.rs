@@ -14,6 +14,7 @@
 //! so it does not leave the client, and no round can be judged by it. Noise on moments ([`crate::privacy::release`]) is drawn once, not every round,
 //! and shrinks with the number of images. This mechanism is here to be compared with.
 
+use prism_core::privacy::Unit;
 use prism_core::score::{logit, sigmoid};
 use prism_core::{Error, Result};
 
@@ -65,7 +66,7 @@ impl MaskNoise {
             mechanism: format!(
                 "clipped changes of the mask's probabilities in each of {rounds} rounds, with discrete Gaussian noise"
             ),
-            unit: "all images of one client".into(),
+            unit: Unit::Client,
             adjacency: Adjacency::ReplaceOne,
             trust: Trust::Local,
             epsilon: budget.epsilon(),

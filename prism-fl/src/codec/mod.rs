@@ -31,5 +31,4 @@ mod uplink;
 pub use prior::Prior;
 pub use private::PrivateSource;
 pub use score_grid::ScoreGrid;
-pub use sums::{Blind, BlindedSum};
-pub use uplink::{Blinds, Learned, Uplink};
+pub use uplink::{Learned, Uplink};

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Blind, BlindedSum, Prior, PrivateSource, flips, mrc};
+use super::{Prior, PrivateSource, flips, mrc, sums};
+use crate::secagg::ring::Blinds;
 use prism_core::draw;
 use prism_core::error::Error;
 use prism_core::mask::{self, LayerBits};
@@ -22,7 +23,7 @@ pub enum Uplink {
     Mrc,
     /// Differences from the mask that both sides expect ([`flips`]).
     Flips,
-    /// Blinded numbers that only mean something in sum ([`super::sums`]), of masks drawn as under [`Uplink::Flips`].
+    /// Blinded numbers that only mean something in sum ([`sums`]), of masks drawn as under [`Uplink::Flips`].
     Sums,
 }
 
@@ -65,15 +66,6 @@ pub struct Learned<'a> {
     pub threads: usize,
 }
 
-/// The round's clients, as one of them sees them: how many there are, and the keystream shared with each of the others.
-#[derive(Clone, Default)]
-pub struct Blinds {
-    /// Number of clients in the sum.
-    pub clients: usize,
-    /// One for each other client.
-    pub peers: Vec<Blind>,
-}
-
 impl Uplink {
     /// Whether client and server draw with the same numbers, so that a mask counts as a difference from the expected
     /// one.
@@ -94,12 +86,7 @@ impl Uplink {
                 mrc::encode(prior, &learned.layers.concat(), shared, private, threads)
             }
             Uplink::Flips => flips::encode(learned.layers, learned.prior, shared),
-            Uplink::Sums => {
-                let mut sums = BlindedSum::new(learned.prior.len(), learned.blinds.clients);
-                sums.add_mask(&flips::drawn(&learned.layers.concat(), shared));
-                learned.blinds.peers.iter().for_each(|blind| sums.blind(blind));
-                sums.to_bytes()
-            }
+            Uplink::Sums => sums::encode(&flips::drawn(&learned.layers.concat(), shared), learned.blinds),
         }
     }
 
@@ -133,7 +120,7 @@ impl Uplink {
             Uplink::Flips => 2 * weights + weights / 128 + 16,
             // At worst an index a weight, of 16 binary decisions that an adaptive model may hold for unlikely.
             Uplink::Mrc => 24 * weights + 1024,
-            Uplink::Sums => 2 * weights,
+            Uplink::Sums => 2 * weights + 4,
         }
     }
 }

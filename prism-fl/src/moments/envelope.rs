@@ -28,6 +28,10 @@ pub enum Kind {
     Setup = 4,
     /// The reply of a client that has nothing to tell (ibid).
     Done = 5,
+    /// The server's request in a secure sum ([`crate::secagg::message`]).
+    SumRequest = 6,
+    /// A client's reply to it (ibid).
+    SumReply = 7,
 }
 
 /// The message that carries `payload`.

@@ -17,6 +17,7 @@ pub mod file;
 pub mod message;
 
 pub mod sums;
+pub mod unit;
 
 use sums::{GroupSums, Sums};
 
@@ -30,7 +31,7 @@ pub struct LayerMoments {
     pub mean: Tensor,
     /// Second moment of each feature: its unbiased variance, or its mean square where that is matched.
     pub second: Tensor,
-    /// The unit in which distances count, `[groups, 1]`: the mean over features of the variance.
+    /// The unit in which distances count, `[groups, 1]`: the mean over features of the variance ([`mod@unit`]).
     pub scale: Tensor,
     /// How much each mean's and each second moment's term counts; 1 where there are none.
     pub weights: Option<[Tensor; 2]>,
@@ -60,13 +61,14 @@ impl ClientMoments {
 
     /// The moments of the images that were summed up in `sums`.
     ///
-    /// Groups with a single image are left out, since they have no variance.
+    /// Groups with a single image are left out, since they have no variance. Groups of copies count in the unit of all images.
     ///
     /// # Errors
     /// If no group has two images, or the device has no room.
     pub fn from_sums(mut sums: GroupSums, device: &Device) -> Result<Self> {
         let images = |layers: &[Sums]| layers.first().map_or(0, |layer| layer.count as usize);
         let total: usize = sums.values().map(|layers| images(layers)).sum();
+        let wholes = unit::wholes(&sums);
         sums.retain(|_, layers| images(layers) >= MIN_IMAGES);
         let (groups, sums): (Vec<u32>, Vec<Vec<Sums>>) = sums.into_iter().unzip();
         if groups.is_empty() {
@@ -75,7 +77,8 @@ impl ClientMoments {
                  another partition or fewer subclasses"
             )));
         }
-        let layers = (0..sums[0].len()).map(|layer| stack(&sums, layer, device)).collect::<Result<_>>()?;
+        let layers = wholes.iter().enumerate().map(|(layer, &whole)| stack(&sums, (layer, whole), device));
+        let layers = layers.collect::<Result<_>>()?;
         Ok(ClientMoments { groups, layers, kind: SecondMoment::Variance, grid: None, sent: 0 })
     }
 
@@ -105,7 +108,7 @@ impl ClientMoments {
         self.grid
     }
 
-    /// The number of each group: a class times the styles of a class, plus the style. A single 0 where there are neither.
+    /// The number of each group: a class times the subclasses of a class, plus the subclass. A single 0 where there are neither.
     pub fn groups(&self) -> &[u32] {
         &self.groups
     }
@@ -126,10 +129,10 @@ impl ClientMoments {
 
     /// The class and style of each image of a batch that the chosen groups share evenly, group after group; at least two
     /// images each.
-    pub fn labels(&self, groups: &[u32], batch_size: usize, styles: Subclasses) -> (Vec<usize>, Vec<usize>) {
+    pub fn labels(&self, groups: &[u32], batch_size: usize, subclasses: Subclasses) -> (Vec<usize>, Vec<usize>) {
         let each = (batch_size / groups.len()).max(MIN_IMAGES);
         let images = groups.iter().flat_map(|&g| std::iter::repeat_n(self.groups[g as usize] as usize, each));
-        images.map(|group| (group / styles.count(), group % styles.count())).unzip()
+        images.map(|group| (group / subclasses.count(), group % subclasses.count())).unzip()
     }
 
     /// What each encoder layer's features are to match for a batch of the chosen groups, by this `estimator`.
@@ -153,13 +156,57 @@ impl ClientMoments {
     }
 }
 
-/// One layer's moments of all groups as tensors.
-fn stack(groups: &[Vec<Sums>], layer: usize, device: &Device) -> Result<LayerMoments> {
+/// One layer's moments of all groups as tensors; `whole` is the unit of a group of copies.
+fn stack(groups: &[Vec<Sums>], (layer, whole): (usize, f64), device: &Device) -> Result<LayerMoments> {
     let shape = (groups.len(), groups[0][layer].features.len());
     let mean: Vec<f32> = groups.iter().flat_map(|group| group[layer].mean()).collect();
     let variance: Vec<f32> = groups.iter().flat_map(|group| group[layer].variance(1.0)).collect();
     let variance = Tensor::from_vec(variance, shape, device)?;
     // A layer that is dead on these images would otherwise divide by zero.
-    let scale = (variance.mean_keepdim(1)? + 1e-8)?;
+    let own: Vec<f32> = (variance.mean_keepdim(1)? + 1e-8)?.flatten_all()?.to_vec1()?;
+    let unit = |(group, own)| if unit::is_flat(group, whole) { whole as f32 } else { own };
+    let scale: Vec<f32> = groups.iter().map(|group| &group[layer]).zip(own).map(unit).collect();
+    let scale = Tensor::from_vec(scale, (groups.len(), 1), device)?;
     Ok(LayerMoments { mean: Tensor::from_vec(mean, shape, device)?, second: variance, scale, weights: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums of one layer of two features over images whose second feature is the first and one.
+    fn sums(values: &[f64]) -> Vec<Sums> {
+        let add = |shift: f64| values.iter().fold((0.0, 0.0), |s, v| (s.0 + v + shift, s.1 + (v + shift).powi(2)));
+        vec![Sums { count: values.len() as f64, features: vec![add(0.0), add(1.0)] }]
+    }
+
+    fn scales(groups: &[&[f64]]) -> Vec<f32> {
+        let groups: GroupSums = (0..).zip(groups.iter().map(|values| sums(values))).collect();
+        let moments = ClientMoments::from_sums(groups, &Device::Cpu).unwrap();
+        moments.layers()[0].scale.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// A class of copies of one picture had the unit 1e-8: its loss was 1e15, and no other class was learned.
+    #[test]
+    fn a_class_of_copies_counts_in_the_unit_of_all_images() {
+        let [ordinary, copies] = scales(&[&[1.0, 2.0, 4.0, 6.0], &[3.0, 3.0, 3.0, 3.0]])[..] else {
+            panic!("two groups")
+        };
+        assert!((ordinary - 4.916_667).abs() < 1e-4, "{ordinary}");
+        assert!((1.0..10.0).contains(&copies), "{copies}");
+        let [few] = scales(&[&[3.0, 3.0]])[..] else { panic!("one group") };
+        assert!(few > 0.01, "{few}");
+    }
+
+    #[test]
+    fn a_class_of_different_pictures_keeps_its_own_unit_to_the_bit() {
+        let values = [[0.0, 1.0], [5.0, 7.0]];
+        let units = scales(&[&values[0], &values[1]]);
+        for (unit, values) in units.into_iter().zip(&values) {
+            let variance: Vec<f32> = sums(values)[0].variance(1.0).collect();
+            let variance = Tensor::from_vec(variance, (1, 2), &Device::Cpu).unwrap();
+            let own = (variance.mean_keepdim(1).unwrap() + 1e-8).unwrap().flatten_all().unwrap();
+            assert_eq!(own.to_vec1::<f32>().unwrap(), [unit]);
+        }
+    }
 }

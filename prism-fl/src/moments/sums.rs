@@ -64,7 +64,7 @@ pub fn measure(
 pub fn add(total: &mut GroupSums, other: GroupSums) {
     for (group, layers) in other {
         let sums = total.entry(group).or_insert_with(|| vec![Sums::default(); layers.len()]);
-        sums.iter_mut().zip(layers).for_each(|(sums, layer)| sums.merge(layer));
+        sums.iter_mut().zip(layers).for_each(|(sums, layer)| sums.merge(&layer));
     }
 }
 
@@ -75,10 +75,11 @@ impl From<&FeatureSums> for Sums {
 }
 
 impl Sums {
-    fn merge(&mut self, other: Sums) {
+    /// Adds the sums of other images.
+    pub fn merge(&mut self, other: &Sums) {
         self.count += other.count;
         self.features.resize(other.features.len(), (0.0, 0.0));
-        for (sum, more) in self.features.iter_mut().zip(other.features) {
+        for (sum, more) in self.features.iter_mut().zip(&other.features) {
             *sum = (sum.0 + more.0, sum.1 + more.1);
         }
     }

@@ -17,7 +17,6 @@
 //! 0.8% and 0.9% less than the plain one.
 
 use candle_core::{Device, Tensor};
-use prism_core::Error;
 use prism_nn::Result;
 use prism_nn::encoder::Encoder;
 use rayon::prelude::*;
@@ -135,31 +134,31 @@ impl VectorMap {
     }
 
     /// The vector of each image of a batch of encoder outputs, one tensor a layer: nonnegative, of length at most
-    /// `clip_units`. They are written to `out`, whose memory serves batch after batch.
+    /// `clip_units`. They are written to `out`, whose memory serves batch after batch. Returns how many images have features that are
+    /// no finite numbers and so the vector of [`VectorMap::to_grid`].
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if a feature is not a finite number, which no bound could hold.
-    pub fn vectors(&self, features: &[Tensor], out: &mut Vec<Vec<i64>>) -> Result<()> {
+    /// If the features cannot be read.
+    pub fn vectors(&self, features: &[Tensor], out: &mut Vec<Vec<i64>>) -> Result<usize> {
         let (images, features) = on_host(features)?;
         out.resize_with(images, Vec::new);
         let write = |raw: &mut Vec<f64>, (image, grid): (usize, &mut Vec<i64>)| {
             self.raw_vector(&features, image, raw);
-            self.to_grid(raw, grid)
+            usize::from(!self.to_grid(raw, grid))
         };
-        Ok(out.par_iter_mut().enumerate().try_for_each_init(Vec::new, write)?)
+        Ok(out.par_iter_mut().enumerate().map_init(Vec::new, write).sum())
     }
 
-    /// Brings one vector to the common length and truncates it.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] if a value is not finite.
-    pub fn to_grid(&self, raw: &[f64], grid: &mut Vec<i64>) -> std::result::Result<(), Error> {
+    /// Brings one vector to the common length and truncates it; says whether all its numbers are finite. Where they are not, as an
+    /// encoder may be made to compute of one chosen image, the vector is that of an image without features: to refuse would tell
+    /// the world that the image is there.
+    pub fn to_grid(&self, raw: &[f64], grid: &mut Vec<i64>) -> bool {
         let square: f64 = raw.iter().map(|x| x * x).sum();
         if !square.is_finite() {
-            return Err(Error::corrupt(
-                "an image",
-                "its encoder features are not finite numbers, or exceed the grid; choose another `encoder`",
-            ));
+            grid.clear();
+            grid.resize(raw.len(), 0);
+            grid[0] = ((CONSTANT / self.unit()) as i64).min(self.clip_units);
+            return false;
         }
         let mut factor = self.clip_units as f64 / square.sqrt();
         loop {
@@ -167,7 +166,7 @@ impl VectorMap {
             // Negative numbers cannot come out of a ReLU; the bound on sensitivity must not depend on that.
             grid.extend(raw.iter().map(|x| (x.max(0.0) * factor) as i64));
             if square_length(grid) <= i128::from(self.clip_units) * i128::from(self.clip_units) {
-                return Ok(());
+                return true;
             }
             // Rounding in the factor; truncation makes this rare.
             factor *= 1.0 - 1e-12;
@@ -268,17 +267,18 @@ mod tests {
     }
 
     #[test]
-    fn negative_values_are_dropped_and_infinite_ones_refused() {
+    fn negative_values_are_dropped_and_infinite_ones_are_an_image_without_features() {
         let encoder = Encoder::open("random:1", &Device::Cpu).unwrap();
         let map = VectorMap::new(&encoder, (16, 1), FeatureSet::Grid(1), 1000, &Device::Cpu).unwrap();
         let mut raw = vec![0.0; map.dimensions()];
         (raw[0], raw[1], raw[2]) = (CONSTANT, -1e9, 1e9);
         let mut grid = Vec::new();
-        map.to_grid(&raw, &mut grid).unwrap();
+        assert!(map.to_grid(&raw, &mut grid));
         assert!(grid[1] == 0 && grid[2] <= 1000 && grid.iter().all(|&x| x >= 0), "{:?}", &grid[..3]);
         for bad in [f64::NAN, f64::INFINITY] {
             raw[2] = bad;
-            assert!(map.to_grid(&raw, &mut grid).unwrap_err().to_string().contains("not finite"));
+            assert!(!map.to_grid(&raw, &mut grid));
+            assert!(grid[0] > 0 && grid[0] <= 1000 && grid[1..].iter().all(|&x| x == 0), "{:?}", &grid[..3]);
         }
     }
 

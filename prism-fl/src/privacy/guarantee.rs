@@ -1,11 +1,14 @@
 //! What a run may say about its privacy: printed before training, saved as `privacy.json`, carried by the artifact.
 
+use std::path::Path;
+
+use prism_core::privacy::{Claim, Total, Unit};
 use prism_core::{Error, file};
 use prism_nn::{Result, SecondMoment};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
 
-use super::accounting::{self, Budget};
+use super::accounting::Budget;
+use super::composition::{self, Draw};
 use super::release::NoisePlan;
 use crate::settings::privacy::{Adjacency, PrivacySettings, Trust};
 
@@ -15,7 +18,7 @@ pub struct PrivacyGuarantee {
     /// What is released, and how it is protected.
     pub mechanism: String,
     /// What is protected.
-    pub unit: String,
+    pub unit: Unit,
     /// What two neighbouring data sets differ in.
     pub adjacency: Adjacency,
     /// Whose word it rests on.
@@ -60,7 +63,7 @@ impl PrivacyGuarantee {
                     division.rho
                 ),
             },
-            unit: "one image and its label".into(),
+            unit: Unit::Image,
             adjacency: settings.adjacency,
             trust: settings.trust,
             epsilon: budget.epsilon(),
@@ -81,11 +84,10 @@ impl PrivacyGuarantee {
     pub fn sentence(&self) -> String {
         if self.features == NO_FEATURES {
             return format!(
-                "(epsilon = {}, delta = {:e})-differential privacy for {} (unit: replaced as a whole): {} of {:.3} times the \
-                 sensitivity ({} in all), each client by its own noise; other runs on the same images add up",
+                "(epsilon = {}, delta = {:e})-differential privacy for all images of one client (unit: replaced as a whole): {} of \
+                 {:.3} times the sensitivity ({} in all), each client by its own noise; other runs on the same images add up",
                 self.epsilon,
                 self.delta,
-                self.unit,
                 self.mechanism,
                 self.noise.noise_multiplier,
                 self.rho()
@@ -100,12 +102,11 @@ impl PrivacyGuarantee {
             }
         };
         format!(
-            "(epsilon = {}, delta = {:e})-differential privacy for {}, {} (number of images: {images}): {} of {:.3} times the \
-             sensitivity ({}), drawn once, features {}; {trust}; all later steps are post-processing; other \
+            "(epsilon = {}, delta = {:e})-differential privacy for one image and its label, {} (number of images: {images}): {} of \
+             {:.3} times the sensitivity ({}), drawn once, features {}; {trust}; all later steps are post-processing; other \
              runs on the same images add up",
             self.epsilon,
             self.delta,
-            self.unit,
             match self.adjacency {
                 Adjacency::ReplaceOne => "replace-one",
                 Adjacency::AddRemove => "add-or-remove-one",
@@ -115,6 +116,27 @@ impl PrivacyGuarantee {
             self.rho(),
             self.features
         )
+    }
+
+    /// The same in numbers, for an artifact: `encoder_images` are what the encoder was trained on, `total` is what all draws on the same
+    /// images promise, as far as it is known.
+    pub fn claim(&self, encoder_images: &str, total: Option<Total>) -> Claim {
+        Claim {
+            unit: self.unit,
+            adjacency: self.adjacency,
+            trust: self.trust,
+            epsilon: self.epsilon,
+            delta: self.delta,
+            rho: self.noise.rho,
+            encoder_images: encoder_images.into(),
+            total: total.unwrap_or_else(|| composition::total(&[self.draw()], self.delta)),
+        }
+    }
+
+    /// What it gives away of the images.
+    pub fn draw(&self) -> Draw {
+        let &PrivacyGuarantee { unit, adjacency, trust, epsilon, delta, .. } = self;
+        Draw { unit, adjacency, trust, epsilon, delta, rho: self.noise.rho }
     }
 
     fn rho(&self) -> String {
@@ -136,15 +158,15 @@ pub const NO_FEATURES: &str = "none";
 /// What an unprotected run says of itself.
 pub const NONE: &str = "none: the moments of clients' images are used as they are";
 
-/// The warning that a data set was drawn on before: what all draws together guarantee.
-pub fn composition_warning(earlier: &[super::ledger::Entry], claim: &PrivacyGuarantee) -> Option<String> {
-    let (before, delta) = (earlier.iter().map(|entry| entry.rho).sum::<f64>(), claim.delta);
-    (!earlier.is_empty()).then(|| {
+/// The warning that images were drawn on before: what all draws together guarantee.
+pub fn composition_warning(together: &Total, delta: f64) -> Option<String> {
+    (together.draws > 1).then(|| {
         format!(
-            "WARNING: the privacy ledger knows {} earlier draw(s) on this data set; together with this run they guarantee \
-             only epsilon = {:.3} at delta = {delta:e}",
-            earlier.len(),
-            accounting::epsilon_of(before + claim.noise.rho, delta)
+            "WARNING: the privacy ledger knows {} earlier draw(s) on these images; together with this run they guarantee only \
+             epsilon = {:.3} at delta = {delta:e} for one image, {}",
+            together.draws - 1,
+            together.epsilon,
+            together.adjacency
         )
     })
 }
@@ -182,12 +204,18 @@ mod tests {
         let settings = PrivacySettings { epsilon: Some(0.2), ..PrivacySettings::default() };
         let budget = Budget::of(&settings).unwrap().unwrap();
         let noise = NoisePlan::new(budget, settings.adjacency, 1).unwrap();
-        let claim = PrivacyGuarantee::new(&settings, budget, &noise, None, 6000);
-        assert_eq!(composition_warning(&[], &claim), None);
-        let earlier =
-            super::super::ledger::Entry::now(Path::new("run"), "data", "moments", (0.2, 1e-5), claim.noise.rho);
-        let warning = composition_warning(&[earlier], &claim).unwrap();
+        let draw = PrivacyGuarantee::new(&settings, budget, &noise, None, 6000).draw();
+        assert_eq!(composition_warning(&composition::total(&[draw], 1e-5), 1e-5), None);
+        let warning = composition_warning(&composition::total(&[draw, draw], 1e-5), 1e-5).unwrap();
         // Twice the rho: 0.29177 by the formula in numbers of 50 digits.
         assert!(warning.contains("epsilon = 0.292"), "{warning}");
+    }
+
+    #[test]
+    fn the_claim_in_numbers_bears_checking() {
+        let settings = PrivacySettings { epsilon: Some(1.0), ..PrivacySettings::default() };
+        let budget = Budget::of(&settings).unwrap().unwrap();
+        let noise = NoisePlan::new(budget, settings.adjacency, 10).unwrap();
+        PrivacyGuarantee::new(&settings, budget, &noise, None, 60_000).claim("cifar10", None).verify().unwrap();
     }
 }

@@ -1,18 +1,36 @@
-//! `privacy-ledger.jsonl`: every draw on a data set, one JSON object a line, written before the noise is drawn.
+//! `privacy-ledger.jsonl`: every draw of noise on anybody's images, one JSON object a line, written before the noise is drawn.
 //!
-//! Two releases on the same images protect less than one: their rho add up. The ledger is what remembers it. It names a data
-//! set by the digest of its pixels and labels, so it cannot see that two different selections or sizes share images.
+//! Two releases on the same images protect less than one ([`super::composition`]). The ledger is what remembers it. It knows images by hashes of
+//! single ones under a key of its own (`privacy-ledger.key` beside it), so that a selection, or one image fewer, is still the same
+//! data, and a ledger that gets lost tells nobody which images there were. Images at another size are others to it.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use prism_core::privacy::Total;
 use prism_core::{Error, Result, file};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::PrivacyGuarantee;
+use super::composition::{Draw, total};
+use crate::strata::ClientData;
 
 /// Most bytes that a ledger may have.
 const MAX_BYTES: u64 = 1 << 28;
+
+/// Hashes that an entry keeps: of two sets of which one is a hundredth of the other, two or three are in both.
+const KEPT_HASHES: usize = 256;
+
+/// A ledger, and what may be drawn in all.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    path: PathBuf,
+    /// Most that all draws together may have as epsilon.
+    limit: Option<f64>,
+}
 
 /// One draw: every client of a run released its moments once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,39 +39,111 @@ pub struct Entry {
     pub time: u64,
     /// The run folder.
     pub run: String,
-    /// Digest of the data set's pixels and labels.
-    pub data: String,
-    /// What was released.
-    pub mechanism: String,
-    /// The guarantee of this draw alone.
-    pub epsilon: f64,
-    /// See `epsilon`.
-    pub delta: f64,
-    /// `(sensitivity / deviation)^2 / 2` of the noise; it adds up.
-    pub rho: f64,
+    /// The smallest hashes of images, as hexadecimal numbers, ascending.
+    pub images: Vec<String>,
+    /// What was drawn.
+    #[serde(flatten)]
+    pub draw: Draw,
 }
 
-impl Entry {
-    /// An entry of this moment.
-    pub fn now(run: &Path, data: &str, mechanism: &str, (epsilon, delta): (f64, f64), rho: f64) -> Self {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        Entry {
-            time,
-            run: run.display().to_string(),
-            data: data.into(),
-            mechanism: mechanism.into(),
-            epsilon,
-            delta,
-            rho,
-        }
+impl Ledger {
+    /// The ledger at `path`, which is made by the first draw; `limit` is the most that all draws on the same images may have as epsilon.
+    pub fn new(path: impl Into<PathBuf>, limit: Option<f64>) -> Self {
+        Ledger { path: path.into(), limit }
     }
-}
 
-/// The ledger of the run in the folder `run` unless another one is named: beside the folder, so that all runs of a place share it.
-pub fn beside(run: &Path) -> PathBuf {
-    // However the folder is called, `.` among others, its ledger is the same.
-    let whole = std::fs::canonicalize(run).unwrap_or_else(|_| run.to_path_buf());
-    whole.parent().unwrap_or(Path::new("")).join("privacy-ledger.jsonl")
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the draw of `claim` on the images `data` by the run in the folder `run`, and makes it durable.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if all draws together would go beyond the limit; otherwise if the ledger cannot be read or written. Nothing may
+    /// then be drawn.
+    pub fn record(&self, claim: &PrivacyGuarantee, run: &Path, data: &ClientData) -> Result<Total> {
+        let _lock = self.lock()?;
+        let images = self.hashes(data)?;
+        let draw = claim.draw();
+        let together = self.total_of(&images, Some(draw), claim.delta)?;
+        if let Some(limit) = self.limit.filter(|&limit| together.epsilon > limit) {
+            return Err(Error::usage(format!(
+                "this draw would bring all {} on these images to epsilon = {:.3} at delta = {:e}, above `total-epsilon` {limit} ({}); \
+                 choose a smaller epsilon, or train again on moments that are drawn",
+                together.draws,
+                together.epsilon,
+                claim.delta,
+                self.path.display()
+            )));
+        }
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let entry = Entry { time, run: run.display().to_string(), images, draw };
+        let io = |e| Error::io("write", &self.path, e);
+        let mut line = serde_json::to_string(&entry).map_err(|e| io(e.into()))?;
+        line.push('\n');
+        let mut file = OpenOptions::new().create(true).append(true).open(&self.path).map_err(io)?;
+        file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+        Ok(together)
+    }
+
+    /// What all draws on the images `data` promise together, at `claim`'s delta; that of `claim` alone where none is remembered.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    pub fn total(&self, claim: &PrivacyGuarantee, data: &ClientData) -> Result<Total> {
+        let _lock = self.lock()?;
+        let images = self.hashes(data)?;
+        let found = self.total_of(&images, None, claim.delta)?;
+        Ok(if found.draws > 0 { found } else { total(&[claim.draw()], claim.delta) })
+    }
+
+    fn total_of(&self, images: &[String], more: Option<Draw>, delta: f64) -> Result<Total> {
+        let same = |entry: &Entry| entry.images.iter().any(|hash| images.binary_search(hash).is_ok());
+        let earlier = read(&self.path)?.into_iter().filter(same).map(|entry| entry.draw);
+        Ok(total(&earlier.chain(more).collect::<Vec<_>>(), delta))
+    }
+
+    /// The smallest hashes of the images, ascending.
+    fn hashes(&self, data: &ClientData) -> Result<Vec<String>> {
+        let key = self.key()?;
+        let hash = |&image: &usize| {
+            let digest = Sha256::new().chain_update(key).chain_update(data.dataset.image(image)).finalize();
+            digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        let mut hashes: Vec<String> = data.members.iter().map(hash).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        hashes.truncate(KEPT_HASHES);
+        Ok(hashes)
+    }
+
+    /// The ledger's own key, made when it is first needed.
+    fn key(&self) -> Result<[u8; 32]> {
+        let path = self.path.with_extension("key");
+        if !path.exists() {
+            let mut key = [0; 32];
+            let random = |e: getrandom::Error| std::io::Error::other(e.to_string());
+            getrandom::fill(&mut key)
+                .map_err(|e| Error::io("draw randomness from", "the operating system", random(e)))?;
+            file::write_atomic(&path, |out| out.write_all(&key))?;
+        }
+        let bytes = file::read_bounded(&path, 64)?;
+        let length = bytes.len();
+        bytes.try_into().map_err(|_| {
+            let why = format!("it has {length} bytes and a key has 32; restore it, or start another ledger");
+            Error::corrupt(format!("the ledger's key {}", path.display()), why)
+        })
+    }
+
+    /// Two runs never write at once.
+    fn lock(&self) -> Result<File> {
+        let path = self.path.with_extension("lock");
+        let io = |e| Error::io("lock", &path, e);
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
+        file.lock().map_err(io)?;
+        Ok(file)
+    }
 }
 
 /// The draws that the ledger at `path` remembers; none where there is no such file.
@@ -74,37 +164,67 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
 }
 
-/// Adds `entry` to the ledger at `path` and makes it durable; returns the draws that were there before on the same data.
-///
-/// # Errors
-/// As for [`read`], or if the file cannot be written. Nothing may then be drawn.
-pub fn record(path: &Path, entry: &Entry) -> Result<Vec<Entry>> {
-    let earlier: Vec<Entry> = read(path)?.into_iter().filter(|old| old.data == entry.data).collect();
-    let io = |e| Error::io("write", path, e);
-    let mut line = serde_json::to_string(entry).map_err(|e| io(e.into()))?;
-    line.push('\n');
-    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(io)?;
-    file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
-    Ok(earlier)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::accounting::Budget;
+    use crate::privacy::release::NoisePlan;
+    use crate::settings::privacy::PrivacySettings;
+    use prism_core::privacy::Adjacency;
+    use prism_data::Dataset;
+
+    fn images(range: std::ops::Range<usize>) -> ClientData {
+        let pixels = range.clone().flat_map(|image| (0..64).map(move |pixel| (image >> (pixel % 2 * 8)) as u8));
+        ClientData::whole(Dataset::new("images", 8, 1, pixels.collect()).unwrap())
+    }
+
+    fn claim(epsilon: f64, adjacency: Adjacency) -> PrivacyGuarantee {
+        let settings = PrivacySettings { epsilon: Some(epsilon), adjacency, ..PrivacySettings::default() };
+        let budget = Budget::of(&settings).unwrap().unwrap();
+        let noise = NoisePlan::new(budget, adjacency, 1).unwrap();
+        PrivacyGuarantee::new(&settings, budget, &noise, None, 200)
+    }
 
     #[test]
-    fn draws_on_the_same_data_are_found_again_and_damage_is_not_forgotten() {
+    fn a_selection_or_one_image_fewer_is_the_same_data_and_other_images_are_not() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ledger.jsonl");
-        let entry = |data: &str| Entry::now(Path::new("run"), data, "moments", (1.0, 1e-5), 0.03);
-        assert!(record(&path, &entry("a")).unwrap().is_empty());
-        assert!(record(&path, &entry("b")).unwrap().is_empty());
-        assert_eq!(record(&path, &entry("a")).unwrap().len(), 1);
-        assert_eq!(read(&path).unwrap().len(), 3);
-        let mut text = std::fs::read_to_string(&path).unwrap();
+        let ledger = Ledger::new(folder.path().join("ledger.jsonl"), None);
+        let (run, claim) = (Path::new("run"), claim(1.0, Adjacency::ReplaceOne));
+        let draws = |range| ledger.record(&claim, run, &images(range)).unwrap().draws;
+        assert_eq!(draws(0..200), 1);
+        assert_eq!(draws(0..199), 2);
+        assert_eq!(draws(50..150), 3);
+        assert_eq!(draws(1000..1200), 1);
+        assert_eq!(ledger.total(&claim, &images(0..200)).unwrap().draws, 3);
+        let text = std::fs::read_to_string(ledger.path()).unwrap();
+        assert!(
+            !text.contains(images(0..200).dataset.digest()),
+            "a digest of images would tell which one was left out"
+        );
+    }
+
+    #[test]
+    fn a_draw_beyond_the_limit_is_refused_before_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(folder.path().join("ledger.jsonl"), Some(1.2));
+        let (run, claim) = (Path::new("run"), claim(1.0, Adjacency::ReplaceOne));
+        ledger.record(&claim, run, &images(0..200)).unwrap();
+        let error = ledger.record(&claim, run, &images(0..200)).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("above `total-epsilon` 1.2"), "{error}");
+        assert_eq!(read(ledger.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn damage_is_not_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(folder.path().join("ledger.jsonl"), None);
+        let (run, claim) = (Path::new("run"), claim(1.0, Adjacency::AddRemove));
+        ledger.record(&claim, run, &images(0..9)).unwrap();
+        let mut text = std::fs::read_to_string(ledger.path()).unwrap();
         text.push_str("{\"time\": 1");
-        std::fs::write(&path, text).unwrap();
-        let error = record(&path, &entry("a")).unwrap_err().to_string();
-        assert!(error.contains("line 4"), "{error}");
+        std::fs::write(ledger.path(), text).unwrap();
+        let error = ledger.record(&claim, run, &images(0..9)).unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
     }
 }

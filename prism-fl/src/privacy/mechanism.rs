@@ -115,14 +115,21 @@ impl PrivacyMechanism {
         .into())
     }
 
-    /// One client's exact sums with its share of the noise, drawn anew at every call: it spends the client's budget.
+    /// One client's exact sums with its share of the noise, drawn anew at every call: it spends the client's budget. Beside it, how many
+    /// images have no finite features, which nobody but the client may learn.
     ///
     /// # Errors
     /// If the computation fails, there is no randomness, or the process is asked to stop.
-    pub fn release(&self, encoder: &Encoder, data: &ClientData, strata: &Strata, device: &Device) -> Result<Sums> {
-        let mut sums = exact_sums(encoder, &self.map, &data.dataset, strata, device)?;
+    pub fn release(
+        &self,
+        encoder: &Encoder,
+        data: &ClientData,
+        strata: &Strata,
+        device: &Device,
+    ) -> Result<(Sums, usize)> {
+        let (mut sums, without) = exact_sums(encoder, &self.map, &data.dataset, strata, device)?;
         add_noise(&mut sums, &self.noise, NoiseSource::OperatingSystem)?;
-        Ok(sums)
+        Ok((sums, without))
     }
 
     /// The message that brings a release to a server which trains alone, or into the secure sum.

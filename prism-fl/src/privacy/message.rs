@@ -5,72 +5,22 @@
 //! ring     bits u8, then every coordinate modulo 2^bits
 //! ```
 //!
-//! Under the header of [`crate::moments::envelope`]. Numbers are little-endian, bits run from the lowest of each byte. A client's own noise hides its low bits, so `noisy`
-//! drops those below an eighth of the noise (post-processing; it adds a 768th to the variance at most). The parts of a
-//! secure sum are uniform modulo 2^bits once a real protocol has masked them, so nothing can be left out of `ring`. This
-//! simulation adds the parts in the clear: it stands for the protocol's result and size, not for its cryptography.
+//! Under the header of [`crate::moments::envelope`]. Numbers are little-endian, bits run from the lowest of each byte. A client's
+//! own noise hides its low bits, so `noisy` drops those below an eighth of the noise (post-processing; it adds a 768th to the
+//! variance at most). The parts of a secure sum are uniform modulo 2^bits once they are blinded ([`crate::secagg`]), so nothing can
+//! be left out of `ring`. In this form they stay with the client, and their sum goes back to all.
 
 use prism_core::Error;
 use prism_nn::Result;
 
 use super::release::Sums;
 use crate::moments::envelope::{self, Kind};
-
-/// Appends fixed-width integers to bytes.
-struct Writer {
-    bytes: Vec<u8>,
-    spare: u128,
-    filled: u32,
-}
-
-impl Writer {
-    fn push(&mut self, value: u64, bits: u32) {
-        self.spare |= u128::from(value & mask(bits)) << self.filled;
-        self.filled += bits;
-        while self.filled >= 8 {
-            self.bytes.push(self.spare as u8);
-            self.spare >>= 8;
-            self.filled -= 8;
-        }
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        if self.filled > 0 {
-            self.bytes.push(self.spare as u8);
-        }
-        self.bytes
-    }
-}
-
-fn mask(bits: u32) -> u64 {
-    u64::MAX.checked_shr(64 - bits).unwrap_or(0)
-}
+use crate::secagg::ring::{Packer, mask, unpack};
 
 /// `value` of `bits` bits, its highest taken as a sign.
 fn signed(value: u64, bits: u32) -> i64 {
     let unused = 64 - bits;
     ((value << unused) as i64) >> unused
-}
-
-/// The `count` integers of `bits` bits in `bytes`.
-fn unpack(bytes: &[u8], bits: u32, count: usize) -> Result<Vec<u64>> {
-    let expected = (count as u128 * u128::from(bits)).div_ceil(8);
-    if !(1..=64).contains(&bits) || bytes.len() as u128 != expected {
-        let why = format!("it has {} bytes of {bits}-bit numbers where {count} numbers are due", bytes.len());
-        return Err(Error::corrupt("a message of moments", why).into());
-    }
-    let (mut spare, mut filled, mut bytes) = (0u128, 0, bytes.iter());
-    let mut next = || {
-        while filled < bits {
-            spare |= u128::from(*bytes.next().unwrap_or(&0)) << filled;
-            filled += 8;
-        }
-        let value = spare as u64 & mask(bits);
-        spare >>= bits;
-        filled -= bits;
-        value
-    };
-    Ok((0..count).map(|_| next()).collect())
 }
 
 /// A client's own release, whose noise has the standard deviation `sigma`.
@@ -83,7 +33,7 @@ pub fn encode_noisy(sums: &Sums, sigma: u64) -> Vec<u8> {
     bytes.extend((sums.len() as u32).to_le_bytes());
     bytes.extend((sums.first().map_or(0, Vec::len) as u32).to_le_bytes());
     bytes.extend([shift as u8, bits as u8]);
-    let mut writer = Writer { bytes, spare: 0, filled: 0 };
+    let mut writer = Packer::new(bytes);
     sums.iter().flatten().for_each(|&x| writer.push(rounded(x) as u64, bits));
     envelope::seal(Kind::Noisy, &writer.finish())
 }
@@ -104,13 +54,13 @@ pub fn decode_noisy(bytes: &[u8], (groups, coordinates): (usize, usize)) -> Resu
     if shift > 40 || bits + shift > 63 {
         return Err(refuse("its numbers exceed 63 bits").into());
     }
-    let values = unpack(body, bits, groups * coordinates)?;
+    let values = unpack(bits, groups * coordinates, body).map_err(|why| refuse(&why))?;
     Ok(values.chunks(coordinates).map(|group| group.iter().map(|&x| signed(x, bits) << shift).collect()).collect())
 }
 
 /// A client's part of a secure sum modulo `2^bits`.
 pub fn encode_ring(sums: &Sums, bits: u32) -> Vec<u8> {
-    let mut writer = Writer { bytes: vec![bits as u8], spare: 0, filled: 0 };
+    let mut writer = Packer::new(vec![bits as u8]);
     sums.iter().flatten().for_each(|&x| writer.push(x as u64, bits));
     envelope::seal(Kind::Ring, &writer.finish())
 }
@@ -143,8 +93,18 @@ impl MessageSum {
             None => decode_noisy(message, self.shape)?.into_iter().flatten().map(|x| x as u64).collect(),
             Some(bits) => decode_ring(message, bits, self.values.len())?,
         };
-        self.values.iter_mut().zip(numbers).for_each(|(sum, x)| *sum = sum.wrapping_add(x));
+        self.add_numbers(&numbers);
         Ok(())
+    }
+
+    /// Adds numbers of this shape, group after group.
+    pub fn add_numbers(&mut self, numbers: &[u64]) {
+        self.values.iter_mut().zip(numbers).for_each(|(sum, &x)| *sum = sum.wrapping_add(x));
+    }
+
+    /// Bits of its numbers, and how many there are.
+    pub fn ring_shape(&self) -> (u32, usize) {
+        (self.ring.unwrap_or(64), self.values.len())
     }
 
     /// The sum, `[groups][coordinates]`.
@@ -154,9 +114,15 @@ impl MessageSum {
     }
 }
 
-fn decode_ring(message: &[u8], bits: u32, count: usize) -> Result<Vec<u64>> {
+/// The numbers of a client's part of a secure sum.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the message is none of so many numbers modulo `2^bits`.
+pub fn decode_ring(message: &[u8], bits: u32, count: usize) -> Result<Vec<u64>> {
     match envelope::open(Kind::Ring, message)?.split_first() {
-        Some((&found, body)) if u32::from(found) == bits => unpack(body, bits, count),
+        Some((&found, body)) if u32::from(found) == bits => {
+            Ok(unpack(bits, count, body).map_err(|why| Error::corrupt("a part of a secure sum", why))?)
+        }
         _ => Err(Error::corrupt("a part of a secure sum", format!("it is not modulo 2^{bits}")).into()),
     }
 }

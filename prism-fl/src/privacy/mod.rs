@@ -7,7 +7,7 @@
 //!
 //! * [`accounting`]: from noise to (epsilon, delta) and back; [`guarantee`]: what a run may say
 //! * [`histograms`]: where classes are divided into subclasses, by a small release of its own
-//! * [`mechanism`]: who draws what; [`ledger`]: that draws on the same data add up
+//! * [`mechanism`]: who draws what; [`ledger`]: draws on the same images, which add up ([`composition`])
 //! * [`message`]: what a client sends where it sends moments at all
 //!
 //! * [`audit`]: attacks on all of this, and on planted faults that they must catch
@@ -16,6 +16,7 @@
 
 pub mod accounting;
 pub mod audit;
+pub mod composition;
 pub mod estimate;
 pub mod features;
 pub mod gaussian;

@@ -109,32 +109,32 @@ impl NoisePlan {
 /// Sums of vectors, `[groups][coordinates]`, in grid units.
 pub type Sums = Vec<Vec<i64>>;
 
-/// The exact sums of the images in `strata`, per group. **Not protected.**
+/// The exact sums of the images in `strata`, per group, and how many images have no finite features. **Not protected.**
 ///
 /// # Errors
-/// If a feature is not finite, the computation fails, or the process is asked to stop.
+/// If the computation fails, or the process is asked to stop.
 pub fn exact_sums(
     encoder: &Encoder,
     map: &VectorMap,
     data: &Dataset,
     strata: &Strata,
     device: &Device,
-) -> Result<Sums> {
+) -> Result<(Sums, usize)> {
     // A sum of 2^42 vectors would reach the end of 64 bits; no data set holds as many.
     let mut sums = vec![vec![0i64; map.dimensions()]; strata.count()];
-    let mut vectors = Vec::new();
+    let (mut vectors, mut without) = (Vec::new(), 0);
     for (group, images) in strata.iter() {
         let sums = &mut sums[group as usize];
         for batch in images.chunks(ENCODER_BATCH) {
             cancel::check()?;
-            map.vectors(&encode(encoder, data, batch, device)?, &mut vectors)?;
+            without += map.vectors(&encode(encoder, data, batch, device)?, &mut vectors)?;
             for vector in &vectors[..batch.len()] {
                 let parts = sums.par_chunks_mut(SUM_CHUNK).zip(vector.par_chunks(SUM_CHUNK));
                 parts.for_each(|(sums, xs)| sums.iter_mut().zip(xs).for_each(|(sum, x)| *sum += x));
             }
         }
     }
-    Ok(sums)
+    Ok((sums, without))
 }
 
 /// Adds one share of the planned noise to every coordinate.

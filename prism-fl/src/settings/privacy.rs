@@ -6,6 +6,8 @@ use std::str::FromStr;
 use prism_core::{Error, text_enum};
 use serde::{Deserialize, Serialize};
 
+pub use prism_core::privacy::{Adjacency, Trust};
+
 /// The delta of a run that names none; whether it is small enough depends on the data ([`crate::privacy::accounting::check_delta`]).
 const DEFAULT_DELTA: f64 = 1e-5;
 /// Cells of four pixels a side at 32 pixels: what noise does to single pixels costs more than these are worth (PRIVACY.md).
@@ -40,39 +42,7 @@ pub enum Mechanism {
     Mask,
 }
 
-/// What two neighbouring data sets of a client differ in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Adjacency {
-    /// One image and its label are others; the number of images is public.
-    ReplaceOne,
-    /// One image is there or not; the number of images is private.
-    AddRemove,
-}
-
-impl Adjacency {
-    /// The L2 sensitivity of a sum of nonnegative vectors of length at most 1 ([`crate::privacy::release`] has the proof).
-    pub fn factor(self) -> f64 {
-        match self {
-            Adjacency::ReplaceOne => std::f64::consts::SQRT_2,
-            Adjacency::AddRemove => 1.0,
-        }
-    }
-}
-
-/// Whose word a client's protection rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Trust {
-    /// On its own noise alone.
-    Local,
-    /// On a secure sum and on all clients adding their share of the noise.
-    Secagg,
-}
-
 text_enum!("the privacy mechanism", Mechanism { Moments = "moments", Mask = "mask" });
-text_enum!("the adjacency", Adjacency { ReplaceOne = "replace-one", AddRemove = "add-remove" });
-text_enum!("the trust", Trust { Local = "local", Secagg = "secagg" });
 
 impl Default for PrivacySettings {
     fn default() -> Self {

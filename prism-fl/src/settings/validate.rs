@@ -11,12 +11,13 @@ use crate::codec::counts::MOST_ANSWERS;
 /// Why settings contradict each other; nothing if they do not.
 type Rule = fn(&Settings) -> Option<String>;
 
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 14] = [
     privacy_takes_an_epsilon,
     noise_on_masks_has_no_features,
     one_shot_sends_no_masks,
     a_round_has_so_many_answers,
     sums_hide_masks_alone,
+    a_sum_of_one_hides_nobody,
     a_mixture_is_trained_by_the_server,
     a_mixture_has_masks,
     latents_divide_into_subclasses,
@@ -24,6 +25,7 @@ const RULES: [Rule; 12] = [
     sketches_do_not_bear_noise,
     mean_squares_are_for_noise,
     dense_weights_cross_as_numbers,
+    privacy_needs_a_public_encoder,
 ];
 
 impl Settings {
@@ -100,6 +102,16 @@ fn sums_hide_masks_alone(s: &Settings) -> Option<String> {
     })
 }
 
+fn a_sum_of_one_hides_nobody(s: &Settings) -> Option<String> {
+    let asked = s.federation.cohort_size();
+    (s.wire.codec == UpdateCodec::Sums && asked < 2).then(|| {
+        format!(
+            "{asked} client is asked in a round, and the sum of `codec` sums would be its very mask; choose more `clients`, a larger \
+             `fraction`, or `codec` flips"
+        )
+    })
+}
+
 fn a_mixture_is_trained_by_the_server(s: &Settings) -> Option<String> {
     let components = s.model.components;
     (components > 1 && !s.one_shot()).then(|| {
@@ -157,6 +169,14 @@ fn dense_weights_cross_as_numbers(s: &Settings) -> Option<String> {
          which is FedAvg of dense weights, or `mode` one-shot"
             .to_string()
     })
+}
+
+fn privacy_needs_a_public_encoder(s: &Settings) -> Option<String> {
+    let path = s.training.encoder.strip_prefix("file:").filter(|_| s.privacy.epsilon.is_some())?;
+    Some(format!(
+        "`encoder` is file:{path}, and `epsilon` protects nothing where it was trained on clients' images; write public:{path} if \
+         all images that it was trained on are public"
+    ))
 }
 
 #[cfg(test)]
@@ -219,6 +239,8 @@ mod tests {
         accepted(|s| (s.federation.clients, s.federation.fraction) = (4096, 0.5));
         let why = refusal(|s| (s.wire.codec, s.wire.alpha) = (UpdateCodec::Sums, 0.5));
         assert!(why.contains("choose `alpha` 0"), "{why}");
+        let why = refusal(|s| (s.wire.codec, s.federation.fraction) = (UpdateCodec::Sums, 0.1));
+        assert!(why.contains("its very mask"), "{why}");
     }
 
     #[test]
@@ -267,5 +289,14 @@ mod tests {
         });
         assert!(why.contains("choose `subclasses` 1"), "{why}");
         assert!(refusal(|s| s.privacy.delta = 1e-6).contains("no noise would be added"));
+        let encoder = |name: &'static str| {
+            move |s: &mut Settings| {
+                private(s, Mechanism::Moments);
+                s.training.encoder = name.into();
+            }
+        };
+        assert!(refusal(encoder("file:a/b")).contains("write public:a/b if"));
+        accepted(encoder("public:a/b"));
+        accepted(|s| s.training.encoder = "file:a/b".into());
     }
 }

@@ -31,8 +31,6 @@ pub enum Kind {
     Broadcast,
     /// Client to server: its mask.
     Update,
-    /// Client to server: the key that it shares with a client which fell out of the sum.
-    Reveal,
 }
 
 impl Kind {
@@ -40,8 +38,7 @@ impl Kind {
         match byte {
             1 => Ok(Kind::Broadcast),
             2 => Ok(Kind::Update),
-            3 => Ok(Kind::Reveal),
-            _ => Err(refuse(format!("its kind is {byte}; this version knows 1 (broadcast), 2 (update), 3 (reveal)"))),
+            _ => Err(refuse(format!("its kind is {byte}; this version knows 1 (broadcast) and 2 (update)"))),
         }
     }
 
@@ -49,7 +46,6 @@ impl Kind {
         match self {
             Kind::Broadcast => 1,
             Kind::Update => 2,
-            Kind::Reveal => 3,
         }
     }
 
@@ -57,7 +53,6 @@ impl Kind {
         match self {
             Kind::Broadcast => "a broadcast",
             Kind::Update => "an update",
-            Kind::Reveal => "a revealed key",
         }
     }
 }
@@ -85,7 +80,6 @@ impl Codec {
         let known = match kind {
             Kind::Update => &[Codec::Raw, Codec::Mrc, Codec::Sums, Codec::Flips][..],
             Kind::Broadcast => &[Codec::Raw, Codec::Replay, Codec::Snapshot],
-            Kind::Reveal => &[Codec::Raw],
         };
         let codec = known.get(usize::from(byte)).copied();
         codec.ok_or_else(|| {
@@ -142,11 +136,6 @@ impl Header {
     /// The header of a broadcast in the form of `codec`.
     pub fn broadcast(session: &Session, codec: Codec, round: u32) -> Self {
         Self::new(session, Kind::Broadcast, codec, round, 0)
-    }
-
-    /// The header of a client's revealed key.
-    pub fn reveal(session: &Session, round: u32, client: u32) -> Self {
-        Self::new(session, Kind::Reveal, Codec::Raw, round, client)
     }
 
     fn new(session: &Session, kind: Kind, codec: Codec, round: u32, client: u32) -> Self {

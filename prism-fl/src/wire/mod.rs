@@ -13,7 +13,8 @@
 //!
 //! ```
 //! use prism_core::Architecture;
-//! use prism_fl::codec::{Blinds, Learned, PrivateSource};
+//! use prism_fl::codec::{Learned, PrivateSource};
+//! use prism_fl::secagg::Blinds;
 //! use prism_fl::wire::{Session, Update};
 //! let arch = Architecture { image_size: 8, channels: 1, ngf: 1, latent: 2, classes: 0, label_scale: 3.0 };
 //! let scores: Vec<_> = arch.layers().iter().map(|layer| vec![0.5; layer.weights()]).collect();
@@ -33,7 +34,6 @@ mod downlink;
 mod header;
 mod payload;
 pub mod record;
-mod reveal;
 mod update;
 
 use sha2::{Digest, Sha256};
@@ -42,7 +42,6 @@ pub use broadcast::{Broadcast, Content, Preface, state_digest};
 pub use downlink::Downlink;
 pub use header::{Codec, HEADER_BYTES, Header, Kind, VERSION};
 pub use record::Record;
-pub use reveal::Reveal;
 pub use update::Update;
 
 use crate::codec::{Prior, Uplink};

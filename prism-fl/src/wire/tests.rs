@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::counts::MOST_ANSWERS;
-use crate::codec::{Blinds, Learned, PrivateSource, ScoreGrid};
+use crate::codec::{Learned, PrivateSource, ScoreGrid};
+use crate::secagg::Blinds;
 use prism_core::mask::LayerBits;
 use prism_core::stream::{Purpose, StreamId};
 

@@ -7,7 +7,8 @@
 use super::header::{Header, refuse};
 use super::payload::{put_scores, take_scores};
 use super::{Session, open};
-use crate::codec::{BlindedSum, Learned, Prior};
+use crate::codec::{Learned, Prior, sums};
+use crate::secagg::RingVector;
 use prism_core::error::Result;
 use prism_core::mask::LayerBits;
 
@@ -78,14 +79,18 @@ impl Update {
         Ok(Update { round, client, mask, expected, scores })
     }
 
-    /// Reads the blinded numbers of `client` in `round` of a sum over `clients` clients, under the uplink `sums`.
+    /// Reads the blinded numbers of `client` in `round`, of this width and attempt, under the uplink `sums`.
     ///
     /// # Errors
     /// As for [`Update::decode`].
-    pub fn decode_sums(bytes: &[u8], session: &Session, clients: usize, round: u32, client: u32) -> Result<BlindedSum> {
+    pub fn decode_sums(
+        bytes: &[u8],
+        session: &Session,
+        sum: (u32, u32),
+        round: u32,
+        client: u32,
+    ) -> Result<RingVector> {
         let payload = open(bytes, &Header::update(session, round, client))?;
-        let mut sums = BlindedSum::new(session.mask_weights(), clients);
-        sums.read(payload).map_err(refuse)?;
-        Ok(sums)
+        sums::decode(payload, session.mask_weights(), sum).map_err(refuse)
     }
 }

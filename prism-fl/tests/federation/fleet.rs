@@ -8,7 +8,9 @@ use prism_data::{LoadOptions, Source};
 use prism_export::RunFolder;
 use prism_fl::local_step::ClientRound;
 use prism_fl::settings::{Settings, TrainingMask, UpdateCodec};
-use prism_fl::{Agreement, Client, ClientData, DataDescription, Error, Randomness, RoundReport, RunContext, Server};
+use prism_fl::{
+    Agreement, Client, ClientData, DataDescription, Error, Peers, Randomness, RoundReport, RunContext, Server,
+};
 
 pub const CLIENTS: u32 = 3;
 pub const SEED: u64 = 4;
@@ -16,11 +18,17 @@ pub const SEED: u64 = 4;
 /// What arrives of a client's update.
 pub type Fault = Box<dyn Fn(ClientRound, Vec<u8>) -> Vec<Vec<u8>>>;
 
+/// Whether a client's reply to the exchange of a title arrives.
+pub type Arrives = Box<dyn Fn(&str, ClientRound) -> bool>;
+
 pub struct Fleet {
     pub context: Arc<RunContext>,
     pub server: Server,
     pub clients: Vec<Client>,
     pub fault: Option<Fault>,
+    pub arrives: Option<Arrives>,
+    /// After how many exchanges of a round, its answers counted as one, everything stops.
+    pub stop_after: Option<usize>,
 }
 
 /// A tiny unconditional federation of PRISM as published, under `codec`.
@@ -65,7 +73,18 @@ impl Fleet {
         let run = RunFolder::new(folder);
         let server = Server::open(Arc::clone(&context), run.clone()).unwrap();
         let client = |id| Client::open(Arc::clone(&context), id, images(id), &run.client(id));
-        Fleet { clients: (0..CLIENTS).map(client).collect(), server, fault: None, context }
+        let clients: Vec<Client> = (0..CLIENTS).map(client).collect();
+        if context.sums_securely() {
+            let peers = Peers::new(clients.iter().map(|client| client.public_key().unwrap()));
+            server.keep_peers(&peers).unwrap();
+            clients.iter().for_each(|client| client.keep_peers(&peers).unwrap());
+        }
+        Fleet { clients, server, fault: None, arrives: None, stop_after: None, context }
+    }
+
+    pub fn with_losses(mut self, arrives: impl Fn(&str, ClientRound) -> bool + 'static) -> Self {
+        self.arrives = Some(Box::new(arrives));
+        self
     }
 
     pub fn with_fault(mut self, fault: impl Fn(ClientRound, Vec<u8>) -> Vec<Vec<u8>> + 'static) -> Self {
@@ -75,20 +94,57 @@ impl Fleet {
 
     /// What is agreed on before the first round, with replies in the order of `clients`.
     pub fn set_up(&mut self, clients: &[u32]) {
-        while let Some(request) = self.server.setup_request().unwrap() {
-            for &id in clients {
-                let reply = self.clients[id as usize].setup(&request, &()).unwrap();
-                self.server.accept_setup(id, &reply).unwrap();
+        while let Some(exchange) = self.server.exchange().unwrap() {
+            for &id in clients.iter().filter(|id| exchange.clients.contains(id)) {
+                let reply = self.clients[id as usize].reply(&self.server.request(id).unwrap(), &()).unwrap();
+                self.server.accept_reply(id, &reply).unwrap();
             }
-            self.server.end_setup().unwrap();
+            self.server.end_exchange().unwrap();
         }
+    }
+
+    /// Whether the process is stopped here.
+    fn stops(&mut self) -> bool {
+        let left = self.stop_after.as_mut().map(|left| {
+            *left -= 1;
+            *left
+        });
+        left == Some(0)
+    }
+
+    /// The exchanges that are due in a round; none where the process is stopped.
+    fn exchange(&mut self) -> Option<()> {
+        let round = self.server.round() + 1;
+        while let Some(exchange) = self.server.exchange().unwrap() {
+            for id in exchange.clients {
+                let reply = self.clients[id as usize].reply(&self.server.request(id).unwrap(), &()).unwrap();
+                let turn = ClientRound { round, client: id };
+                if self.arrives.as_ref().is_none_or(|arrives| arrives(&exchange.title, turn)) {
+                    self.server.accept_reply(id, &reply).unwrap();
+                }
+            }
+            self.server.end_exchange().unwrap();
+            if self.stops() {
+                return None;
+            }
+        }
+        Some(())
     }
 
     /// Runs one round and commits it, as a real fleet does.
     pub fn round(&mut self) -> RoundReport {
-        let asked = self.server.ask(&(0..CLIENTS).collect::<Vec<_>>());
+        self.begin_round().unwrap();
+        let report = self.server.end_round(&()).unwrap();
+        self.server.save().unwrap();
+        report
+    }
+
+    /// All messages of a round; none where the process is stopped.
+    pub fn begin_round(&mut self) -> Option<()> {
+        self.server.ask(&(0..CLIENTS).collect::<Vec<_>>()).unwrap();
+        self.exchange()?;
         let round = self.server.round() + 1;
-        for id in asked {
+        for id in self.server.cohort() {
             let sent = self.server.broadcast(id);
             self.server.note_sent(&sent);
             let client = &mut self.clients[id as usize];
@@ -104,13 +160,11 @@ impl Fleet {
             arrived.iter().for_each(|update| _ = self.server.accept(id, update));
             self.server.note(id, result.report);
         }
-        for (id, lost) in self.server.missing() {
-            let revealed = self.clients[id as usize].reveal(round, lost).unwrap();
-            self.server.reveal(id, &revealed).unwrap();
+        self.server.close().unwrap();
+        if self.stops() {
+            return None;
         }
-        let report = self.server.end_round(&()).unwrap();
-        self.server.save().unwrap();
-        report
+        self.exchange()
     }
 
     /// The digest of the server's scores.

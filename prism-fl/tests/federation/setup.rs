@@ -37,54 +37,116 @@ fn the_order_of_replies_changes_no_bit() {
 fn a_server_that_is_killed_between_phases_goes_on_with_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let mut fleet = open(&folder, agreement(one_shot(), Vec::new()));
-    let request = fleet.server.setup_request().unwrap().unwrap();
+    let request = fleet.server.request(0).unwrap();
     for id in 0..CLIENTS {
-        let reply = fleet.clients[id as usize].setup(&request, &()).unwrap();
-        fleet.server.accept_setup(id, &reply).unwrap();
-        assert!(fleet.server.accept_setup(id, &reply).unwrap_err().reason.contains("already answered"));
+        let reply = fleet.clients[id as usize].reply(&request, &()).unwrap();
+        fleet.server.accept_reply(id, &reply).unwrap();
+        assert!(fleet.server.accept_reply(id, &reply).unwrap_err().reason.contains("already answered"));
     }
-    fleet.server.end_setup().unwrap();
+    fleet.server.end_exchange().unwrap();
     let mut reopened = open(&folder, agreement(one_shot(), Vec::new()));
-    assert_ne!(reopened.server.setup_request().unwrap().unwrap(), request, "the thresholds are agreed on");
+    assert_ne!(reopened.server.request(0).unwrap(), request, "the thresholds are agreed on");
     reopened.set_up(&[0, 1, 2]);
-    assert!(reopened.server.setup_request().unwrap().is_none());
+    assert!(reopened.server.exchange().unwrap().is_none());
     assert!(reopened.server.end_round(&()).unwrap().loss().is_some());
 }
 
-#[test]
-fn a_noisy_reply_is_drawn_once() {
-    let folder = tempfile::tempdir().unwrap();
+/// Moments of all clients together, under a secure sum.
+fn summed() -> Settings {
     let mut private = one_shot();
     (private.training.subclasses, private.privacy.epsilon) = (1, Some(100.0));
     private.privacy.trust = Trust::Secagg;
     private.privacy.delta = 1e-3;
-    let mut fleet = open(&folder, agreement(private.clone(), Vec::new()));
-    let request = fleet.server.setup_request().unwrap().unwrap();
-    let first = fleet.clients[0].setup(&request, &()).unwrap();
-    let mut reopened = open(&folder, agreement(private, Vec::new()));
-    assert!(!reopened.clients[1].has_drawn());
-    assert_eq!(reopened.clients[0].setup(&request, &()).unwrap(), first);
-    assert!(reopened.clients[0].has_drawn());
+    private
+}
+
+/// One exchange, with the replies of these clients.
+fn exchange(fleet: &mut Fleet, clients: &[u32]) -> prism_fl::Result<()> {
+    fleet.server.exchange()?;
+    for &id in clients {
+        let reply = fleet.clients[id as usize].reply(&fleet.server.request(id)?, &())?;
+        fleet.server.accept_reply(id, &reply).unwrap();
+    }
+    fleet.server.end_exchange()
+}
+
+#[test]
+fn noise_is_drawn_once_whatever_sum_it_goes_into() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut fleet = open(&folder, agreement(summed(), Vec::new()));
+    assert!(!fleet.clients[0].has_drawn());
+    exchange(&mut fleet, &[0, 1, 2]).unwrap();
+    exchange(&mut fleet, &[0, 1, 2]).unwrap();
+    let request = fleet.server.request(0).unwrap();
+    let first = fleet.clients[0].reply(&request, &()).unwrap();
+    let drawn = || std::fs::read(folder.path().join("clients/0000/reply-moments.message")).unwrap();
+    let release = drawn();
+    // Whoever is opened anew gives the same bytes; another attempt has the same release under other blinds.
+    let mut reopened = open(&folder, agreement(summed(), Vec::new()));
+    assert!(reopened.clients[0].has_drawn() && !reopened.clients[1].has_drawn());
+    assert_eq!(reopened.clients[0].reply(&request, &()).unwrap(), first);
+    exchange(&mut reopened, &[0, 1, 2]).unwrap();
+    exchange(&mut reopened, &[0, 1, 2]).unwrap();
+    let again = reopened.clients[0].reply(&reopened.server.request(0).unwrap(), &()).unwrap();
+    assert_eq!(again.len(), first.len());
+    assert!(again != first && drawn() == release);
+}
+
+#[test]
+fn a_secure_sum_lacks_nobody_s_noise_and_is_tried_again_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut fleet = open(&folder, agreement(summed(), Vec::new()));
+    let why = exchange(&mut fleet, &[0, 2]).unwrap_err().to_string();
+    assert!(why.contains("secure sum of moments") && why.contains("2 of 3 clients"), "{why}");
+    fleet.set_up(&[0, 1, 2]);
+    assert!(fleet.server.end_round(&()).unwrap().loss().is_some());
+}
+
+/// A server and clients that are opened anew between any two exchanges, with a client lost at the end of each sum.
+#[test]
+fn a_secure_sum_goes_on_after_every_restart_and_without_a_third_of_the_clients_at_its_end() {
+    let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut fleet = open(&whole, agreement(summed(), Vec::new()));
+    fleet.set_up(&[0, 1, 2]);
+    fleet.server.end_round(&()).unwrap();
+    let expected = fleet.server.scores().to_vec();
+    // The same noise, so that both ways can be compared.
+    for id in 0..CLIENTS {
+        let name = format!("clients/000{id}/reply-moments.message");
+        std::fs::create_dir_all(killed.path().join(&name).parent().unwrap()).unwrap();
+        std::fs::copy(whole.path().join(&name), killed.path().join(&name)).unwrap();
+    }
+    let mut fleet = open(&killed, agreement(summed(), Vec::new()));
+    // Until the input is complete a restart begins anew; from then on each exchange is its own process.
+    (0..3).for_each(|_| exchange(&mut fleet, &[0, 1, 2]).unwrap());
+    for clients in [&[0, 2][..], &[0, 2]] {
+        let mut fleet = open(&killed, agreement(summed(), Vec::new()));
+        exchange(&mut fleet, clients).unwrap();
+    }
+    let mut fleet = open(&killed, agreement(summed(), Vec::new()));
+    assert!(fleet.server.exchange().unwrap().is_none());
+    fleet.server.end_round(&()).unwrap();
+    assert_eq!(fleet.server.scores(), expected);
 }
 
 #[test]
 fn a_client_of_other_settings_or_a_damaged_request_is_refused_by_name() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let fleet = open(&here, agreement(one_shot(), Vec::new()));
-    let request = fleet.server.setup_request().unwrap().unwrap();
+    let request = fleet.server.request(0).unwrap();
     let mut wider = one_shot();
     wider.model.ngf = 3;
     let mut other = open(&there, agreement(wider, Vec::new()));
-    let why = other.clients[0].setup(&request, &()).unwrap_err().to_string();
+    let why = other.clients[0].reply(&request, &()).unwrap_err().to_string();
     assert!(why.contains("the same settings"), "{why}");
     let mut own = open(&there, agreement(one_shot(), Vec::new()));
     for length in 0..request.len() {
-        assert!(own.clients[0].setup(&request[..length], &()).is_err(), "{length} bytes");
+        assert!(own.clients[0].reply(&request[..length], &()).is_err(), "{length} bytes");
     }
     for at in 0..request.len() {
         let mut flipped = request.clone();
         flipped[at] ^= 4;
-        assert!(own.clients[0].setup(&flipped, &()).is_err(), "byte {at}");
+        assert!(own.clients[0].reply(&flipped, &()).is_err(), "byte {at}");
     }
 }
 

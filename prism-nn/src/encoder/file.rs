@@ -91,7 +91,8 @@ pub fn from_bytes(name: &str, what: &str, bytes: &[u8], device: &Device) -> Resu
     let convs = layout.convs().into_iter().enumerate();
     let weights =
         convs.map(|(index, shape)| file.conv(&format!("convs.{index}"), shape)).collect::<Result<Vec<_>>>()?;
-    Ok((Encoder::from_weights(name, layout, &weights, None, device)?, card))
+    let encoder = Encoder::from_weights(name, layout, &weights, None, device)?.trained_on(card.dataset.clone());
+    Ok((encoder, card))
 }
 
 fn to_f16(values: &[f32]) -> Result<Vec<u8>> {

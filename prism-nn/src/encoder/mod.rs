@@ -12,8 +12,9 @@
 //! |---|---|
 //! | `public` | trained on CIFAR-10 by this project, embedded ([`public`]) |
 //! | `file:PATH` | what the encoder training command wrote ([`mod@file`]) |
+//! | `public:PATH` | the same, declared to be trained on public images, as privacy needs it |
 //! | `random:SEED` | none were learned: Kaiming normal numbers of the seed ([`random`]) |
-//! | `vgg19:PATH` | ImageNet's, from torchvision or timm ([`vgg19`]); without a path, from the Hugging Face hub (feature `hub`) |
+//! | `vgg16:PATH`, `vgg19:PATH` | ImageNet's ([`mod@vgg`]); without a path, from the Hugging Face hub (feature `hub`) |
 //!
 //! ```
 //! # fn main() -> prism_nn::Result<()> {
@@ -38,7 +39,7 @@ pub mod random;
 pub mod sketch;
 mod sums;
 pub(crate) mod tensors;
-pub mod vgg19;
+pub mod vgg;
 pub mod weights;
 
 use std::fmt;
@@ -53,6 +54,7 @@ use crate::ops::storage::{on_cpu, with_floats};
 use crate::ops::{self, FrozenConv};
 use packed::PackedEncoder;
 use sketch::Sketch;
+use vgg::Vgg;
 
 pub use layout::{EncoderLayer, EncoderLayout};
 pub use pass::Features;
@@ -74,6 +76,8 @@ pub struct Normalisation {
 pub struct Encoder {
     name: String,
     digest: String,
+    /// What it was trained on; nothing where its weights are random.
+    training_set: Option<String>,
     layout: EncoderLayout,
     convs: Vec<FrozenConv>,
     /// Scale and shift of each colour, `[1, 3, 1, 1]`, from pixels in [-1, 1].
@@ -85,7 +89,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Opens the encoder called `spec`: `public`, `file:PATH`, `random:SEED` or `vgg19:PATH`.
+    /// Opens the encoder called `spec`: `public`, `file:PATH`, `public:PATH`, `random:SEED`, `vgg16:PATH` or
+    /// `vgg19:PATH`.
     ///
     /// # Errors
     /// [`prism_core::Error::Usage`] if there is no such encoder or file, [`prism_core::Error::Corrupt`] if the file does
@@ -94,13 +99,15 @@ impl Encoder {
         let (kind, argument) = spec.split_once(':').map_or((spec, None), |(kind, argument)| (kind, Some(argument)));
         match (kind, argument) {
             ("public", None) => public::open(device),
-            ("file", Some(path)) => file::open(path.as_ref(), device),
+            ("file" | "public", Some(path)) => file::open(path.as_ref(), device),
             ("random", Some(seed)) => random::open(seed, device),
-            ("vgg19", Some(path)) => vgg19::open(path.as_ref(), device),
-            ("vgg19", None) => vgg19::fetch(device),
-            _ => Err(Error::usage(format!(
-                "encoder '{spec}' is unknown; choose public, vgg19:PATH, random:SEED or file:PATH"
-            ))),
+            _ => match (Vgg::named(kind), argument) {
+                (Some(vgg), Some(path)) => vgg.open(path.as_ref(), device),
+                (Some(vgg), None) => vgg.fetch(device),
+                (None, _) => Err(Error::usage(format!(
+                    "encoder '{spec}' is unknown; choose public, vgg16:PATH, vgg19:PATH, random:SEED or file:PATH"
+                ))),
+            },
         }
     }
 
@@ -121,7 +128,28 @@ impl Encoder {
         let convs = weights.iter().map(|conv| conv.freeze(device)).collect::<Result<_>>()?;
         let normalisation = normalisation.map(|n| per_colour(&n, device)).transpose()?;
         let (packed, spare) = Default::default();
-        Ok(Encoder { name, digest, layout, convs, normalisation, sketches: Vec::new(), packed, spare })
+        Ok(Encoder {
+            name,
+            digest,
+            training_set: None,
+            layout,
+            convs,
+            normalisation,
+            sketches: Vec::new(),
+            packed,
+            spare,
+        })
+    }
+
+    /// The same encoder, which was trained on the images called `name`.
+    pub fn trained_on(mut self, name: impl Into<String>) -> Self {
+        self.training_set = Some(name.into());
+        self
+    }
+
+    /// Name of the images that it was trained on; none where its weights are random.
+    pub fn training_set(&self) -> Option<&str> {
+        self.training_set.as_deref()
     }
 
     /// The same encoder, whose outputs go on with a sketch of every convolution's over each of `grids` ([`sketch`]).

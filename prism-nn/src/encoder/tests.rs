@@ -80,10 +80,56 @@ fn the_normalisation_is_that_of_pixels_from_0_to_1() {
 
 #[test]
 fn unknown_names_are_refused_with_the_known_ones() {
-    for spec in ["resnet", "random", "file", "", "vgg19x:a", "public:1"] {
+    for spec in ["resnet", "random", "file", "", "vgg19x:a", "vgg11:a"] {
         let error = Encoder::open(spec, &Device::Cpu).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("random:SEED"), "{error}");
+    }
+}
+
+/// The features of `pixels`, images of 3 channels and `side` pixels, by the kernels of `isa`: each output as [image, channel, y, x].
+fn features_by(isa: Isa, encoder: &Encoder, pixels: &[f32], side: usize) -> Vec<Vec<f32>> {
+    let packed = PackedEncoder::new(isa, encoder).unwrap();
+    let images = pass::Images { pixels, batch: pixels.len() / (3 * side * side), channels: 3, side: (side, side) };
+    let mut found = vec![Vec::new(); encoder.feature_shapes(side).unwrap().len()];
+    let each = &mut |features: Features<'_>| {
+        let mut out = vec![0.0; features.map.batch * features.map.channels * features.map.pixels()];
+        features.map.to_planar(features.values, &mut out);
+        found[features.output].extend(out);
+        Ok::<_, Error>(())
+    };
+    pass::visit(&packed, &pass::Spare::default(), images, each).unwrap();
+    found
+}
+
+/// What a bound per image rests on, for every encoder's shape, side and instruction set: an image has the same bits alone, among
+/// others, and at any place among them.
+#[test]
+fn no_kernel_lets_an_images_features_depend_on_the_others() {
+    const IMAGES: usize = 5;
+    let vgg = vgg::Vgg::Vgg16.layout();
+    let narrow: EncoderLayout = "5,M,19,33,M,8".parse().unwrap();
+    let public: EncoderLayout = random::LAYOUT.parse().unwrap();
+    for (layout, sides) in [(narrow, &[4, 8, 16, 32][..]), (public, &[8, 16, 64]), (vgg, &[16, 32])] {
+        let encoder = Encoder::from_weights("test", layout.clone(), &random::kaiming(&layout, 2), None, &Device::Cpu);
+        let encoder = encoder.unwrap().with_sketches(&"1,2".parse().unwrap(), &Device::Cpu).unwrap();
+        for (&side, isa) in sides.iter().flat_map(|side| Isa::available().into_iter().map(move |isa| (side, isa))) {
+            let size = 3 * side * side;
+            let pixels: Vec<f32> = (0..IMAGES * size).map(|i| ((i * 37 % 1013) as f32 / 506.5) - 1.0).collect();
+            let together = features_by(isa, &encoder, &pixels, side);
+            let reversed: Vec<f32> = pixels.chunks_exact(size).rev().flatten().copied().collect();
+            let backwards = features_by(isa, &encoder, &reversed, side);
+            let alone = features_by(isa, &encoder, &pixels[2 * size..3 * size], side);
+            for (output, all) in together.iter().enumerate() {
+                let width = all.len() / IMAGES;
+                let image = |features: &[f32], n: usize| features[n * width..(n + 1) * width].to_vec();
+                assert_eq!(image(all, 2), alone[output], "{layout}, {side} pixels, {isa:?}, output {output}: alone");
+                for n in 0..IMAGES {
+                    let other = image(&backwards[output], IMAGES - 1 - n);
+                    assert_eq!(image(all, n), other, "{layout}, {side} pixels, {isa:?}, output {output}: image {n}");
+                }
+            }
+        }
     }
 }
 
@@ -93,22 +139,9 @@ fn every_instruction_set_computes_the_portable_features() {
     let encoder = Encoder::from_weights("test", layout.clone(), &random::kaiming(&layout, 2), None, &Device::Cpu);
     let encoder = encoder.unwrap().with_sketches(&"1".parse().unwrap(), &Device::Cpu).unwrap();
     let pixels = images(3, 20).flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    let features = |isa: Isa| {
-        let packed = PackedEncoder::new(isa, &encoder).unwrap();
-        let images = pass::Images { pixels: &pixels, batch: 2, channels: 3, side: (20, 20) };
-        let mut found = vec![Vec::new(); 8];
-        let each = &mut |features: Features<'_>| {
-            let mut out = vec![0.0; features.map.batch * features.map.channels * features.map.pixels()];
-            features.map.to_planar(features.values, &mut out);
-            found[features.output] = out;
-            Ok::<_, Error>(())
-        };
-        pass::visit(&packed, &pass::Spare::default(), images, each).unwrap();
-        found
-    };
-    let portable = features(Isa::Portable);
+    let portable = features_by(Isa::Portable, &encoder, &pixels, 20);
     for isa in Isa::available() {
-        for (found, expected) in features(isa).iter().zip(&portable) {
+        for (found, expected) in features_by(isa, &encoder, &pixels, 20).iter().zip(&portable) {
             let largest = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
             let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
             assert!(found.len() == expected.len() && apart < 1e-4 * largest, "{isa:?}: {apart} of {largest}");

@@ -57,7 +57,10 @@ impl ConvWeights {
     }
 
     /// The constant convolution on `device`.
-    pub(super) fn freeze(&self, device: &Device) -> Result<FrozenConv> {
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn freeze(&self, device: &Device) -> Result<FrozenConv> {
         let weight = Tensor::from_slice(&self.weight, (self.outputs, self.inputs, KERNEL, KERNEL), device)?;
         let bias = Tensor::from_slice(&self.bias, self.outputs, device)?;
         Ok(FrozenConv::new(&weight, &bias)?)

@@ -8,8 +8,7 @@
 //!
 //! It differs from torchvision's Inception-v3: average pools leave the padding out of the mean, the last block pools by
 //! maximum, and the weights are others. Only the layers up to the 2048 pooled features are here. Weights come from a local
-//! file, `pt_inception-2015-12-05-6726825d.pth` as pytorch-fid fetches it or the same tensors as safetensors; batch norms
-//! are folded.
+//! file, the tensors of pytorch-fid's `pt_inception-2015-12-05-6726825d.pth` as safetensors; batch norms are folded.
 
 mod blocks;
 mod conv;
@@ -41,7 +40,7 @@ pub struct Inception {
 }
 
 impl Inception {
-    /// Opens the weights at `path`, a `.pth` or a safetensors file.
+    /// Opens the weights at `path`, a safetensors file.
     ///
     /// # Errors
     /// [`prism_core::Error::Usage`] if there is no such file, [`prism_core::Error::Corrupt`] if it does not hold the network.

@@ -1,10 +1,10 @@
-//! Inception's weights out of a `.pth` or a safetensors file that may be truncated, altered or hostile.
+//! Inception's weights out of a safetensors file that may be truncated, altered or hostile.
+//!
+//! They are published as a `.pth`, which is a program for Python's pickle and can ask for any memory and depth, so it is not read.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use candle_core::{DType, Tensor, pickle};
 use prism_core::file::read_bounded;
 
 use crate::encoder::tensors::{MAX_FILE, Tensors};
@@ -13,6 +13,10 @@ use crate::error::{Error, Result};
 
 /// How `torch.save` files begin: they are zip archives.
 const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
+
+/// How the published file becomes one that is read.
+const CONVERT: &str =
+    "convert it in Python: safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'inception.safetensors')";
 
 /// Tensors by name, as `f32` with their shapes.
 type Named = HashMap<String, (Vec<usize>, Vec<f32>)>;
@@ -23,29 +27,6 @@ pub struct Weights {
     tensors: Named,
 }
 
-/// The tensors of the file at `path`, as candle reads them.
-fn read_pickle(path: &Path) -> std::result::Result<Named, String> {
-    let file = pickle::PthTensors::new(path, None).map_err(|e| e.to_string())?;
-    let mut tensors = Named::new();
-    for (name, info) in file.tensor_infos() {
-        // candle makes room for what is announced before it reads, and a failed allocation ends the process.
-        let numbers = info.layout.dims().iter().try_fold(1u64, |product, &n| product.checked_mul(n as u64));
-        if numbers.is_none_or(|n| n > MAX_FILE / 4) {
-            return Err(format!("tensor '{name}' is said to be {:?}, more than a file can hold", info.layout.dims()));
-        }
-        let values = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
-        if let Some(tensor) = file.get(name).map_err(|e| e.to_string())? {
-            tensors.insert(name.clone(), (tensor.dims().to_vec(), values(&tensor).map_err(|e| e.to_string())?));
-        }
-    }
-    Ok(tensors)
-}
-
-/// Runs code of others that may panic on what a hostile file hands it, and makes that an error.
-fn contained<T>(run: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("its reader failed on what it found".into()))
-}
-
 impl Weights {
     /// Reads the file at `path`.
     pub fn open(path: &Path) -> Result<Self> {
@@ -53,23 +34,21 @@ impl Weights {
         if !path.is_file() {
             return Err(Error::usage(format!(
                 "there is no weights file {}; fetch pt_inception-2015-12-05-6726825d.pth from the releases of \
-                 github.com/mseitzer/pytorch-fid and give its path",
+                 github.com/mseitzer/pytorch-fid and {CONVERT}",
                 path.display()
             )));
         }
         let bytes = read_bounded(path, MAX_FILE)?;
-        if bytes.starts_with(&ZIP_MAGIC) { Self::of_pickle(what, path) } else { Self::parse(&what, &bytes) }
+        if bytes.starts_with(&ZIP_MAGIC) {
+            return Err(Error::usage(format!("{} is what torch.save writes; {CONVERT}", path.display())));
+        }
+        Self::parse(&what, &bytes)
     }
 
     /// The tensors of a safetensors file that errors call `what`.
     pub fn parse(what: &str, bytes: &[u8]) -> Result<Self> {
-        let file = Tensors::parse(what, bytes).map_err(|_| {
-            Error::corrupt(
-                what,
-                "it is neither a complete safetensors file nor one that torch.save of PyTorch 1.6 or newer wrote; fetch it \
-                 again, or load it in Python and save it by safetensors.torch.save_file",
-            )
-        })?;
+        let file = Tensors::parse(what, bytes)
+            .map_err(|_| Error::corrupt(what, format!("it is no complete safetensors file; {CONVERT}")))?;
         let mut tensors = HashMap::new();
         for (name, shape) in file.shapes() {
             // Counters and the like are no floats, and not read.
@@ -78,14 +57,6 @@ impl Weights {
             }
         }
         Ok(Weights { what: what.into(), tensors })
-    }
-
-    fn of_pickle(what: String, path: &Path) -> Result<Self> {
-        let tensors = contained(|| read_pickle(path)).map_err(|why| {
-            let why = format!("its tensors cannot be read ({why}); fetch it again, or save it as safetensors");
-            Error::corrupt(&what, why)
-        })?;
-        Ok(Weights { what, tensors })
     }
 
     /// The values of tensor `name`, which must have `shape` and be finite.

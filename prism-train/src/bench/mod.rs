@@ -12,7 +12,8 @@ use prism_core::stream::{Purpose, StreamId};
 use prism_fl::optimiser::OptimiserState;
 use prism_nn::adam::Adam;
 use prism_nn::cpu::peak;
-use prism_nn::encoder::{Encoder, EncoderLayout, random, vgg19};
+use prism_nn::encoder::vgg::Vgg;
+use prism_nn::encoder::{Encoder, EncoderLayout, random};
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::MomentTargets;
 use prism_nn::step::{LossAndGradients, TrainingStep};
@@ -47,7 +48,7 @@ pub struct Bench {
     /// Steps to time
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub steps: u64,
-    /// public, random:SEED, file:PATH; vgg19 or a layout such as 32,M,64 for random weights of that shape
+    /// public, random:SEED, file:PATH; vgg16, vgg19 or a layout such as 32,M,64 for random weights of that shape
     #[arg(long, value_name = "NAME", default_value = "public")]
     pub encoder: String,
     /// Threads to use; 0 for one per core
@@ -157,14 +158,14 @@ impl Bench {
 
     /// The encoder asked for; by layout alone, one of random weights.
     fn encoder(&self, device: &Device) -> Result<Encoder> {
-        let (name, layout) = match self.encoder.as_str() {
-            "vgg19" => ("vgg19", vgg19::LAYOUT.parse::<EncoderLayout>()?),
-            text => match text.parse() {
-                Ok(layout) => (text, layout),
-                Err(_) => return Encoder::open(text, device),
-            },
+        let name = self.encoder.as_str();
+        let layout = match (Vgg::named(name), name.parse::<EncoderLayout>()) {
+            (Some(vgg), _) => vgg.layout(),
+            (None, Ok(layout)) => layout,
+            (None, Err(_)) => return Encoder::open(name, device),
         };
-        Encoder::from_weights(name, layout.clone(), &random::kaiming(&layout, 0), None, device)
+        let weights = random::kaiming(&layout, 0);
+        Encoder::from_weights(name, layout, &weights, None, device)
     }
 
     /// Median seconds of a step.

@@ -21,6 +21,7 @@ use crate::metrics::EvaluatedModel;
 use crate::metrics::evaluation::first;
 use crate::metrics::features::{Features, PooledEncoder};
 use crate::metrics::membership::{self, Membership};
+use crate::run::layout_of;
 
 /// Flags of `prism-train audit`.
 #[derive(Args)]
@@ -142,9 +143,12 @@ fn look_for_members(args: &AuditArgs, run: &Path) -> Result<Membership> {
             data_dir: args.data_dir.clone().or_else(|| settings.data.data_dir.clone()),
             image_size: arch.image_size,
             channels: Some(arch.channels),
+            intensity: settings.data.intensity,
             limit,
             split,
             seed: settings.federation.seed,
+            layout: layout_of(settings, args.data_dir.is_none()),
+            ..LoadOptions::default()
         };
         Ok(first(&prism_data::load(settings.data.dataset, &options)?, args.images))
     };

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod check;
 mod encoder;
 mod eval;
 mod recipes;
@@ -42,6 +43,9 @@ pub fn main() -> ExitCode {
     let matches = command.get_matches_mut();
     let asked = matches.subcommand_name().and_then(|name| command.find_subcommand(name)).unwrap_or(&command);
     let result = match Commands::from_arg_matches(&matches) {
+        _ if matches.subcommand_name() == Some(check::NAME) => {
+            matches.subcommand_matches(check::NAME).map_or(Ok(ExitCode::SUCCESS), check::run)
+        }
         Ok(Commands::Recipes(args)) => recipes::run(&args).map_err(Into::into),
         Ok(Commands::Eval(args)) => eval::run(&args).map_err(Into::into),
         Ok(Commands::Report(args)) => report::run(&args).map_err(Into::into),
@@ -90,6 +94,7 @@ fn command() -> Command {
                 .hide_short_help(true)
                 .help("Print version"),
         );
+    let program = program.subcommand(check::command());
     Commands::augment_subcommands(program).subcommand_required(false).disable_help_subcommand(true)
 }
 

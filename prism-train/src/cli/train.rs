@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ArgMatches;
+use prism_core::console;
 use prism_export::RunFolder;
 use prism_fl::settings::TrainingMode;
 use prism_fl::{Error, Result};
@@ -42,7 +43,9 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let _ = rayon::ThreadPoolBuilder::new().num_threads(settings.run.threads).build_global();
     interrupt::listen()?;
     let quiet = matches.get_flag("quiet");
-    let outcome = run::train(&settings, &Launch { start, out: path("out"), ledger: path("dp-ledger"), quiet })?;
+    let (out, ledger, skip_broken) = (path("out"), path("dp-ledger"), matches.get_flag("skip-broken"));
+    let total_epsilon = text("dp-total-epsilon").map(|text| flags::total_epsilon(text)).transpose()?;
+    let outcome = run::train(&settings, &Launch { start, out, ledger, total_epsilon, skip_broken, quiet })?;
     match matches.get_flag("json") {
         true => print_json(&outcome)?,
         false => print(&outcome, quiet),
@@ -58,8 +61,9 @@ fn print_json(outcome: &Outcome) -> Result<()> {
 
 fn print(outcome: &Outcome, quiet: bool) {
     let run = outcome.run.display();
+    let (train, infer) = (console::command("prism-train"), console::command("prism-infer"));
     let Some(Exported { model, samples, model_bytes }) = &outcome.export else {
-        prism_core::errln!("stopped after round {}; go on with: prism-train --resume {run}", outcome.round);
+        prism_core::errln!("stopped after round {}; go on with: {train} --resume {run}", outcome.round);
         prism_core::outln!("{run}");
         return;
     };
@@ -72,9 +76,9 @@ fn print(outcome: &Outcome, quiet: bool) {
     prism_core::errln!("{}", outcome.traffic);
     prism_core::errln!("time     {}", outcome.phases);
     match outcome.dense {
-        true => prism_core::errln!("next     cargo run --release --bin prism-train -- eval {run}"),
+        true => prism_core::errln!("next     {train} eval {run}"),
         false => {
-            prism_core::errln!("next     cargo run --release --bin prism-infer -- --n 64 --model {}", model.display())
+            prism_core::errln!("next     {infer} -n 64 {}", model.display())
         }
     }
 }

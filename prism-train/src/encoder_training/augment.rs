@@ -21,6 +21,8 @@ impl Views {
     pub const PHOTOGRAPHS: Views = Views { flips: true, reach: 8, edge: false, grey: 0.2 };
     /// For what must not be mirrored, such as digits.
     pub const UPRIGHT: Views = Views { flips: false, reach: 16, edge: true, grey: 0.0 };
+    /// As they are.
+    pub const PLAIN: Views = Views { flips: false, reach: usize::MAX, edge: true, grey: 0.0 };
 }
 
 /// Weights of red, green and blue in grey (ITU-R BT.601).

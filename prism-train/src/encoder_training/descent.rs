@@ -22,6 +22,8 @@ pub struct Descent {
     pub seed: u64,
     /// How an image may be shown.
     pub views: Views,
+    /// Whether convolutions that keep the width add their input.
+    pub residual: bool,
     /// Most cells a side over which the last features are averaged before they are classified; 1 for whole maps.
     pub cells: usize,
 }
@@ -58,7 +60,8 @@ impl Descent {
         let steps = steps_per_epoch * self.epochs;
         let pools = layout.layers().iter().filter(|&&layer| layer == EncoderLayer::Pool).count();
         let cells = self.cells.min(training.image_size() >> pools).max(1);
-        let mut network = Network::new(layout, HeadShape { cells, classes: training.classes() }, self.seed)?;
+        let shape = HeadShape { cells, classes: training.classes() };
+        let mut network = Network::new(layout, shape, self.seed)?.with_residuals(self.residual);
         let mut sgd = Sgd::new(network.parameters())?;
         let rates = OneCycle { highest: self.lr, steps };
         let augmentation =

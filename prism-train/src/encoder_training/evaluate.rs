@@ -1,40 +1,34 @@
-//! The class scores of a finished classifier, encoder and head, for a set of images.
+//! The class scores of a finished classifier for a set of images, and how many are right.
 
 use candle_core::{Device, Tensor};
 use prism_data::Dataset;
-use prism_nn::encoder::Encoder;
-use prism_nn::{Error, Result};
-
-use super::network::Head;
+use prism_nn::Result;
 
 /// Images that are classified at once.
 const BATCH: usize = 250;
 
-/// The class scores of every image of `set`, one row an image.
+/// What `classify` says of every image of `set`, one row of class scores an image.
 ///
 /// # Errors
-/// If the images do not fit the encoder, or the computation fails.
-pub fn logits(encoder: &Encoder, head: &Head, set: &Dataset) -> Result<Vec<Vec<f32>>> {
+/// Those of `classify`, which gets images `[B, channels, S, S]` in [-1, 1] and returns `[B, classes]`.
+pub fn class_scores(set: &Dataset, classify: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Vec<Vec<f32>>> {
     let side = set.image_size();
     let rows: Vec<usize> = (0..set.len()).collect();
     let mut all = Vec::with_capacity(set.len());
     for rows in rows.chunks(BATCH) {
         let images = Tensor::from_vec(set.batch(rows), (rows.len(), set.channels(), side, side), &Device::Cpu)?;
-        let Some(last) = encoder.forward(&images)?.pop() else {
-            return Err(Error::usage("a classifier without a convolution has no class scores; train it anew"));
-        };
-        all.extend(head.classify(&last)?.to_vec2::<f32>()?);
+        all.extend(classify(&images)?.to_vec2::<f32>()?);
     }
     Ok(all)
 }
 
-/// Share of `test` that `encoder` with `head` classifies correctly.
+/// Share of `test` that `classify` tells right.
 ///
 /// # Errors
-/// If the images do not fit the encoder, or the computation fails.
-pub fn accuracy(encoder: &Encoder, head: &Head, test: &Dataset) -> Result<f64> {
+/// As for [`class_scores`].
+pub fn accuracy(test: &Dataset, classify: impl Fn(&Tensor) -> Result<Tensor>) -> Result<f64> {
     let labels = test.labels().unwrap_or_default();
-    let rows = logits(encoder, head, test)?;
+    let rows = class_scores(test, classify)?;
     let right = rows.iter().zip(labels).filter(|(row, label)| highest(row) == usize::from(**label)).count();
     Ok(right as f64 / test.len() as f64)
 }

@@ -25,7 +25,7 @@ use prism_nn::{Error, Result};
 
 pub use augment::Views;
 pub use descent::{Descent, Progress};
-pub use evaluate::{accuracy, highest, logits};
+pub use evaluate::{accuracy, class_scores, highest};
 pub use network::{Head, HeadShape, Network};
 
 /// How an encoder is trained.
@@ -103,6 +103,7 @@ impl EncoderTraining {
             lr: self.lr,
             seed: self.seed,
             views: Views::PHOTOGRAPHS,
+            residual: false,
             cells: 1,
         }
     }
@@ -172,7 +173,7 @@ pub fn fit(
     let draft = file::to_bytes(&card, &convs)?;
     let (encoder, _) = file::from_bytes("file", "the trained encoder", &draft, network.device())?;
     if let Some(test) = test {
-        card.test_accuracy = Some(accuracy(&encoder, &network.head(), test)?);
+        card.test_accuracy = Some(accuracy(test, |images| network.head().classify(&encoder.last(images)?))?);
     }
     Ok(TrainedEncoder { bytes: file::to_bytes(&card, &convs)?, digest: encoder.digest().to_owned(), card })
 }

@@ -1,11 +1,15 @@
 //! The network that is trained: `(conv 3x3, batch norm, ReLU | max-pool) ... -> mean over the pixels of a cell -> linear`.
+//!
+//! In a residual one, a convolution that keeps the width adds its input to its output (He et al. 2016).
 
 use candle_core::{Device, Result as TensorResult, Tensor, Var};
 use prism_core::stream::{Purpose, StreamId};
+use prism_data::Dataset;
 use prism_nn::encoder::weights::BatchNorm;
 use prism_nn::encoder::{ConvWeights, EncoderLayer, EncoderLayout, random};
 use prism_nn::{Result, ops};
 
+use super::evaluate;
 use super::norm::{self, ChannelStatistics};
 
 /// Share of the newest batch in the running statistics.
@@ -24,6 +28,7 @@ pub struct Network {
     parameters: Vec<Var>,
     running: Vec<Vec<ChannelStatistics>>,
     shape: HeadShape,
+    residual: bool,
 }
 
 /// The size of a classifier on top of the convolutions.
@@ -96,7 +101,13 @@ impl Network {
         let inputs = width * cells * cells;
         parameters.push(var(classifier(inputs, classes, layout, seed), &[inputs, classes])?);
         parameters.push(var(vec![0.0; classes], &[classes])?);
-        Ok(Network { layout: layout.clone(), parameters, running, shape })
+        Ok(Network { layout: layout.clone(), parameters, running, shape, residual: false })
+    }
+
+    /// The same network, residual or not.
+    pub fn with_residuals(mut self, residual: bool) -> Self {
+        self.residual = residual;
+        self
     }
 
     /// Everything that is learned.
@@ -147,11 +158,34 @@ impl Network {
                         running.mean += RUNNING * (new.mean - running.mean);
                         running.variance += RUNNING * (new.variance - running.variance);
                     }
-                    x = y;
+                    x = joined(&x, y, self.residual)?;
                 }
             }
         }
         Ok(x)
+    }
+
+    /// Share of the images `test` that it classifies correctly, by the running statistics.
+    ///
+    /// # Errors
+    /// If the images do not fit, or the computation fails.
+    pub fn accuracy(&self, test: &Dataset) -> Result<f64> {
+        let convs = self.folded()?.iter().map(|conv| conv.freeze(self.device())).collect::<Result<Vec<_>>>()?;
+        let head = self.head();
+        evaluate::accuracy(test, |images| {
+            let mut x = if test.channels() == 1 { images.repeat((1, 3, 1, 1))? } else { images.clone() };
+            let mut convs = convs.iter();
+            for step in self.layout.layers() {
+                x = match step {
+                    EncoderLayer::Pool => ops::max_pool2x2(&x)?,
+                    EncoderLayer::Conv(_) => {
+                        let Some(conv) = convs.next() else { break };
+                        joined(&x, ops::conv2d_relu_frozen(&x, conv)?, self.residual)?
+                    }
+                };
+            }
+            head.classify(&x)
+        })
     }
 
     /// The convolutions with their batch norms folded in, by the running statistics.
@@ -171,6 +205,11 @@ impl Network {
         }
         Ok(folded)
     }
+}
+
+/// What goes on after a convolution of `x` that gave `y`: both together where a residual network may add them.
+fn joined(x: &Tensor, y: Tensor, residual: bool) -> TensorResult<Tensor> {
+    if residual && x.dims() == y.dims() { x + y } else { Ok(y) }
 }
 
 fn var(values: Vec<f32>, shape: &[usize]) -> TensorResult<Var> {

@@ -18,19 +18,19 @@ use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::features::FeatureNetwork;
-use crate::encoder_training::{Descent, Head, Progress, Views, accuracy, highest, logits};
+use crate::encoder_training::{Descent, Head, Progress, Views, accuracy, class_scores, highest};
 
 const KIND: FileKind = FileKind { name: "classifier", version: 1 };
 
 /// Convolutions and pools: 5.2 million multiplications for an image of 32x32 pixels.
-const LAYOUT: &str = "16,M,32,M,64,64";
+pub(super) const LAYOUT: &str = "16,M,32,M,64,64";
 
 /// Classes that a classifier may have at most.
 const MAX_CLASSES: usize = 65_536;
 
 /// How every classifier is trained, apart from the number of epochs.
 pub(super) const DESCENT: Descent =
-    Descent { epochs: 1, batch_size: 128, lr: 0.2, seed: 0, views: Views::UPRIGHT, cells: 1 };
+    Descent { epochs: 1, batch_size: 128, lr: 0.2, seed: 0, views: Views::UPRIGHT, residual: false, cells: 1 };
 
 /// What a classifier was trained on, and how accurate it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ pub(super) fn train_network(
     let network = descent.run(&layout, training, progress)?;
     let (convs, head) = (network.folded()?, network.head());
     let encoder = Encoder::from_weights("classifier", layout, &convs, None, &Device::Cpu)?;
-    let test_accuracy = accuracy(&encoder, &head, test)?;
+    let test_accuracy = accuracy(test, |images| head.classify(&encoder.last(images)?))?;
     Ok(Trained { convs, encoder, head, test_accuracy })
 }
 
@@ -143,7 +143,7 @@ impl Classifier {
     /// If the images have another shape than its own, or the computation fails.
     pub fn evaluate(&self, images: &Dataset) -> Result<ClassifierFigures> {
         self.check_shape(images)?;
-        let rows = logits(&self.encoder, &self.head, images)?;
+        let rows = class_scores(images, |images| self.head.classify(&self.encoder.last(images)?))?;
         let mut counts = vec![0usize; self.card.class_names.len()];
         let mut confidence = 0.0;
         for row in &rows {
@@ -270,15 +270,12 @@ impl FeatureNetwork for Classifier {
     }
 
     fn rows(&self, images: &Tensor) -> Result<Tensor> {
-        match self.encoder.forward(images)?.pop() {
-            Some(last) => Ok(last.mean((2, 3))?),
-            None => Err(Error::usage("a classifier without a convolution has no features; train it anew")),
-        }
+        Ok(self.encoder.last(images)?.mean((2, 3))?)
     }
 }
 
 /// Refuses sets that no classifier can be trained or measured on.
-fn check_sets(training: &Dataset, test: &Dataset) -> Result<()> {
+pub(super) fn check_sets(training: &Dataset, test: &Dataset) -> Result<()> {
     let refuse =
         |why: String| Err(Error::usage(format!("a classifier of '{}' cannot be trained: {why}", training.name())));
     if training.classes() < 2 {

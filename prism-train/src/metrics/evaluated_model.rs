@@ -147,6 +147,10 @@ impl EvaluatedModel {
 }
 
 fn starts_as_artifact(path: &Path) -> prism_core::Result<bool> {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        // Such as a pipe, which nobody may ever write into.
+        return Err(Error::usage(format!("{} is no regular file; name a model's file", path.display())));
+    }
     let mut start = [0; 4];
     let mut file = File::open(path).map_err(|e| Error::io("read", path, e))?;
     match file.read_exact(&mut start) {

@@ -12,6 +12,7 @@ use super::classifier::{Classifier, ClassifierFigures};
 use super::evaluated_model::EvaluatedModel;
 use super::features::{FeatureNetwork, Features};
 use super::frechet::{self, Gaussian};
+use super::kernel;
 use super::neighbours::{self, Neighbourhood};
 use super::tstr::TstrFigures;
 
@@ -72,8 +73,11 @@ pub struct FeatureFigures {
     pub features: String,
     /// Numbers in a row of them.
     pub width: usize,
-    /// Squared Frechet distance; 0 is the same distribution.
-    pub frechet_distance: f64,
+    /// Squared Frechet distance; 0 is the same distribution. None of too few real images for a covariance.
+    pub frechet_distance: Option<f64>,
+    /// Squared kernel distance, in place of a Frechet distance that there is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_distance: Option<f64>,
     /// How the sets lie among each other.
     #[serde(flatten)]
     pub neighbourhood: Neighbourhood,
@@ -117,12 +121,14 @@ impl Pair {
     ) -> Result<FeatureFigures> {
         let real = Features::of(network, &self.real, each)?;
         let generated = Features::of(network, &self.generated, each)?;
-        let distance =
-            Gaussian::fit("the real set", &real)?.frechet_distance(&Gaussian::fit("the generated set", &generated)?)?;
+        let enough = real.len() > network.width();
+        let frechet =
+            || Gaussian::fit("the real set", &real)?.frechet_distance(&Gaussian::fit("the generated set", &generated)?);
         Ok(FeatureFigures {
             features: network.name(),
             width: network.width(),
-            frechet_distance: distance,
+            frechet_distance: enough.then(frechet).transpose()?,
+            kernel_distance: (!enough).then(|| kernel::distance(&real, &generated)).transpose()?,
             neighbourhood: neighbours::compare(&real, &generated, neighbours)?,
         })
     }
@@ -202,10 +208,9 @@ impl Evaluator<'_> {
         let EvaluationOptions { images, neighbours, .. } = self.options;
         let smaller = images.min(real.len());
         neighbours::check(neighbours, smaller)?;
-        let remedy = "a larger --n, or --split train where the test split is small";
+        // Of few real images other distances are left; of generated ones there can always be more.
         for network in self.networks.all() {
-            frechet::check_count("the generated set", images, network.width(), remedy)?;
-            frechet::check_count("the real set", smaller, network.width(), remedy)?;
+            frechet::check_count("the generated set", images, network.width(), "a larger --n")?;
         }
         self.networks.classifier.map_or(Ok(()), |classifier| classifier.check_fits(real))
     }

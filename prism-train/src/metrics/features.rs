@@ -64,10 +64,7 @@ impl FeatureNetwork for PooledEncoder {
     }
 
     fn rows(&self, images: &Tensor) -> Result<Tensor> {
-        let Some(last) = self.encoder.forward(images)?.pop() else {
-            return Err(Error::usage(format!("encoder {} has no layer; choose another --encoder", self.encoder)));
-        };
-        Ok(last.mean((2, 3))?)
+        Ok(self.encoder.last(images)?.mean((2, 3))?)
     }
 }
 
@@ -204,7 +201,7 @@ mod tests {
         assert_eq!((features.len(), features.width()), (103, 256));
         let encoder = Encoder::open("public", &Device::Cpu).unwrap();
         let x = Tensor::from_vec(set.batch(&[102]), (1, 1, 16, 16), &Device::Cpu).unwrap();
-        let last = encoder.forward(&x).unwrap().pop().unwrap();
+        let last = encoder.last(&x).unwrap();
         let map = last.get(0).unwrap().get(9).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let mean = map.iter().sum::<f32>() / map.len() as f32;
         assert!((features.values()[102 * 256 + 9] - f64::from(mean)).abs() < 1e-6);

@@ -70,9 +70,9 @@ pub fn check_count(what: &str, images: usize, width: usize, remedy: &str) -> Res
         return Ok(());
     }
     Err(Error::usage(format!(
-        "{what} has {images} images, too few for a covariance of {width} features; use at least {} ({remedy}), or a feature \
-         network with fewer",
-        width + 1
+        "{what} has {images} images, too few for a covariance of {width} features; use at least {}, {} more ({remedy})",
+        width + 1,
+        width + 1 - images
     )))
 }
 

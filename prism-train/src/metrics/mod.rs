@@ -14,6 +14,7 @@
 //! | [`evaluated_model`] | the model under evaluation, and its images |
 //! | [`features`] | feature networks, and the features of a set of images |
 //! | [`frechet`] | Frechet distance of two normal distributions (Heusel et al. 2017) |
+//! | [`kernel`] | kernel distance, for sets too small for a covariance (Binkowski et al. 2018) |
 //! | [`neighbours`] | precision, recall (Kynkäänniemi et al. 2019), density, coverage (Naeem et al. 2020) |
 //! | [`classifier`] | a small classifier of the data set: histogram of classes, confidence, features |
 //! | [`tstr`] | train on synthetic, test on real |
@@ -25,6 +26,7 @@ pub mod evaluated_model;
 pub mod evaluation;
 pub mod features;
 pub mod frechet;
+pub mod kernel;
 pub mod membership;
 pub mod neighbours;
 pub mod tstr;

@@ -57,7 +57,7 @@ const FACTS: [Fact; 17] = [
     }),
     ("classes", |r| r.description().map(|d| d.architecture.classes.to_string())),
     ("loss after the last round", |r| r.last("loss").map(|x| format!("{x:.4}"))),
-    ("Frechet distance", |r| main_figures(r).map(|f| format!("{:.3}", f.frechet_distance))),
+    ("Frechet distance", |r| main_figures(r)?.frechet_distance.map(|x| format!("{x:.3}"))),
     ("precision / recall", |r| {
         main_figures(r).map(|f| format!("{:.3} / {:.3}", f.neighbourhood.precision, f.neighbourhood.recall))
     }),
@@ -65,7 +65,7 @@ const FACTS: [Fact; 17] = [
         main_figures(r).map(|f| format!("{:.3} / {:.3}", f.neighbourhood.density, f.neighbourhood.coverage))
     }),
     ("agreement with the asked class", |r| r.evaluation.as_ref()?.classifier.as_ref()?.agreement.map(share)),
-    ("train on synthetic, test on real", |r| r.evaluation.as_ref()?.tstr.as_ref().map(|t| share(t.accuracy))),
+    ("train on synthetic, test on real (lowest)", |r| r.evaluation.as_ref()?.tstr.as_ref().map(|t| share(t.lowest()))),
     ("model file", |r| r.model_bytes.map(|b| bytes(b as f64))),
     ("uplink in all", |r| Some(bytes(r.sum("uplink_bytes")))),
     ("downlink in all", |r| Some(bytes(r.sum("downlink_bytes")))),
@@ -279,13 +279,18 @@ pub fn evaluation(record: &Record) -> Markup {
         }
         @if let Some(tstr) = &found.tstr {
             p {
-                "Trained on " (count(tstr.generated_images as f64)) " generated images, a classifier tells "
-                strong { (share(tstr.accuracy)) } " of " (count(tstr.real_images as f64)) " real ones right"
-                @if let Some(reference) = &tstr.trained_on_real {
-                    ", and trained on " (count(reference.images as f64)) " real images " (share(reference.accuracy))
-                }
-                "."
+                "Trained on " (count(tstr.generated_images as f64)) " generated images, classifiers tell at least "
+                strong { (share(tstr.lowest())) } " of " (count(tstr.real_images as f64)) " real ones right:"
             }
+            table.layers { tbody {
+                @for learned in &tstr.students {
+                    tr {
+                        th { (learned.student.name()) }
+                        td { (bar(learned.accuracy)) (share(learned.accuracy)) }
+                        td { @if let Some(real) = learned.trained_on_real { "trained on real images " (share(real)) } }
+                    }
+                }
+            } }
         }
     }
 }
@@ -294,7 +299,7 @@ fn feature_row(figures: &FeatureFigures) -> Markup {
     let near = &figures.neighbourhood;
     html! { tr {
         th { (figures.features) " (" (figures.width) ")" }
-        td { (format!("{:.3}", figures.frechet_distance)) }
+        td { (figures.frechet_distance.map_or("-".into(), |x| format!("{x:.3}"))) }
         @for x in [near.precision, near.recall, near.density, near.coverage] { td { (format!("{x:.3}")) } }
     } }
 }

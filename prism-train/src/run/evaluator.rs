@@ -9,9 +9,10 @@ use std::path::Path;
 
 use candle_core::Device;
 use prism_export::{Checkpoint, RunFolder};
+use prism_fl::{Server, round_metrics};
 use prism_nn::Result;
 
-use super::metrics::{self, RoundEvaluation, RoundMetrics};
+use super::metrics::{RoundEvaluation, RoundMetrics};
 use crate::metrics::EvaluatedModel;
 use crate::metrics::evaluation::{choose, labels_like};
 use crate::metrics::features::{FeatureNetwork, Features, PooledEncoder};
@@ -74,11 +75,12 @@ impl RoundEvaluator {
             false => None,
         };
         let mut of_last = false;
-        for line in metrics::read(&folder.metrics())? {
-            let evaluated = self.is_due(line.round) || line.evaluation.is_some() || kept == Some(line.round);
+        for line in round_metrics::read::<RoundMetrics>(&folder.metrics())? {
+            let round = line.federation.round;
+            let evaluated = self.is_due(round) || line.evaluation.is_some() || kept == Some(round);
             if let Some(figure) = self.figure(&line).filter(|figure| evaluated && self.is_better(*figure)) {
                 self.best = Some(figure);
-                of_last = line.round == done;
+                of_last = round == done;
             }
         }
         if of_last {
@@ -87,22 +89,18 @@ impl RoundEvaluator {
         Ok(())
     }
 
-    /// Compares the model of `checkpoint` with test images, where its round is to be evaluated and may be.
+    /// Compares the model of `server` with test images, where its round is to be evaluated and may be.
     ///
     /// # Errors
     /// If the model cannot be frozen or drawn from, or a feature is not finite.
-    pub fn evaluate(&self, checkpoint: &Checkpoint) -> Result<Option<RoundEvaluation>> {
-        match &self.test {
-            Some(test) if self.is_due(checkpoint.description.model.training.rounds) => {
-                test.compare(checkpoint).map(Some)
-            }
-            _ => Ok(None),
-        }
+    pub fn evaluate(&self, server: &Server) -> Result<Option<RoundEvaluation>> {
+        let test = self.test.as_ref().filter(|_| self.is_due(server.round()));
+        test.map(|test| test.compare(&server.checkpoint())).transpose()
     }
 
     /// Whether the round of `metrics` is the best so far; if so, the next one must be better than this.
     pub fn improves(&mut self, metrics: &RoundMetrics) -> bool {
-        let evaluated = self.is_due(metrics.round);
+        let evaluated = self.is_due(metrics.federation.round);
         match self.figure(metrics).filter(|figure| evaluated && self.is_better(*figure)) {
             Some(figure) => {
                 self.best = Some(figure);
@@ -120,7 +118,7 @@ impl RoundEvaluator {
     fn figure(&self, metrics: &RoundMetrics) -> Option<f64> {
         match &self.test {
             Some(_) => metrics.evaluation.map(|evaluation| evaluation.frechet_distance),
-            None => metrics.loss,
+            None => metrics.federation.loss,
         }
     }
 
@@ -165,6 +163,7 @@ impl Test {
 mod tests {
     use super::*;
     use crate::metrics::neighbours::Neighbourhood;
+    use crate::run::metrics::tests::metrics as line;
     use prism_core::Architecture;
     use prism_core::artifact::{Description, MaskRule, Training};
 
@@ -204,12 +203,11 @@ mod tests {
         let evaluated = Neighbourhood { precision: 0.5, recall: 0.5, density: 1.0, coverage: 0.5 };
         let evaluation =
             RoundEvaluation { real_images: 9, generated_images: 9, frechet_distance: 1.0, neighbourhood: evaluated };
-        let line = |round, loss| RoundMetrics { round, loss: Some(loss), ..metrics::tests::metrics(round) };
         // Of three rounds, every second and the last were evaluated; the last was the best.
         for evaluated in [false, true] {
             let last = RoundMetrics { evaluation: evaluated.then_some(evaluation), ..line(3, 1.0) };
             let _ = std::fs::remove_file(&metrics);
-            [line(1, 0.1), line(2, 2.0), last].iter().for_each(|line| metrics::append(&metrics, line).unwrap());
+            [line(1, 0.1), line(2, 2.0), last].iter().for_each(|line| round_metrics::append(&metrics, line).unwrap());
             match evaluated {
                 true => drop(std::fs::remove_file(&best)),
                 false => checkpoint(3).write(&best).unwrap(),
@@ -225,7 +223,6 @@ mod tests {
     fn with_privacy_no_test_image_is_read_and_the_loss_decides() {
         let untouched = || panic!("the test images were read");
         let mut evaluator = RoundEvaluator::new(&settings(2), true, untouched).unwrap();
-        let line = |round, loss| RoundMetrics { round, loss: Some(loss), ..metrics::tests::metrics(round) };
         assert!(!evaluator.improves(&line(1, 0.1)), "round 1 is not evaluated");
         assert!(evaluator.improves(&line(2, 3.0)));
         assert!(!evaluator.improves(&line(4, 3.5)));

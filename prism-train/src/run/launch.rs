@@ -10,6 +10,10 @@ pub struct Launch {
     pub out: Option<PathBuf>,
     /// The file that remembers every draw of noise; none for the one beside the run folder.
     pub ledger: Option<PathBuf>,
+    /// Most that all draws on the same images may have together as epsilon; none for no limit.
+    pub total_epsilon: Option<f64>,
+    /// Whether broken image files are passed over.
+    pub skip_broken: bool,
     /// Whether it says nothing of its progress.
     pub quiet: bool,
 }

@@ -30,6 +30,7 @@ impl LockedFolder {
             Some(out) => {
                 check_empty(out)?;
                 fs::create_dir_all(out).map_err(|e| Error::io("create the folder", out, e))?;
+                close_to_others(out)?;
                 out.to_path_buf()
             }
             None => make_next(Path::new("runs"), name)?,
@@ -103,6 +104,19 @@ fn is_unfinished(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with(".settings.toml.") && name.ends_with(".tmp"))
 }
 
+/// Lets other users of the machine look at nothing in `folder`: what clients keep to themselves is in it.
+fn close_to_others(folder: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let owner_alone = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(folder, owner_alone).map_err(|e| Error::io("close to others", folder, e))?;
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
 /// Makes the first of `parent/NAME-001`, `-002` and so on that is not there; no two processes get the same.
 fn make_next(parent: &Path, name: &str) -> Result<PathBuf> {
     fs::create_dir_all(parent).map_err(|e| Error::io("create the folder", parent, e))?;
@@ -111,7 +125,11 @@ fn make_next(parent: &Path, name: &str) -> Result<PathBuf> {
         let path = parent.join(format!("{name}-{number:03}"));
         match fs::create_dir(&path) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => number += 1,
-            made => return made.map(|()| path.clone()).map_err(|e| Error::io("create the folder", &path, e)),
+            made => {
+                made.map_err(|e| Error::io("create the folder", &path, e))?;
+                close_to_others(&path)?;
+                return Ok(path);
+            }
         }
     }
 }

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use prism_core::file;
 use prism_data::partition::Table;
-use prism_data::{self, Dataset, LoadOptions, Split};
-use prism_fl::{Agreement, ClientData, DataDescription, Randomness, Result, RunContext};
+use prism_data::{Dataset, Split};
+use prism_fl::{
+    Agreement, ClientData, DataDescription, Ledger, Observer, Randomness, Result, RunContext, round_metrics,
+};
 use prism_nn::device;
 
 use super::evaluator::RoundEvaluator;
+use super::images::{RememberedImages, RunImages, load_images};
 use super::launch::{Launch, Start};
 use super::progress::Progress;
-use super::{LockedFolder, metrics, reuse};
+use super::{LockedFolder, reuse};
 use crate::settings::Settings;
 use crate::simulation::Simulation;
 
@@ -24,10 +27,8 @@ pub struct OpenRun {
     pub simulation: Simulation,
     /// Who evaluates its rounds.
     pub evaluator: RoundEvaluator,
-    /// Digest of the images, for the privacy ledger.
-    pub images: String,
     /// The privacy ledger.
-    pub ledger: PathBuf,
+    pub ledger: Ledger,
 }
 
 /// Loads and checks everything; the folder is made after it, so that a refused run leaves nothing behind. No image is measured
@@ -37,18 +38,22 @@ pub struct OpenRun {
 /// If the device, the data, the encoder, the partition, a setting, the folder or the checkpoint is refused.
 pub fn open(settings: &Settings, launch: &Launch, progress: &Progress) -> Result<OpenRun> {
     let device = device::open(&settings.run.device)?;
-    let images = load_images(settings, Split::Train)?;
-    let (count, seed) = (settings.federation.clients as usize, settings.federation.seed);
-    let labels = (images.labels(), images.len(), images.classes());
-    let members = settings.data.partition.split(labels.0, labels.1, labels.2, count, seed)?;
-    let table = Table::new(images.labels(), images.class_names(), &members);
-    let context = RunContext::new(agreement(settings, &images), device, Randomness::Seed)?;
+    let images = RunImages::load(settings, launch.skip_broken)?;
+    let context = RunContext::new(agreement(settings, &images.set), device, Randomness::Seed)?;
     progress.say(headline(&images, &context));
-    progress.say(table.to_string());
+    let protected = context.claim().is_some();
+    if !protected {
+        images.lines().iter().for_each(|line| progress.say(line));
+        progress.say(images.table.to_string());
+    }
     progress.say(format!("privacy: {}", context.privacy_statement()));
-    let test = || load_images(settings, Split::Test);
-    let evaluator = RoundEvaluator::new(settings, context.claim().is_some(), test)?;
-    let dataset = Arc::new(images);
+    images.warnings(settings).iter().for_each(|warning| progress.on_warning(warning));
+    let mut like_these = settings.clone();
+    like_these.data.channels = Some(images.set.channels());
+    let test = || load_images(&like_these, Split::Test, launch.skip_broken).map(|(images, _)| images);
+    let evaluator = RoundEvaluator::new(settings, protected, test)?;
+    let RunImages { set, members, table, .. } = images;
+    let dataset = Arc::new(set);
     let data = |members: &Vec<usize>| ClientData { dataset: Arc::clone(&dataset), members: members.clone() };
     let clients: Vec<ClientData> = members.iter().map(data).collect();
     check_sizes(&context, &clients)?;
@@ -67,25 +72,32 @@ pub fn open(settings: &Settings, launch: &Launch, progress: &Progress) -> Result
     }
     let simulation = Simulation::open(Arc::clone(&context), clients, &folder, settings.run.threads)?;
     simulation.check()?;
-    save_setup(&folder, settings, &table)?;
-    metrics::rewind(&folder.metrics(), simulation.server.round())?;
+    // Under privacy, how many images of a class a client has is told by the noisy sums alone, and no digest of images is kept here.
+    save_setup(&folder, settings, (!protected).then_some(&table))?;
+    if !protected {
+        RememberedImages::of(&dataset).save(&folder)?;
+    }
+    round_metrics::rewind(&folder.metrics(), simulation.server.round())?;
     progress.say(format!("run folder {}{}", folder.path().display(), how(&launch.start, simulation.server.round())));
     if let Some(claim) = context.claim() {
         claim.save(&folder.privacy())?;
     }
-    let ledger = launch.ledger.clone().unwrap_or_else(|| beside(folder.path()));
-    Ok(OpenRun { folder, simulation, evaluator, images: dataset.digest().to_string(), ledger })
+    let ledger = Ledger::new(launch.ledger.clone().unwrap_or_else(|| beside(folder.path())), launch.total_epsilon);
+    Ok(OpenRun { folder, simulation, evaluator, ledger })
 }
 
 /// Refuses clients that are too small for their privacy.
-fn check_sizes(context: &RunContext, clients: &[ClientData]) -> Result<()> {
+///
+/// # Errors
+/// The first client's refusal.
+pub fn check_sizes(context: &RunContext, clients: &[ClientData]) -> Result<()> {
     let Some(mechanism) = context.mechanism() else { return Ok(()) };
     let check = |(id, client): (usize, &ClientData)| mechanism.check_client(id as u32, client.members.len());
     Ok(clients.iter().enumerate().try_for_each(check)?)
 }
 
 /// What server and clients of this run have in common.
-fn agreement(settings: &Settings, images: &Dataset) -> Agreement {
+pub fn agreement(settings: &Settings, images: &Dataset) -> Agreement {
     let labelled = images.labels().is_some();
     let data = DataDescription {
         name: images.name().to_string(),
@@ -97,21 +109,16 @@ fn agreement(settings: &Settings, images: &Dataset) -> Agreement {
     Agreement { settings: settings.agreement(), data }
 }
 
-fn headline(images: &Dataset, context: &RunContext) -> String {
+fn headline(images: &RunImages, context: &RunContext) -> String {
     let (arch, components) = (context.architecture(), context.agreement().settings.model.components);
     let generator = match components {
         1 => format!("generator of {} weights", arch.weights()),
         several => format!("mixture of {several} generators of {} weights", arch.weights()),
     };
-    format!(
-        "{}: {} images of {2}x{2}, {3}; {generator}; encoder {4}; {5}",
-        images.name(),
-        images.len(),
-        images.image_size(),
-        if arch.classes > 0 { format!("{} classes", arch.classes) } else { "unconditional".into() },
-        context.encoder(),
-        device::name(context.device()),
-    )
+    let device = device::name(context.device());
+    // Where images are added or removed, their number is what is protected.
+    let hidden = context.claim().is_some_and(|claim| claim.images.is_none());
+    format!("{}; {generator}; encoder {}; {device}", images.headline(hidden), context.encoder())
 }
 
 fn how(start: &Start, round: u32) -> String {
@@ -123,27 +130,19 @@ fn how(start: &Start, round: u32) -> String {
     }
 }
 
-/// The images of `split`, as the settings name them.
-///
-/// # Errors
-/// If they cannot be loaded.
-pub fn load_images(settings: &Settings, split: Split) -> prism_nn::Result<Dataset> {
-    let options = LoadOptions {
-        data_dir: settings.data.data_dir.clone(),
-        image_size: settings.model.image_size,
-        channels: settings.data.channels,
-        limit: if split == Split::Train { settings.data.limit } else { None },
-        split,
-        seed: settings.federation.seed,
-    };
-    Ok(prism_data::load(settings.data.dataset, &options)?)
-}
-
-fn save_setup(folder: &LockedFolder, settings: &Settings, table: &Table) -> Result<()> {
+fn save_setup(folder: &LockedFolder, settings: &Settings, table: Option<&Table>) -> Result<()> {
+    let mut settings = settings.clone();
+    // From wherever the run is resumed or evaluated, its images are these.
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    settings.data.data_dir = settings.data.data_dir.map(absolute);
     let text = settings.to_toml()?;
     file::write_atomic(&folder.settings(), |out| out.write_all(text.as_bytes()))?;
-    file::write_atomic(&folder.partition(), |out| Ok(serde_json::to_writer_pretty(out, table)?))?;
-    Ok(())
+    match table {
+        Some(table) => {
+            Ok(file::write_atomic(&folder.partition(), |out| Ok(serde_json::to_writer_pretty(out, table)?))?)
+        }
+        None => Ok(()),
+    }
 }
 
 /// The ledger beside the run folder `run`: however that is called, `.` among others, its ledger is the same.

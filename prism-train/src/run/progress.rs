@@ -78,25 +78,26 @@ impl Progress {
     /// Moves to `done` local steps, however many the round really took, and reports the round.
     pub fn finish_round(&self, done: u64, metrics: &RoundMetrics) {
         self.steps.set_position(done);
+        let RoundMetrics { federation: round, evaluation, .. } = metrics;
         let number = |x: Option<f64>| x.map_or("-".into(), |x| format!("{x:.4}"));
         let federation = format!(
             "  lambda {}  up {:.4} bit/weight (KL bound {})  down {:.4}  {}/{} clients",
-            number(metrics.lambda),
-            metrics.traffic.rates.uplink_bits_per_weight,
-            number(metrics.traffic.rates.kl_bits_per_weight),
-            metrics.traffic.rates.downlink_bits_per_weight,
-            metrics.traffic.clients_answered,
-            metrics.traffic.clients_asked,
+            number(round.lambda),
+            round.traffic.rates.uplink_bits_per_weight,
+            number(round.traffic.rates.kl_bits_per_weight),
+            round.traffic.rates.downlink_bits_per_weight,
+            round.traffic.clients_answered,
+            round.traffic.clients_asked,
         );
         self.say(format!(
             "round {:>3}/{}  loss {}{}  {:.1} s{}",
-            metrics.round,
+            round.round,
             self.rounds,
-            number(metrics.loss),
+            number(round.loss),
             // A server that trains alone asks nobody.
-            if metrics.traffic.clients_asked > 0 { federation } else { String::new() },
-            metrics.seconds,
-            metrics.evaluation.map_or(String::new(), |e| format!("  Frechet distance {:.3}", e.frechet_distance)),
+            if round.traffic.clients_asked > 0 { federation } else { String::new() },
+            round.seconds,
+            evaluation.map_or(String::new(), |e| format!("  Frechet distance {:.3}", e.frechet_distance)),
         ));
     }
 

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use prism_core::{Error, Result, file};
+use prism_fl::RoundMetrics;
+use prism_fl::round_metrics::{MAX_BYTES, Rates, Traffic};
 use serde::Serialize;
-
-use super::metrics::{MAX_BYTES, Rates, RoundMetrics, Traffic};
 
 /// A whole run's traffic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -108,11 +108,11 @@ impl fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::metrics::tests::metrics;
 
     #[test]
     fn a_summary_weighs_rounds_by_their_clients() {
-        let mut rounds = [metrics(1), metrics(2)];
+        let sent = Traffic { uplink_bytes: 1, ..Traffic::default() };
+        let mut rounds = [1, 2].map(|round| RoundMetrics { round, traffic: sent, ..RoundMetrics::default() });
         for (round, (clients, rate)) in rounds.iter_mut().zip([(1, 0.4), (3, 0.8)]) {
             (round.traffic.clients_asked, round.traffic.clients_answered) = (clients, clients);
             (round.traffic.rates.uplink_bits_per_weight, round.traffic.dense_bytes) = (rate, 100);

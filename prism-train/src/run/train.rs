@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use prism_export::{Options, export};
-use prism_fl::{Error, Result};
+use prism_fl::{Error, Result, round_metrics};
 use serde::Serialize;
 
 use super::launch::Launch;
-use super::metrics::{self, RoundMetrics};
+use super::metrics::RoundMetrics;
 use super::open::{OpenRun, open};
 use super::progress::Progress;
 use super::traffic::Summary;
@@ -58,13 +58,10 @@ pub fn train(settings: &Settings, launch: &Launch) -> Result<Outcome> {
     let finished = run.all_rounds(&progress);
     progress.end();
     match finished {
-        // Asked to stop while images were measured: a resumed run takes this round from its beginning. What was before it is
-        // committed, and what is in memory now must not be.
-        Err(Error::Nn(prism_nn::Error::Interrupted)) => {}
-        finished => {
-            finished?;
-            run.commit_last()?;
-        }
+        // Asked to stop while images were measured, which comes before anything of the round: a resumed run takes it from its
+        // beginning.
+        Ok(()) | Err(Error::Nn(prism_nn::Error::Interrupted)) => run.commit_last()?,
+        Err(error) => return Err(error),
     }
     run.finish()
 }
@@ -91,8 +88,8 @@ impl<'a> Run<'a> {
 
     fn all_rounds(&mut self, progress: &Progress) -> Result<()> {
         interrupt::check()?;
-        let OpenRun { folder, simulation, images, ledger, .. } = &mut self.open;
-        simulation.set_up((ledger, images), folder.path(), progress)?;
+        let OpenRun { folder, simulation, ledger, .. } = &mut self.open;
+        simulation.set_up(ledger, folder.path(), progress)?;
         let (rounds, steps) = (self.settings.federation.rounds, self.expected_steps());
         progress.begin(u64::from(self.round()) * steps, u64::from(rounds) * steps);
         while self.round() < rounds && !interrupt::is_asked() {
@@ -121,11 +118,11 @@ impl<'a> Run<'a> {
             progress.say(format!("round {number}: client {} is left out: {}", refused.client, refused.reason));
         }
         let OpenRun { folder, simulation, evaluator, .. } = &mut self.open;
-        let mut metrics = RoundMetrics::of(number, &report, &simulation.server, clock.lap());
+        let mut metrics = RoundMetrics::of(&report, &simulation.server, clock.lap());
         metrics.phases = phases;
-        metrics.evaluation = evaluator.evaluate(&simulation.server.checkpoint())?;
+        metrics.evaluation = evaluator.evaluate(&simulation.server)?;
         let evaluation = clock.lap();
-        metrics::append(&folder.metrics(), &metrics)?;
+        round_metrics::append(&folder.metrics(), &metrics)?;
         let best = evaluator.improves(&metrics);
         if best {
             // The checkpoint that names the best round is written after it, so it never names one that is not there.
@@ -172,7 +169,7 @@ impl<'a> Run<'a> {
     /// Exports the artifact and draws its picture, unless the run was interrupted before its last round.
     fn finish(self) -> Result<Outcome> {
         let OpenRun { folder, simulation, .. } = &self.open;
-        let dense = simulation.server.checkpoint().description.dense;
+        let dense = simulation.server.is_dense();
         let interrupted = self.committed.0 < self.settings.federation.rounds;
         let mut outcome = Outcome {
             run: folder.path().to_path_buf(),

@@ -14,8 +14,8 @@ pub mod recipes;
 use std::path::{Path, PathBuf};
 
 use prism_core::file;
-use prism_data::Source;
 use prism_data::partition::Partition;
+use prism_data::{Intensity, Source};
 use prism_fl::settings::privacy::PrivacySettings;
 use prism_fl::settings::{FederationSettings, ModelSettings, TrainingSettings, WireSettings};
 use prism_nn::{Error, Result};
@@ -63,6 +63,8 @@ pub struct DataSettings {
     /// 1 for grey, 3 for colour; none for what the data set has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
+    /// Which values of 16-bit grey are black and white.
+    pub intensity: Intensity,
     /// How images are divided among clients.
     pub partition: Partition,
 }
@@ -74,6 +76,7 @@ impl Default for DataSettings {
             data_dir: None,
             limit: None,
             channels: None,
+            intensity: Intensity::FULL,
             partition: Partition::Iid,
         }
     }
@@ -102,21 +105,29 @@ impl Default for RunSettings {
 }
 
 impl Settings {
-    /// The settings that the flags of a command line add up to, with those of a recipe and of a file under them.
+    /// The settings that the flags of a command line add up to, with those of a recipe and of a file under them. A folder of
+    /// data without the name of a set is one of own images.
     ///
     /// # Errors
     /// [`prism_core::Error::Usage`] if there is no such recipe, the file cannot be used, a key is unknown, or a value is
     /// none that the setting may have.
     pub fn resolve(flags: &[Given], recipe: Option<&str>, config: Option<&Path>) -> Result<Self> {
-        let mut tables = Tables::of_defaults()?;
+        let mut given = Tables::default();
         if let Some(name) = recipe {
-            tables.overlay(recipes::find(name)?.settings()?);
+            given.overlay(recipes::find(name)?.settings()?);
         }
         if let Some(path) = config {
-            tables.overlay(Tables::read(path)?);
+            given.overlay(Tables::read(path)?);
         }
-        tables.overlay(Tables::of_flags(flags)?);
-        tables.into_settings()
+        given.overlay(Tables::of_flags(flags)?);
+        let own_images = given.has("data", "data-dir") && !given.has("data", "dataset");
+        let mut tables = Tables::of_defaults()?;
+        tables.overlay(given);
+        let mut settings = tables.into_settings()?;
+        if own_images {
+            settings.data.dataset = Source::Folder;
+        }
+        Ok(settings)
     }
 
     /// The settings of the run saved at `path`, with those flags of this command line that a resumed run may change.

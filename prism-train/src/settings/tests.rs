@@ -46,7 +46,16 @@ fn flags_win_over_the_file_that_over_the_recipe_and_that_over_defaults() {
 }
 
 #[test]
-fn there_are_39_settings_and_each_has_a_flag_with_a_default_of_its_type() {
+fn a_folder_of_data_without_a_name_is_one_of_own_images() {
+    let source = |flags: &[&str], recipe| Settings::resolve(&parse(flags), recipe, None).unwrap().data.dataset;
+    assert_eq!(source(&["--data-dir", "photos"], None), Source::Folder);
+    assert_eq!(source(&["--data-dir", "photos", "--dataset", "mnist"], None), Source::Mnist);
+    assert_eq!(source(&["--data-dir", "photos"], Some("fashion-mnist")), Source::FashionMnist);
+    assert_eq!(source(&[], None), Source::Strokes);
+}
+
+#[test]
+fn there_are_40_settings_and_each_has_a_flag_with_a_default_of_its_type() {
     let mut all = Settings::default();
     (all.data.data_dir, all.data.limit, all.data.channels) = (Some("a".into()), Some(1), Some(1));
     all.privacy.epsilon = Some(1.0);
@@ -57,7 +66,7 @@ fn there_are_39_settings_and_each_has_a_flag_with_a_default_of_its_type() {
         .collect();
     let flags: BTreeSet<(&str, &str)> = flags::settings().map(|flag| (flag.group, flag.key())).collect();
     assert_eq!(keys, flags);
-    assert_eq!(flags.len(), 39);
+    assert_eq!(flags.len(), 40);
     for flag in flags::settings() {
         let number = !table[flag.group][flag.key()].is_str();
         assert_eq!(number, matches!(flag.allowed, Allowed::Number), "--{}", flag.name);

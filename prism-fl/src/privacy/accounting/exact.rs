@@ -24,32 +24,10 @@
 //!    variance, but for a factor of `1 +- 5 t` for every share, where shares have a variance of `2 s^2` or more.
 //!
 //! Over a million million coordinates and shares all these factors make up one of `1 +- 1e-120`: it moves epsilon and delta by less than a double can tell,
-//! and less than what [`delta_of`] adds for rounding. The tests compare sums in one and two dimensions, number by number.
-
-use std::f64::consts::SQRT_2;
+//! and less than what [`prism_core::privacy::delta_of`] adds for rounding. The tests compare sums in one and two dimensions, number by number.
 
 /// Variance of the rounding, `s^2`.
 const ROUNDING: f64 = 16.0;
-
-/// The delta of Gaussian noise at `rho = (sensitivity / deviation)^2 / 2`, rounded up.
-pub fn delta_of(rho: f64, epsilon: f64) -> f64 {
-    if rho == 0.0 {
-        return 0.0;
-    }
-    let m = (2.0 * rho).sqrt();
-    let (with, without) = (m / 2.0 - epsilon / m, -m / 2.0 - epsilon / m);
-    let share = normal_below(with);
-    // Both numbers are right to a few of their last bits, times how steep the distribution is there.
-    let slack = 1e-15 * (1.0 + with * with) * share;
-    // Beyond what a double holds the second number is left out, which is on the safe side.
-    let against = if epsilon < 700.0 { epsilon.exp() * normal_below(without) } else { 0.0 };
-    (share - against + slack).clamp(0.0, 1.0)
-}
-
-/// How likely a standard normal number is below `x`.
-fn normal_below(x: f64) -> f64 {
-    0.5 * libm::erfc(-x / SQRT_2)
-}
 
 /// The rho of a sum of `parts` discrete Gaussians of standard deviation `part_sigma` each, whose L2 sensitivity is `sensitivity`; infinite
 /// where the grid is too coarse to say.
@@ -64,6 +42,7 @@ pub fn rho_of_sum(sensitivity: f64, part_sigma: f64, parts: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prism_core::privacy::delta_of;
 
     /// Shares `P(z)` of a discrete Gaussian for z from -limit to limit.
     fn shares(sigma: f64, limit: i64) -> Vec<f64> {

@@ -12,27 +12,14 @@
 mod exact;
 
 use prism_core::Error;
+use prism_core::privacy::largest;
 use prism_nn::Result;
 
 use crate::settings::limits;
 use crate::settings::privacy::PrivacySettings;
 
-pub use exact::{delta_of, rho_of_sum};
-
-/// Relative precision of every search.
-const PRECISION: f64 = 1e-12;
-/// Halvings of an interval: more than a double has bits.
-const HALVINGS: usize = 200;
-
-/// The least epsilon for which rho implies (epsilon, delta)-differential privacy.
-pub fn epsilon_of(rho: f64, delta: f64) -> f64 {
-    // rho + 2 sqrt(rho ln(1/delta)) always suffices (Bun and Steinke 2016, proposition 1.3).
-    let high = rho + 2.0 * (rho * (1.0 / delta).ln()).sqrt();
-    if delta_of(rho, 0.0) <= delta {
-        return 0.0;
-    }
-    high - largest(0.0, high, |less| delta_of(rho, high - less) <= delta)
-}
+pub use exact::rho_of_sum;
+pub use prism_core::privacy::{delta_of, epsilon_of};
 
 /// A guarantee: with probability `1 - delta`, no outcome is `e^epsilon` times likelier with a record than without it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,23 +88,6 @@ pub fn check_delta(delta: f64, images: usize, whose: &str) -> Result<()> {
 /// The standard deviation that gives a release of L2 sensitivity `sensitivity` the given rho.
 pub fn sigma(sensitivity: f64, rho: f64) -> f64 {
     sensitivity / (2.0 * rho).sqrt()
-}
-
-/// The largest `x` in `[low, high)` that `fits`, where everything below a fitting number fits too; never one that does not.
-fn largest(low: f64, high: f64, fits: impl Fn(f64) -> bool) -> f64 {
-    let (mut low, mut high) = (low, high);
-    for _ in 0..HALVINGS {
-        let middle = 0.5 * (low + high);
-        if fits(middle) {
-            low = middle
-        } else {
-            high = middle
-        }
-        if high - low <= PRECISION * high {
-            break;
-        }
-    }
-    low
 }
 
 #[cfg(test)]

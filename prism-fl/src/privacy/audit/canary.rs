@@ -74,12 +74,12 @@ pub fn attack(
     };
     let present = |&i: &usize| included.get(i).copied().unwrap_or(true);
     let members = data.members.iter().copied().filter(present).collect();
-    let mut sums = exact_sums(encoder, &map, &data.dataset, &strata(members), &device)?;
+    let (mut sums, _) = exact_sums(encoder, &map, &data.dataset, &strata(members), &device)?;
     if noise {
         add_noise(&mut sums, &plan, source)?;
     }
     let others = (canaries..data.dataset.len()).collect();
-    let known = exact_sums(encoder, &map, &data.dataset, &strata(others), &device)?;
+    let (known, _) = exact_sums(encoder, &map, &data.dataset, &strata(others), &device)?;
     let mut vectors = Vec::new();
     map.vectors(&encode(encoder, &data.dataset, &(0..canaries).collect::<Vec<_>>(), &device)?, &mut vectors)?;
     // What remains of the release if each coin counts half, in lengths of the longest vector.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use prism_data::{Dataset, LoadOptions, Source, Split};
+use prism_data::{Dataset, FolderLayout, Intensity, LoadOptions, Source, Split};
 use prism_nn::inception::Inception;
 use prism_nn::{Error, Result, device};
 
@@ -16,9 +16,9 @@ use crate::metrics::classifier::Classifier;
 use crate::metrics::evaluation::first;
 use crate::metrics::features::{FeatureNetwork, PooledEncoder};
 use crate::metrics::neighbours::{self, NEIGHBOURS};
-use crate::metrics::tstr::{self, TstrFigures};
+use crate::metrics::tstr::{self, Learned, STUDENTS, Student, TstrFigures};
 use crate::metrics::{EvaluatedModel, EvaluationNetworks, EvaluationOptions, Evaluator};
-use crate::run::progress;
+use crate::run::{RememberedImages, layout_of, progress};
 use crate::settings::check_threads;
 
 /// Most images that may be generated.
@@ -35,6 +35,9 @@ pub struct EvalArgs {
     /// Folder that holds the data set's files; by default the run's
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Pass over image files that cannot be read
+    #[arg(long)]
+    skip_broken: bool,
     /// Part of the data set: test or train
     #[arg(long, value_name = "NAME", default_value = "test", value_parser = ["test", "train"])]
     split: String,
@@ -44,7 +47,7 @@ pub struct EvalArgs {
     /// Encoder in whose last layer's pooled features images are compared
     #[arg(long, value_name = "NAME", default_value = "public")]
     encoder: String,
-    /// Weights of pytorch-fid's Inception-v3 (.pth or safetensors), for true FID
+    /// Weights of pytorch-fid's Inception-v3 as safetensors, for true FID
     #[arg(long, value_name = "FILE")]
     inception: Option<PathBuf>,
     /// Classifier of the data set, for its figures and features; where there is no such file, it is trained on the training
@@ -54,7 +57,7 @@ pub struct EvalArgs {
     /// Train on synthetic, test on real: train a classifier on N generated images, test it on the real ones
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "60000")]
     tstr: Option<usize>,
-    /// Train the network of --tstr on as many real training images too, for what generated ones could at best do
+    /// Train the networks of --tstr on as many real training images too, for what generated ones could at best do
     #[arg(long, requires = "tstr")]
     tstr_real: bool,
     /// Passes over the images of which a classifier is trained
@@ -148,17 +151,32 @@ impl EvalArgs {
         let source = match (self.dataset, of_run) {
             (Some(source), _) => source,
             (None, Some(run)) => run.data.dataset,
-            (None, None) => description.dataset.parse()?,
+            (None, None) if self.data_dir.is_some() && description.dataset.parse::<Source>().is_err() => Source::Folder,
+            (None, None) => description.dataset.parse().map_err(|_| {
+                Error::usage(format!(
+                    "the model was trained on images of its owner's, '{}'; give them by --data-dir, or another set by --dataset",
+                    description.dataset
+                ))
+            })?,
         };
         let options = LoadOptions {
             data_dir: self.data_dir.clone().or_else(|| of_run.and_then(|run| run.data.data_dir.clone())),
             image_size: description.architecture.image_size,
             channels: Some(description.architecture.channels),
+            intensity: of_run.map_or(Intensity::FULL, |run| run.data.intensity),
+            skip_broken: self.skip_broken,
             limit: None,
             split: if split == "train" { Split::Train } else { Split::Test },
             seed: of_run.map_or(0, |run| run.federation.seed),
+            layout: of_run.map_or_else(FolderLayout::default, |run| layout_of(run, self.data_dir.is_none())),
         };
-        Ok(prism_data::load(source, &options)?)
+        let images = prism_data::load(source, &options)?;
+        // Where another set is named, it is the user's wish to compare with that.
+        if of_run.is_some() && self.dataset.is_none() {
+            let remembered = RememberedImages::read(&self.model)?;
+            remembered.map_or(Ok(()), |own| own.check(&images, options.split, source))?;
+        }
+        Ok(images)
     }
 
     /// The classifier at `--classifier`, trained and saved if there is none.
@@ -190,14 +208,25 @@ impl EvalArgs {
         bar.set_length(count as u64);
         let generated = tstr::draw(model, count, self.seed, threads, &|images| bar.inc(images))?;
         bar.finish_and_clear();
-        let measure = |each: &mut dyn FnMut(Progress)| tstr::measure(&generated, real, self.epochs, each);
-        let mut figures = self.train("classifier of generated images", measure)?;
-        if self.tstr_real {
-            let training = first(&self.load(model, "train")?, count);
-            let measure = |each: &mut dyn FnMut(Progress)| tstr::reference(&training, real, self.epochs, each);
-            figures.trained_on_real = Some(self.train("classifier of real images", measure)?);
-        }
-        Ok(figures)
+        let training = match self.tstr_real {
+            true => Some(first(&self.load(model, "train")?, count)),
+            false => None,
+        };
+        let learn = |student: Student, set: &Dataset, what| {
+            self.train(what, |each| student.learn(set, real, self.epochs, each))
+        };
+        let learned = STUDENTS.into_iter().map(|student| {
+            let accuracy = learn(student, &generated, "classifier of generated images")?;
+            let trained_on_real = training.as_ref().map(|set| learn(student, set, "classifier of real images"));
+            Ok(Learned { student, accuracy, trained_on_real: trained_on_real.transpose()? })
+        });
+        Ok(TstrFigures {
+            generated_images: generated.len(),
+            epochs: self.epochs,
+            real_images: real.len(),
+            students: learned.collect::<Result<_>>()?,
+            reference_images: training.map(|set| set.len()),
+        })
     }
 
     /// Runs `train` with a bar of its steps.

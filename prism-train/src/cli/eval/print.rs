@@ -37,17 +37,27 @@ pub fn print(evaluation: &Evaluation, as_json: bool) -> Result<()> {
         images.dataset,
         images.split
     );
-    evaluation.features.iter().for_each(print_features);
+    evaluation.features.iter().for_each(|figures| print_features(figures, images.real_images));
     evaluation.classifier.iter().for_each(print_classifier);
     evaluation.tstr.iter().for_each(print_tstr);
     prism_core::errln!("{:.1} s; nearest neighbours: {}", evaluation.seconds, images.neighbours);
     Ok(())
 }
 
-fn print_features(figures: &FeatureFigures) {
+fn print_features(figures: &FeatureFigures, real_images: usize) {
     let near = &figures.neighbourhood;
     prism_core::outln!("\nfeatures: {} ({} numbers)", figures.features, figures.width);
-    prism_core::outln!("  Frechet distance  {:>9.3}", figures.frechet_distance);
+    match (figures.frechet_distance, figures.kernel_distance) {
+        (Some(distance), _) => prism_core::outln!("  Frechet distance  {distance:>9.3}"),
+        (None, distance) => {
+            let (least, missing) = (figures.width + 1, (figures.width + 1).saturating_sub(real_images));
+            prism_core::outln!("  Frechet distance          -  needs {least} real images, {missing} more");
+            prism_core::outln!(
+                "  kernel distance   {:>9.4}  in its place; noisy with few images",
+                distance.unwrap_or(f64::NAN)
+            );
+        }
+    }
     for (name, figure, meaning) in [
         ("precision", near.precision, "share of the generated images that look real"),
         ("recall", near.recall, "share of the real images that could be generated"),
@@ -59,21 +69,19 @@ fn print_features(figures: &FeatureFigures) {
 }
 
 fn print_tstr(figures: &TstrFigures) {
-    prism_core::outln!("\ntrain on synthetic, test on real");
     prism_core::outln!(
-        "  accuracy          {:>8.2}%  of {} real images, after {} epochs on {} generated ones",
-        100.0 * figures.accuracy,
+        "\ntrain on synthetic, test on real: share of {} real images told right, after {} epochs on {} generated ones",
         figures.real_images,
         figures.epochs,
         figures.generated_images
     );
-    if let Some(reference) = &figures.trained_on_real {
-        prism_core::outln!(
-            "  of real images    {:>8.2}%  of them, after as many on {} real ones",
-            100.0 * reference.accuracy,
-            reference.images
-        );
+    for learned in &figures.students {
+        let real = learned
+            .trained_on_real
+            .map_or(String::new(), |share| format!("; trained on real images {:.2}%", 100.0 * share));
+        prism_core::outln!("  {:>8.2}%  {}{real}", 100.0 * learned.accuracy, learned.student.name());
     }
+    prism_core::outln!("  {:>8.2}%  lowest; mean {:.2}%", 100.0 * figures.lowest(), 100.0 * figures.mean());
 }
 
 fn print_classifier(figures: &ClassifierFigures) {

@@ -1,5 +1,6 @@
 //! Flags of the images and of the federation.
 
+use prism_data::Intensity;
 use prism_data::partition::Partition;
 use prism_fl::settings::TrainingMode;
 
@@ -8,7 +9,7 @@ use super::flag::{ANY, Flag, flag, section};
 
 const SOURCES: &[&str] = &["strokes", "mnist", "fashion-mnist", "cifar10", "folder"];
 
-pub static DATA: [Flag; 5] = section(
+pub static DATA: [Flag; 6] = section(
     "Data",
     "data",
     3,
@@ -18,8 +19,9 @@ pub static DATA: [Flag; 5] = section(
             ("NAME", Names(SOURCES)),
             "Images to learn from; folder for your own",
             "strokes are drawn by the program and need no files. mnist, fashion-mnist and cifar10 are read from \
-             --data-dir. folder is your own PNG or JPEG files of any size: one sub-folder a class, or a flat folder \
-             for a model without classes.",
+             --data-dir. folder is your own images of any size (PNG, JPEG, TIFF, WebP, BMP, PNM): one sub-folder a \
+             class, or a flat folder for a model without classes. --data-dir alone means folder; `prism-train check` \
+             shows what is in it.",
         ),
         flag(
             "data-dir",
@@ -36,7 +38,8 @@ pub static DATA: [Flag; 5] = section(
             "iid gives everybody equal random parts. shards:N gives each client N slices of the images sorted by \
              class, so that it sees few classes. dirichlet:A divides each class by random shares, the more unevenly \
              the smaller A. classes:N gives each client exactly N classes. Choose what is like the parties that you \
-             have in mind; all but iid need labels.",
+             have in mind; these three need labels. sites takes each sub-folder of --data-dir as what one client \
+             holds, as in a real fleet.",
         ),
         flag(
             "limit",
@@ -48,15 +51,36 @@ pub static DATA: [Flag; 5] = section(
             "channels",
             ("N", Number),
             "1 for grey, 3 for colour",
-            "By default what the data set has. 1 reads colour images as grey, which trains faster.",
+            "By default what the data set has; grey for a folder of which all images are. 1 reads colour images as \
+             grey, which trains faster.",
+        ),
+        flag(
+            "intensity",
+            ("LOW-HIGH", Text(|text| text.parse::<Intensity>().map(drop))),
+            "Values of 16-bit grey that are black and white",
+            "Scanners often fill 12 of 16 bits, which would be all but black: 0-4095 stretches them, and a narrower \
+             range is a window. It says something of the images, so name what is known of the scanner. Images of 8 \
+             bits are read as they are.",
         ),
     ],
+);
+
+pub static FILES: [Flag; 1] = section(
+    "Data",
+    "",
+    0,
+    [flag(
+        "skip-broken",
+        ("", ANY),
+        "Pass over image files that cannot be read",
+        "They are named. By default a folder with such files is refused. Give it again to --resume.",
+    )],
 );
 
 pub static FEDERATION: [Flag; 6] = section(
     "Federation",
     "federation",
-    3,
+    2,
     [
         flag(
             "clients",

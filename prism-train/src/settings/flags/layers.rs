@@ -78,6 +78,10 @@ impl Tables {
         self.0.get(flag.group)?.get(flag.key())
     }
 
+    pub fn has(&self, group: &str, key: &str) -> bool {
+        self.0.get(group).and_then(Value::as_table).is_some_and(|group| group.contains_key(key))
+    }
+
     pub fn into_settings(self) -> Result<Settings> {
         self.0.try_into().map_err(|e: toml::de::Error| Error::usage(e.message()))
     }

@@ -14,6 +14,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 
 use super::limits;
 pub use flag::{Allowed, Flag, Given};
+pub use privacy::total_epsilon;
 pub use table::{all, settings};
 
 /// Those settings that the command line itself gives.

@@ -65,8 +65,8 @@ pub static TRAINING: [Flag; 9] = section(
             "encoder",
             ("NAME", ANY),
             "Frozen network whose feature moments are matched",
-            "public is built in and was trained on CIFAR-10. vgg19:FILE takes torchvision's or timm's weights; a step \
-             takes longer. file:PATH is what `prism-train encoder` made. random:SEED saw no images at all, and serves \
+            "public is built in and was trained on CIFAR-10. vgg16:FILE and vgg19:FILE take ImageNet's \
+             weights as torchvision, timm or Keras have them; a step takes longer. file:PATH is what `prism-train encoder` made. random:SEED saw no images at all, and serves \
              worse. It must not have been trained on clients' images.",
         ),
         flag(
@@ -146,7 +146,7 @@ pub static WIRE: [Flag; 2] = section(
              up, and the best images for their bytes. raw: as published, a bit a weight up, a 32-bit score a weight \
              down, and steps of the server by the distance of masks (MADA). mrc: the thinnest, 0.02 bit up and 0.2 \
              down in the recipe mnist-relay, at a price in images, and every client sees the others' masks. sums: as \
-             flips, but the server sees the sum of all clients alone, under simulated secure aggregation.",
+             flips, but the server sees the sum of all clients alone, under secure aggregation.",
         ),
         flag(
             "alpha",

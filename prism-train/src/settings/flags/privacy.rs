@@ -24,8 +24,8 @@ pub static PRIVACY: [Flag; 6] = section(
             ("WHOM", Names(Trust::NAMES)),
             "Whose word it rests on: local or secagg",
             "local: each client adds the whole noise and need trust nobody. secagg: each adds its share, and all \
-             together see a secure sum; far less noise, but every client must add its share, and the secure sum is \
-             simulated here.",
+             together see a secure sum; far less noise, but every client must add its share, and know its peers' \
+             keys.",
         ),
         flag(
             "dp-delta",
@@ -57,15 +57,33 @@ pub static PRIVACY: [Flag; 6] = section(
     ],
 );
 
-pub static LEDGER: [Flag; 1] = section(
+/// What `--dp-total-epsilon` says.
+///
+/// # Errors
+/// [`prism_core::Error::Usage`] if it is no positive number.
+pub fn total_epsilon(text: &str) -> prism_core::Result<f64> {
+    let number = text.parse().ok().filter(|epsilon: &f64| *epsilon > 0.0 && epsilon.is_finite());
+    number.ok_or_else(|| prism_core::Error::usage(format!("--dp-total-epsilon is '{text}'; give a number above 0")))
+}
+
+pub static LEDGER: [Flag; 2] = section(
     "Privacy",
     "",
     0,
-    [flag(
-        "dp-ledger",
-        ("FILE", ANY),
-        "File that remembers every draw of noise",
-        "By default privacy-ledger.jsonl beside the run folder. Use one for all runs on the same images, since \
+    [
+        flag(
+            "dp-ledger",
+            ("FILE", ANY),
+            "File that remembers every draw of noise",
+            "By default privacy-ledger.jsonl beside the run folder. Use one for all runs on the same images, since \
              what they give away adds up; give it again to --resume.",
-    )],
+        ),
+        flag(
+            "dp-total-epsilon",
+            ("E", Text(|text| total_epsilon(text).map(drop))),
+            "Most that all draws on these images may give away together",
+            "A run whose noise would bring the ledger's total above it is refused before anything is drawn. Without it a \
+             second draw only warns.",
+        ),
+    ],
 );
