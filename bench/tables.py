@@ -25,7 +25,7 @@ ROUNDS = {**GOOD, "mode": "rounds", "rounds": 20, "lr-decay-rounds": 0, "local-s
           "training-mask": "drawn", "codec": "raw", "score-scale": 4, "lr": 0.4}
 FLIPS = {"codec": "flips", "training-mask": "threshold"}
 ALONE = {"mode": "one-shot", "codec": "flips"}
-PRIVATE = {**GOOD, "dp-trust": "secagg"}
+PRIVATE = {**GOOD, "dp-trust": "secagg", "dp-delta": 1e-6}
 
 
 def ablation(dataset):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the npm package and the page: bash bindings/web/build.sh, then open target/web/page/index.html.
-# It needs the project's Rust toolchain and nothing else; where wasm-opt is, it makes the modules smaller.
+# It needs the project's Rust toolchain and clang; where wasm-opt is, it makes the modules smaller.
 #
 #   prism-web, with and without vectors -> npm/{simd,scalar}.wasm
 #   glue.js + model.js + worker.js, both modules in base64 -> page/engine.js

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the package and the page and tests them in Node.js and in a real Chromium: bash bindings/web/test.sh
-# What is not on the machine is said and left out: Node.js 20, npm's packages, Chromium (CHROMIUM=... names another).
+# What is not on the machine is said and left out: Node.js 20, clang, npm's packages, Chromium (CHROMIUM=... names another).
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
@@ -13,6 +13,10 @@ fi
 wasm=wasm32-unknown-unknown
 if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$wasm" ] && ! rustup target add "$wasm" >/dev/null 2>&1; then
   echo "no Rust for $wasm: the browser binding is not tested" >&2
+  exit
+fi
+if ! command -v clang >/dev/null; then
+  echo "no clang, which compiles zstd for $wasm: the browser binding is not tested" >&2
   exit
 fi
 bash build.sh

@@ -9,7 +9,7 @@ use prism_core::{Error, Result, file};
 use super::decode::luma;
 use super::locate::{self, Missing};
 use super::resize::Resizer;
-use super::{Blueprint, Dataset, LoadOptions, Split, folder};
+use super::{Blueprint, Dataset, LoadOptions, Split, Watch, folder};
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
@@ -22,7 +22,7 @@ const MAX_RECORDS: usize = 100_000;
 ///
 /// # Errors
 /// As [`super::load`].
-pub(super) fn load(options: &LoadOptions) -> Result<Dataset> {
+pub(super) fn load(options: &LoadOptions, watch: &Watch<'_>) -> Result<Dataset> {
     let folders = locate::folders(options, &["cifar-10-batches-bin", "cifar10", "cifar10/cifar-10-batches-bin"]);
     let batches: Vec<String> = match options.split {
         Split::Train => (1..=5).map(|batch| format!("data_batch_{batch}.bin")).collect(),
@@ -34,7 +34,7 @@ pub(super) fn load(options: &LoadOptions) -> Result<Dataset> {
     }
     if let Some(folder) = folders.iter().find(|folder| folder::has_classes(folder)) {
         let own = LoadOptions { channels: options.channels.or(Some(3)), ..options.clone() };
-        return folder::load("cifar10", folder, &own).map(|(images, _)| images);
+        return folder::load(("cifar10", folder), &own, watch).map(|(images, _)| images);
     }
     #[cfg(feature = "hub")]
     if options.data_dir.is_none() {

@@ -46,8 +46,8 @@ pub(super) fn labels(path: &Path, classes: usize) -> Result<Vec<u16>> {
         Some(at) => Err(Error::corrupt(
             path.display().to_string(),
             format!(
-                "label {at} is {}, but there are only {classes} classes; if this is another set of more classes, unpack its \
-                 pictures into one folder a class and choose `dataset` folder, else fetch the file again",
+                "label {at} is {}, but there are only {classes} classes; if this is another set of more classes, choose \
+                 `dataset` folder, which reads it as it comes, else fetch the file again",
                 values[at]
             ),
         )),

@@ -15,6 +15,7 @@ mod folder;
 #[cfg(feature = "hub")]
 mod hub;
 mod idx;
+mod idx_folder;
 mod locate;
 mod mnist;
 pub mod partition;
@@ -48,7 +49,7 @@ pub enum Source {
     FashionMnist,
     /// Small photographs: binary batches or class folders, colour, 32x32, ten classes (Krizhevsky 2009).
     Cifar10,
-    /// Any folder of image files: one sub-folder a class, or flat and unlabelled.
+    /// Any folder of image files: one sub-folder a class, or flat and unlabelled; or one of IDX files.
     Folder,
 }
 
@@ -98,6 +99,9 @@ pub enum Split {
     /// What only metrics read.
     Test,
 }
+
+/// Is told of each file that was read how many there are.
+pub type Watch<'a> = dyn Fn(usize) + Sync + 'a;
 
 /// How to load a [`Source`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,25 +194,31 @@ impl LoadOptions {
 /// [`Error::Usage`] if an option is out of its limits, is one that the source does not know, or the files are not there;
 /// [`Error::Corrupt`] if a file is not what it claims to be, [`Error::Io`] if one cannot be read.
 pub fn load(source: Source, options: &LoadOptions) -> Result<Dataset> {
-    Ok(load_surveyed(source, options)?.0)
+    Ok(load_surveyed(source, options, &|_| ())?.0)
 }
 
-/// Loads `source` as `options` ask, and says what it saw in a folder.
+/// Loads `source` as `options` ask, and says what it saw in a folder. Each file of a folder that was read calls `watch` with the
+/// number of all.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_surveyed(source: Source, options: &LoadOptions) -> Result<(Dataset, Survey)> {
+pub fn load_surveyed(source: Source, options: &LoadOptions, watch: &Watch<'_>) -> Result<(Dataset, Survey)> {
     options.validate()?;
     options.check_source(source)?;
     let unseen = |images: Dataset| (images, Survey::default());
     match source {
         Source::Strokes => strokes::load(options).map(unseen),
         Source::Mnist | Source::FashionMnist => mnist::load(source, options).map(unseen),
-        Source::Cifar10 => cifar::load(options).map(unseen),
+        Source::Cifar10 => cifar::load(options, watch).map(unseen),
         Source::Folder => {
             let folder = locate::data_dir(options)?;
+            if options.layout == FolderLayout::Classes
+                && let Some(images) = idx_folder::load(folder, options)?
+            {
+                return Ok(unseen(images));
+            }
             let read = if options.layout == FolderLayout::Sites { sites::load } else { folder::load };
-            read(&folder::name_of(folder), folder, options)
+            read((&folder::name_of(folder), folder), options, watch)
         }
     }
 }

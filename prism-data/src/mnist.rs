@@ -49,8 +49,7 @@ pub(super) fn load(source: Source, options: &LoadOptions) -> Result<Dataset> {
         }
         if let Some(other) = folders.iter().find_map(|folder| other_set(folder)) {
             return Err(Error::usage(format!(
-                "{} holds another set than {}: of sets such as EMNIST, unpack the pictures into one folder a class and \
-                 choose `dataset` folder",
+                "{} is of another set than {}; choose `dataset` folder, which reads such files as they come",
                 other.display(),
                 set.source
             )));
@@ -58,30 +57,52 @@ pub(super) fn load(source: Source, options: &LoadOptions) -> Result<Dataset> {
         let files = format!("{images}-idx3-ubyte and {labels}-idx1-ubyte (plain or .gz)");
         return Err(Missing { name: set.source.name(), files: &files, home: set.home }.error(&folders));
     };
-    let pictures = idx::images(&paths[0])?;
-    let labels = idx::labels(&paths[1], set.classes.len())?;
-    if labels.len() != pictures.count {
-        return Err(Error::corrupt(
-            paths[1].display().to_string(),
-            format!("it holds {} labels, but {} holds {} pictures", labels.len(), paths[0].display(), pictures.count),
-        ));
-    }
-    let (side, top, left) = centre_square(pictures.columns, pictures.rows);
-    let resizer = Resizer::new(side, options.image_size);
-    Blueprint {
+    let set = Pictures {
         name: set.source.name().into(),
-        images: pictures.count,
-        channels: 1,
         class_names: set.classes.map(String::from).to_vec(),
-        labels: Some(labels),
+        images: idx::images(&paths[0])?,
+        labels: idx::labels(&paths[1], set.classes.len())?,
+        transposed: false,
+    };
+    set.build(&paths[0], options)
+}
+
+/// The content of IDX files.
+pub(super) struct Pictures {
+    /// What the set is called.
+    pub name: String,
+    /// Its classes, by label.
+    pub class_names: Vec<String>,
+    /// The pictures, grey.
+    pub images: idx::Images,
+    /// The label of each.
+    pub labels: Vec<u16>,
+    /// Whether each lies column by column.
+    pub transposed: bool,
+}
+
+impl Pictures {
+    /// The set at the size that `options` ask for; its pictures come from the file `path`.
+    pub(super) fn build(self, path: &Path, options: &LoadOptions) -> Result<Dataset> {
+        let Pictures { name, class_names, images: pictures, labels, transposed } = self;
+        if labels.len() != pictures.count {
+            return Err(Error::corrupt(
+                path.display().to_string(),
+                format!("it holds {} pictures, but there are {} labels", pictures.count, labels.len()),
+            ));
+        }
+        let (side, top, left) = centre_square(pictures.columns, pictures.rows);
+        let resizer = Resizer::new(side, options.image_size);
+        let blueprint = Blueprint { name, images: pictures.count, channels: 1, class_names, labels: Some(labels) };
+        blueprint.build(options, |index, image| {
+            let picture = &pictures.values[index * pictures.rows * pictures.columns..];
+            let (first, copies) = image.split_at_mut(options.image_size * options.image_size);
+            let at = |y: usize, x: usize| picture[(top + y) * pictures.columns + left + x];
+            resizer.plane(|y, x| if transposed { at(x, y) } else { at(y, x) }, first);
+            copies.chunks_exact_mut(first.len()).for_each(|copy| copy.copy_from_slice(first));
+            Ok(())
+        })
     }
-    .build(options, |index, image| {
-        let picture = &pictures.values[index * pictures.rows * pictures.columns..];
-        let (first, copies) = image.split_at_mut(options.image_size * options.image_size);
-        resizer.plane(|y, x| picture[(top + y) * pictures.columns + left + x], first);
-        copies.chunks_exact_mut(first.len()).for_each(|copy| copy.copy_from_slice(first));
-        Ok(())
-    })
 }
 
 /// A file of pictures in `folder` that is named as those of other sets in this format are, `emnist-letters-train-images-...`.

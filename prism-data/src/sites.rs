@@ -15,13 +15,17 @@ use std::path::{Path, PathBuf};
 use prism_core::{Error, Result};
 
 use super::folder::{Survey, class_folders, list_split, load_listing, read_folder, shown};
-use super::{Dataset, FolderLayout, LoadOptions};
+use super::{Dataset, FolderLayout, LoadOptions, Watch};
 
 /// Loads the images of all sites under `folder` as a data set called `name`, and says what it saw.
 ///
 /// # Errors
 /// As [`super::load`].
-pub(super) fn load(name: &str, folder: &Path, options: &LoadOptions) -> Result<(Dataset, Survey)> {
+pub(super) fn load(
+    (name, folder): (&str, &Path),
+    options: &LoadOptions,
+    watch: &Watch<'_>,
+) -> Result<(Dataset, Survey)> {
     let content = read_folder(folder)?;
     if !content.images.is_empty() || content.folders.is_empty() {
         return Err(Error::usage(format!(
@@ -46,7 +50,7 @@ pub(super) fn load(name: &str, folder: &Path, options: &LoadOptions) -> Result<(
         }
         all.extend(site);
     }
-    let (images, survey) = load_listing((name, folder), all, &options)?;
+    let (images, survey) = load_listing((name, folder), all, &options, watch)?;
     // Broken files may have been left out.
     let of = |site: &PathBuf| survey.files.iter().filter(|file| file.starts_with(site)).count();
     let sizes = content.folders.iter().map(of).collect();

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use prism_core::Error;
 use prism_core::artifact::MaskRule;
 use prism_nn::Result;
 
-use crate::{Checkpoint, Options, Report, RunFolder, export};
+use crate::{Options, Report, RunFolder, export, input};
 
 /// Freeze a trained mask into one small artifact that `prism-infer` draws from.
 ///
@@ -33,6 +33,11 @@ struct Cli {
     json: bool,
 }
 
+/// The program and its flags, for what describes them elsewhere.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Most calibration images that may be asked for.
 const MAX_CALIBRATION: usize = 1 << 20;
 
@@ -54,22 +59,28 @@ fn run(cli: &Cli) -> Result<()> {
             cli.calibration_images
         )));
     }
-    let checkpoint = read_checkpoint(&cli.run)?;
+    let (checkpoint, out) = (input::read(&cli.run)?, out_path(cli)?);
     let options = Options {
         mask_rule: cli.mask.unwrap_or(checkpoint.description.model.mask_rule),
         calibration_images: cli.calibration_images,
     };
-    let report = export(&checkpoint, options, &out_path(cli))?;
+    let report = export(&checkpoint, options, &out)?;
     print(&report, cli.json)
 }
 
-fn read_checkpoint(run: &Path) -> Result<Checkpoint> {
-    Ok(if run.is_dir() { RunFolder::new(run).kept_checkpoint()? } else { Checkpoint::read(run)? })
-}
-
-fn out_path(cli: &Cli) -> PathBuf {
+/// Where the artifact goes; its folder is made.
+fn out_path(cli: &Cli) -> Result<PathBuf> {
     let folder = if cli.run.is_dir() { Some(cli.run.as_path()) } else { cli.run.parent() };
-    cli.out.clone().unwrap_or_else(|| RunFolder::new(folder.unwrap_or(Path::new("."))).model())
+    let path = cli.out.clone().unwrap_or_else(|| RunFolder::new(folder.unwrap_or(Path::new("."))).model());
+    if path.is_dir() {
+        let inside = RunFolder::new(&path).model();
+        let why = format!("--out {} is a folder; name a file, such as {}", path.display(), inside.display());
+        return Err(prism_nn::Error::usage(why));
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
+    }
+    Ok(path)
 }
 
 fn print(report: &Report, json: bool) -> Result<()> {

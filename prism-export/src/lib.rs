@@ -11,6 +11,8 @@ pub mod cli;
 mod dense;
 mod export;
 mod freeze;
+#[cfg(feature = "cli")]
+mod input;
 pub mod run_folder;
 
 pub use checkpoint::Checkpoint;

@@ -12,6 +12,10 @@ use std::time::Instant;
 use prism_core::Architecture;
 use prism_core::stream::{Purpose, Stream, StreamId};
 use prism_fl::codec::{Learned, Prior, PrivateSource, Uplink};
+use prism_fl::moments::coded::layer::LayerShape;
+use prism_fl::moments::envelope::{self, Kind};
+use prism_fl::moments::message::Form;
+use prism_fl::moments::statistics::{GroupStatistics, Statistics};
 use prism_fl::secagg::Blinds;
 use prism_fl::wire::{Broadcast, Codec, Content, Downlink, HEADER_BYTES, Header, Record, Session, Update, record};
 
@@ -82,7 +86,30 @@ fn targets() -> Vec<Target> {
             }
         }
     }
+    targets.push(moments_target());
     targets
+}
+
+/// A client's message of moments: three groups of a layer of two maps and of one of three numbers.
+fn moments_target() -> Target {
+    let form = Form { groups: 8, subclasses: 2, layers: LayerShape::all(&[[2, 4, 4], [3, 1, 1]]) };
+    let mut stream = StreamId::new(7, Purpose::Test).open();
+    let mut layer = |features: usize| {
+        let mut numbers = || (0..features).map(|_| stream.normal().abs() as f32).collect();
+        Statistics { count: 9.0, mean: numbers(), variance: numbers() }
+    };
+    let measured: GroupStatistics = [1, 2, 6].map(|group| (group, vec![layer(32), layer(3)])).into();
+    let truth = |most| form.encode(measured.clone(), most).expect("room enough")[envelope::BYTES..].to_vec();
+    let truths = [10_000, 200].map(truth).to_vec();
+    let decode = move |payload: &[u8]| match form.decode(&envelope::seal(Kind::Moments, payload)) {
+        Ok(found) => {
+            let numbers = found.values().flatten().flat_map(|layer| layer.mean.iter().chain(&layer.variance));
+            assert!(numbers.copied().all(f32::is_finite));
+            true
+        }
+        Err(_) => false,
+    };
+    Target { name: "moments".into(), truths, decode: Box::new(decode) }
 }
 
 fn targets_of(session: &Session) -> Vec<Target> {

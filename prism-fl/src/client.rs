@@ -252,7 +252,8 @@ impl Client {
         self.context.received.get((preface.round, before, preface.checksum), || {
             let (round, broadcast) = Broadcast::decode(bytes, self.context.session())?;
             debug_assert!(whole == matches!(broadcast.content, Content::Scores(_)));
-            replay::receive(&mut global, broadcast, round)?;
+            let asked = self.context.agreement().settings.federation.cohort_size();
+            replay::receive(&mut global, broadcast, round, asked)?;
             Ok(global)
         })
     }

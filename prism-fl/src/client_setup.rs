@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::RunContext;
 use crate::moments::file::{MomentsSource, check_moments, load_moments, moments_path, save_moments};
-use crate::moments::sums::{self, GroupSums};
-use crate::moments::{ClientMoments, message, unit};
+use crate::moments::statistics::{self, GroupStatistics};
+use crate::moments::{ClientMoments, unit};
 use crate::observer::Observer;
 use crate::privacy::guarantee::composition_warning;
 use crate::privacy::ledger::Ledger;
@@ -170,12 +170,13 @@ fn moments_message(site: &Site<'_>, thresholds: &Thresholds, observer: &dyn Obse
     let images = data.members.len();
     let Some(mechanism) = context.mechanism() else {
         observer.on_event(&format!("client {id} measures its {images} images"));
-        let sums = sums::measure(context.encoder(), data, &strata, context.device(), observer)?;
-        warn_of_copies(site, &sums, observer);
-        return Ok(message::encode(&sums));
+        let measured = statistics::measure(context.encoder(), data, &strata, context.device(), observer)?;
+        warn_of_copies(site, &measured, observer);
+        let most = context.agreement().settings.wire.message_size;
+        return context.moments_form()?.encode(measured, most.bytes());
     };
     record(site, observer)?;
-    observer.on_event(&format!("client {id} measures its {images} images and adds noise"));
+    observer.on_event(&format!("client {id} measures its images and adds noise"));
     let (release, without) = mechanism.release(context.encoder(), data, &strata, context.device())?;
     warn_of_odd_features(id, without, observer);
     Ok(mechanism.encode(&release))
@@ -209,9 +210,9 @@ pub fn moments(site: &Site<'_>, observer: &dyn Observer) -> Result<ClientMoments
     let strata = context.strata(data, &site.thresholds()?)?;
     let moments = match context.mechanism() {
         None => {
-            let sums = sums::measure(context.encoder(), data, &strata, context.device(), observer)?;
-            warn_of_copies(site, &sums, observer);
-            ClientMoments::from_sums(sums, context.device())?
+            let measured = statistics::measure(context.encoder(), data, &strata, context.device(), observer)?;
+            warn_of_copies(site, &measured, observer);
+            ClientMoments::new(measured, context.device())?
         }
         Some(mechanism) => own_release(site, mechanism, observer).map_err(|error| match mechanism.trust() {
             Trust::Local => error,
@@ -226,10 +227,10 @@ pub fn moments(site: &Site<'_>, observer: &dyn Observer) -> Result<ClientMoments
 }
 
 /// Says which classes are copies of one picture, whose variance can say nothing.
-fn warn_of_copies(site: &Site<'_>, sums: &GroupSums, observer: &dyn Observer) {
+fn warn_of_copies(site: &Site<'_>, measured: &GroupStatistics, observer: &dyn Observer) {
     let agreement = site.context.agreement();
     let class = |group: u32| group as usize / agreement.settings.training.subclasses;
-    let mut classes: Vec<usize> = unit::flat_groups(sums).into_iter().map(class).collect();
+    let mut classes: Vec<usize> = unit::flat_groups(measured).into_iter().map(class).collect();
     classes.dedup();
     for class in classes {
         let name = agreement.data.class_names.get(class);
@@ -260,7 +261,7 @@ fn own_release(site: &Site<'_>, mechanism: &PrivacyMechanism, observer: &dyn Obs
     }
     let strata = context.strata(data, &site.thresholds()?)?;
     record(site, observer)?;
-    observer.on_event(&format!("client {id} measures its {} images and adds noise", data.members.len()));
+    observer.on_event(&format!("client {id} measures its images and adds noise"));
     let (release, without) = mechanism.release(context.encoder(), data, &strata, context.device())?;
     warn_of_odd_features(id, without, observer);
     mechanism.own_moments(release, id, context.device())

@@ -14,7 +14,9 @@ use crate::baselines::moving_average;
 use crate::client_state::ReceiveCache;
 use crate::codec::Uplink;
 use crate::local_step::LocalTrainer;
+use crate::moments::coded::layer::LayerShape;
 use crate::moments::file::{MomentsSource, RAW};
+use crate::moments::message::Form;
 use crate::privacy::accounting::Budget;
 use crate::privacy::histograms::Histograms;
 use crate::privacy::message::MessageSum;
@@ -219,6 +221,16 @@ impl RunContext {
     /// One more than the greatest number that a group may have.
     pub fn group_count(&self) -> usize {
         self.agreement.classes() * self.agreement.settings.training.subclasses
+    }
+
+    /// The form of a client's message of moments.
+    ///
+    /// # Errors
+    /// If the images are too small for the encoder.
+    pub fn moments_form(&self) -> Result<Form> {
+        let settings = &self.agreement.settings;
+        let layers = LayerShape::all(&self.encoder.feature_shapes(settings.model.image_size)?);
+        Ok(Form { groups: self.group_count(), subclasses: settings.training.subclasses as u32, layers })
     }
 
     /// What moments are kept under that were measured on images of the digest `data`.

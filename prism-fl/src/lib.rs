@@ -11,6 +11,7 @@
 //!
 //! Must never import a command line, a progress bar or files other than a party's own folder.
 
+pub mod adaptive;
 pub mod aggregation;
 pub mod agreement;
 pub mod baselines;

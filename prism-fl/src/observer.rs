@@ -5,6 +5,9 @@ pub trait Observer: Sync {
     /// A local step was taken.
     fn on_step(&self) {}
 
+    /// So many images are going to be measured, by all clients that this process runs.
+    fn on_measuring(&self, _images: usize) {}
+
     /// So many images were measured.
     fn on_images(&self, _images: usize) {}
 

@@ -8,11 +8,12 @@ use crate::mask_sum::MaskSum;
 use crate::server::server_step;
 use crate::wire::{Broadcast, Content, Record, Update};
 
-/// Moves `state`, which the client knew in round `broadcast.last`, to the one that opens `round`.
+/// Moves `state`, which the client knew in round `broadcast.last`, to the one that opens `round`, in each of which `asked` clients
+/// were asked at most.
 ///
 /// # Errors
 /// [`Error::Corrupt`] if the message does not go on from this state, or does not lead to the state that the server has.
-pub fn receive(state: &mut GlobalState, broadcast: Broadcast, round: u32) -> Result<()> {
+pub fn receive(state: &mut GlobalState, broadcast: Broadcast, round: u32, asked: u32) -> Result<()> {
     let (base, before) = (broadcast.base(), round.saturating_sub(1));
     let digest = match broadcast.content {
         Content::Scores(scores) => {
@@ -26,7 +27,7 @@ pub fn receive(state: &mut GlobalState, broadcast: Broadcast, round: u32) -> Res
                     state.round()
                 )));
             }
-            records.iter().try_for_each(|record| replay(state, record))?;
+            records.iter().try_for_each(|record| replay(state, record, asked))?;
             digest
         }
         Content::Snapshot { indices, digest } => {
@@ -50,7 +51,7 @@ pub fn receive(state: &mut GlobalState, broadcast: Broadcast, round: u32) -> Res
 }
 
 /// Makes the server's step of one round again, from its record.
-fn replay(state: &mut GlobalState, record: &[u8]) -> Result<()> {
+fn replay(state: &mut GlobalState, record: &[u8], asked: u32) -> Result<()> {
     let (session, prior, round) = (state.session().clone(), state.prior(), state.round() + 1);
     let mut aggregate = Aggregate::new(&session);
     match Record::decode(record, &session, &prior)? {
@@ -60,6 +61,14 @@ fn replay(state: &mut GlobalState, record: &[u8]) -> Result<()> {
         }
         Record::Differences { answers, differences, scores } => {
             aggregate = Aggregate::from_sums(answers, MaskSum::Differences(differences), &scores);
+        }
+        // A mask takes as long to draw however short its update is, so that a small message could be the work of days.
+        Record::Relay(updates) if updates.len() > asked as usize => {
+            return Err(refuse(format!(
+                "it relays the updates of {} clients in round {round} and the settings ask {asked}: give both sides the same \
+                 settings",
+                updates.len()
+            )));
         }
         // One mask at a time: together they could take far more memory than the record.
         Record::Relay(updates) => {

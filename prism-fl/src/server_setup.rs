@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::RunContext;
 use crate::exchange::Exchange;
+use crate::moments::ClientMoments;
 use crate::moments::file::{load_moments, save_moments};
-use crate::moments::sums::{self, GroupSums};
-use crate::moments::{ClientMoments, message};
+use crate::moments::statistics::{self, GroupStatistics};
 use crate::privacy::message::MessageSum;
 use crate::secagg::{self, Plan, Purpose, SecureSum, Stage, Standing};
 use crate::setup::{self, Phase, Request};
@@ -47,8 +47,8 @@ enum Collected {
     Integers(MessageSum),
     /// A secure sum, once its first exchange has begun.
     Secure(Purpose, Option<Box<SecureSum>>),
-    /// Exact sums of floats, in the order of the clients: those so far, and those that came before their turn.
-    Exact(GroupSums, BTreeMap<u32, GroupSums>),
+    /// Statistics without noise, added up in the order of the clients: those so far, and those that came before their turn.
+    Exact(GroupStatistics, BTreeMap<u32, GroupStatistics>),
     /// Releases that are noisy each by itself.
     Noisy(BTreeMap<u32, Vec<u8>>),
 }
@@ -153,11 +153,11 @@ impl ServerSetup {
             }
             Collected::Secure(_, sum) => sum.as_mut().ok_or_else(finished)?.accept(client, reply)?,
             Collected::Exact(total, early) => {
-                early.insert(client, message::decode(reply, context.group_count(), &widths(context)?)?);
+                early.insert(client, context.moments_form()?.decode(reply)?);
                 // Floats are added in the order of the clients; a client's turn has come when all before it are there.
                 let mut next = self.answered.len() as u32 + 1 - early.len() as u32;
                 while let Some(sums) = early.remove(&next) {
-                    sums::add(total, sums);
+                    statistics::add(total, sums);
                     next += 1;
                 }
             }
@@ -198,8 +198,8 @@ impl ServerSetup {
             }
             Collected::Integers(sum) => self.end_secure_sum(context, sum)?,
             Collected::Exact(mut total, early) => {
-                early.into_values().for_each(|sums| sums::add(&mut total, sums));
-                self.save(context, ClientMoments::from_sums(total, context.device())?)?;
+                early.into_values().for_each(|sums| statistics::add(&mut total, sums));
+                self.save(context, ClientMoments::new(total, context.device())?)?;
             }
             Collected::Noisy(messages) => {
                 let mechanism = context.mechanism().ok_or_else(finished)?;
@@ -250,7 +250,7 @@ impl ServerSetup {
         Ok(match (self.phase(), mechanism) {
             (None | Some(Phase::Start), _) => Collected::Nothing,
             (Some(Phase::Subclasses), _) => Collected::Integers(context.histograms().ok_or_else(finished)?.empty()),
-            (Some(Phase::Moments), None) => Collected::Exact(GroupSums::new(), BTreeMap::new()),
+            (Some(Phase::Moments), None) => Collected::Exact(GroupStatistics::new(), BTreeMap::new()),
             (Some(Phase::Moments), Some(_)) => Collected::Noisy(BTreeMap::new()),
         })
     }
@@ -282,13 +282,6 @@ fn end_sum(sum: &mut SecureSum, context: &RunContext, purpose: Purpose) -> Resul
     let mut whole = context.empty_sum(purpose).ok_or_else(finished)?;
     whole.add_numbers(opened.values());
     Ok(Some(whole))
-}
-
-/// Features of each encoder layer, all pixels counted.
-fn widths(context: &RunContext) -> Result<Vec<usize>> {
-    let size = context.agreement().settings.model.image_size;
-    let shapes = context.encoder().feature_shapes(size)?;
-    Ok(shapes.iter().map(|shape| shape.iter().product()).collect())
 }
 
 fn finished() -> prism_nn::Error {

@@ -3,6 +3,7 @@
 //! Groups are the tables of a settings file, fields its keys. Each default stands here and nowhere else.
 
 pub mod limits;
+mod message_size;
 pub mod privacy;
 mod validate;
 
@@ -13,6 +14,7 @@ use prism_nn::generator::Subclasses;
 use prism_nn::{Estimator, SecondMoment};
 use serde::{Deserialize, Serialize};
 
+pub use self::message_size::MessageSize;
 use self::privacy::PrivacySettings;
 use crate::codec::Uplink;
 use crate::wire::Downlink;
@@ -85,11 +87,13 @@ pub struct WireSettings {
     pub codec: UpdateCodec,
     /// PRISM-alpha: share of the layers, counted from the output, whose scores cross as 32-bit numbers.
     pub alpha: f64,
+    /// Most bytes of a client's one message of moments without noise.
+    pub message_size: MessageSize,
 }
 
 impl Default for WireSettings {
     fn default() -> Self {
-        WireSettings { codec: UpdateCodec::Flips, alpha: 0.0 }
+        WireSettings { codec: UpdateCodec::Flips, alpha: 0.0, message_size: MessageSize::default() }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod report;
 pub mod run;
 pub mod settings;
 pub mod simulation;
+pub mod units;
 mod workers;
 
 pub use settings::Settings;

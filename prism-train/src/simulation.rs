@@ -33,6 +33,8 @@ pub struct Simulation {
     /// The server.
     pub server: Server,
     clients: Vec<Mutex<Client>>,
+    /// Images of each client.
+    sizes: Vec<usize>,
     /// All clients' images.
     images: ClientData,
     workers: Workers,
@@ -59,6 +61,7 @@ impl Simulation {
         let server = Server::open(Arc::clone(&context), folder.clone())?;
         let deferred = can_defer(&context);
         let images = all_images(&clients)?;
+        let sizes = clients.iter().map(|client| client.members.len()).collect();
         let client = |(id, data): (usize, ClientData)| {
             let client = Client::open(Arc::clone(&context), id as u32, data, &folder.client(id as u32));
             Mutex::new(client.deferred(deferred))
@@ -67,7 +70,7 @@ impl Simulation {
         if context.sums_securely() {
             gather_keys(&server, &clients)?;
         }
-        Ok(Simulation { context, server, clients, images, workers, uncommitted: BTreeSet::new(), faults: None })
+        Ok(Simulation { context, server, clients, sizes, images, workers, uncommitted: BTreeSet::new(), faults: None })
     }
 
     /// Refuses what can be refused before any image is looked at, or noise drawn.
@@ -97,11 +100,18 @@ impl Simulation {
         if let Some(claim) = self.context.claim() {
             self.server.state_total(ledger.total(claim, &self.images)?);
         }
+        self.announce_measuring(&self.ids(), observer);
         self.exchange(observer)?;
         if self.context.mechanism().is_some() && !self.context.is_one_shot() {
             (0..self.clients.len()).try_for_each(|id| self.client(id as u32).prepare(observer))?;
         }
         Ok(())
+    }
+
+    /// Says how many images those of the clients `ids` hold that have measured none yet.
+    fn announce_measuring(&self, ids: &[u32], observer: &dyn Observer) {
+        let left = |&id: &u32| if self.client(id).is_prepared() { 0 } else { self.sizes[id as usize] };
+        observer.on_measuring(ids.iter().map(left).sum());
     }
 
     /// Puts every request that is due to the clients that it is for, one after another.
@@ -131,9 +141,9 @@ impl Simulation {
             let report = self.server.end_round(observer)?;
             return Ok((report, Phases { clients: clock.lap(), ..Phases::default() }));
         }
-        let all: Vec<u32> = (0..self.clients.len() as u32).collect();
-        self.server.ask(&all)?;
+        self.server.ask(&self.ids())?;
         // Images are measured before anything of the round is changed: a run may be asked to stop meanwhile.
+        self.announce_measuring(&self.server.cohort(), observer);
         self.workers.map(&self.server.cohort(), |&id| self.client(id).prepare(observer))?;
         self.exchange(observer)?;
         let asked = self.server.cohort();
@@ -215,6 +225,10 @@ impl Simulation {
     /// Client `id`, which no other thread has meanwhile.
     pub fn client(&self, id: u32) -> MutexGuard<'_, Client> {
         self.clients[id as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ids(&self) -> Vec<u32> {
+        (0..self.clients.len() as u32).collect()
     }
 
     fn last_round(&self, id: u32) -> u32 {

@@ -43,3 +43,29 @@ fn every_command_has_help() {
     assert!(help(&["encoder", "--help"]).contains("--data-dir"));
     assert!(help(&["recipes", "--help"]).contains("--json"));
 }
+
+#[test]
+fn completions_and_manual_pages_are_written_for_all_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |arguments: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_prism-train")).current_dir(&folder).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    write(&["completions", "bash", "share/bash"]);
+    write(&["completions", "fish", "share/fish"]);
+    write(&["man", "share/man1"]);
+    for (file, words) in [
+        ("bash/prism-train.bash", &["--dp-epsilon", "recipes"][..]),
+        ("bash/prism-infer.bash", &["--label"]),
+        ("bash/prism-export.bash", &["--mask"]),
+        ("fish/prism-infer.fish", &["interpolate"]),
+        ("man1/prism-train.1", &["dp", "image generator"]),
+        ("man1/prism-train-eval.1", &["tstr"]),
+        ("man1/prism-infer.1", &["seed"]),
+        ("man1/prism-export.1", &["calibration"]),
+    ] {
+        let text = std::fs::read_to_string(folder.path().join("share").join(file)).unwrap();
+        words.iter().for_each(|word| assert!(text.contains(word), "{file} should have '{word}'"));
+    }
+}

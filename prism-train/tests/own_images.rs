@@ -134,7 +134,8 @@ fn check_shows_what_is_there_and_writes_a_contact_sheet_alone() {
     put(&photos.join("Testing/ship/9.png"), 3, 1234);
     fs::write(photos.join("Train/cat/notes.txt"), "text").unwrap();
     fs::write(photos.join("Train/cat/broken.png"), "\u{89}PNG").unwrap();
-    let (said, _) = succeed(folder.path(), "check --data-dir photos --image-size 16 --clients 2 --dp-epsilon 1");
+    let (said, _) =
+        succeed(folder.path(), "check --data-dir photos --image-size 16 --clients 2 --dp-epsilon 1 --channels 3");
     for words in [
         "12 images of 16x16, in colour, 3 classes",
         "classes: cat (5), newt (1), ship (6)",
@@ -145,7 +146,9 @@ fn check_shows_what_is_there_and_writes_a_contact_sheet_alone() {
         "held out: 2 images; 1 of them are training images too",
         "images of newt are in one place",
         "model: at most",
-        "memory:",
+        "a client and round",
+        "local steps",
+        "of memory",
         "contact sheet contact-sheet.png",
     ] {
         assert!(said.contains(words), "'{words}': {said}");
@@ -154,6 +157,29 @@ fn check_shows_what_is_there_and_writes_a_contact_sheet_alone() {
     left.sort();
     assert_eq!(left, ["contact-sheet.png", "photos"]);
     assert!(fs::read(folder.path().join("contact-sheet.png")).unwrap().starts_with(b"\x89PNG"));
+}
+
+#[test]
+fn check_takes_any_data_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let idx = |name: &str, header: &[u8], values: &[u8]| {
+        fs::create_dir_all(folder.path().join("letters")).unwrap();
+        fs::write(folder.path().join("letters").join(name), [header, values].concat()).unwrap();
+    };
+    idx("train-images-idx3-ubyte", &[0, 0, 8, 3, 0, 0, 0, 4, 0, 0, 0, 8, 0, 0, 0, 8], &[7; 256]);
+    idx("train-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 4], &[1, 26, 1, 26]);
+    let small = "--image-size 16 --ngf 2 --clients 2 --encoder random:1 --batch-size 20";
+    for (data, words) in [
+        ("--dataset strokes --limit 40", &["strokes: 40 images", "held out: "][..]),
+        ("--data-dir letters", &["letters: 4 images", "classes: 1 (2), 26 (2)", "held out: none"]),
+    ] {
+        let (said, _) = succeed(folder.path(), &format!("check {data} {small}"));
+        words.iter().for_each(|word| assert!(said.contains(word), "'{word}': {said}"));
+    }
+    let other = run(folder.path(), &format!("check --dataset mnist --data-dir letters {small}"));
+    let said = String::from_utf8(other.stderr).unwrap();
+    assert!(said.contains("label 1 is 26") && said.contains("--dataset folder"), "{said}");
+    refuse(folder.path(), "--data-dir letters --intensity 0-99", &["--intensity is 0-99", "8 bits"]);
 }
 
 #[test]
@@ -187,4 +213,51 @@ fn few_own_images_are_judged_by_what_needs_no_covariance() {
         assert!(said.contains(words), "'{words}': {said}");
     }
     succeed(folder.path(), "report run --out report.html");
+}
+
+/// What of a run's output does not come of noise or time: everything but numbers.
+fn without_numbers(text: &str) -> String {
+    let shown = text.lines().map(|line| line.trim_matches(|c: char| !c.is_alphanumeric()));
+    let words = shown.flat_map(str::split_whitespace).filter(|word| !word.chars().any(|c| c.is_ascii_digit()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path.display().to_string()),
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_private_run_says_and_leaves_the_same_whichever_image_is_in_the_place_of_another() {
+    let private = "--channels 3 --clients 2 --rounds 1 --mode one-shot --subclasses 2 --dp-epsilon 100 --dp-delta 1e-4 \
+                   --dp-trust secagg --dp-features pooled";
+    let seen = [false, true].map(|replaced| {
+        let folder = tempfile::tempdir().unwrap();
+        classes(&folder.path().join("photos"), &["cat", "ship"], 100);
+        if replaced {
+            // Another picture of another class.
+            fs::remove_file(folder.path().join("photos/cat/40.png")).unwrap();
+            put(&folder.path().join("photos/ship/new.png"), 3, 4321);
+        }
+        let (stdout, stderr) = succeed(folder.path(), &format!("--data-dir photos {SMALL} {private} --out run"));
+        succeed(folder.path(), "report run");
+        let here = folder.path().to_str().unwrap();
+        let report = fs::read_to_string(folder.path().join("run/report.html")).unwrap().replace(here, "");
+        // Curves have as many marks as their numbers ask for.
+        let text: String =
+            report.split('<').filter_map(|part| Some(part.split_once('>')?.1.to_owned() + "\n")).collect();
+        let names = files(folder.path()).into_iter().map(|name| name.replace(here, ""));
+        let made: Vec<String> = names.filter(|name| !name.starts_with("/photos")).collect();
+        (without_numbers(&stdout), without_numbers(&stderr), without_numbers(&text), made)
+    });
+    assert_eq!(seen[0], seen[1]);
+    assert!(seen[0].3.iter().any(|name| name == "/run/privacy.json"), "{:?}", seen[0].3);
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use e2e::tiny::{aloud, artifact, kill_in_mid_run, rounds_reported, start_and_reach, tiny, train};
+use e2e::tiny::{aloud, artifact, kill_in_mid_run, picture_folder, rounds_reported, start_and_reach, tiny, train};
 use e2e::{command, run, succeed};
 use prism_core::Architecture;
 use prism_core::artifact::Artifact;
@@ -140,6 +140,37 @@ fn a_longer_run_continues_a_shorter_one() {
     train(folder.path(), "short", &["--rounds", "2"]);
     succeed("prism-train", folder.path(), &["--resume", "short", "--rounds", "4", "--quiet"]);
     assert!(long == artifact(&folder.path().join("short")));
+}
+
+/// Neither its images nor its training are needed for that.
+#[test]
+fn a_finished_run_says_so_and_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    picture_folder(&folder.path().join("mine"), &["a", "b"]);
+    let data = ["--dataset", "folder", "--data-dir", "mine", "--out", "run"];
+    let trained = run("prism-train", folder.path(), &aloud(&data));
+    let said = String::from_utf8(trained.stderr).unwrap();
+    let rounds: Vec<&str> = said.lines().filter(|line| line.starts_with("round ")).collect();
+    assert_eq!(rounds.len(), 3, "{said}");
+    assert!(rounds[0].starts_with("round 1/3  loss ") && rounds[0].ends_with(" left"), "{said}");
+    assert!(!rounds[2].ends_with(" left"), "{said}");
+    for line in rounds {
+        assert!(line.contains(" images/s  up ") && line.contains("  down "), "{line}");
+        assert!(!line.contains("lambda") && !line.contains("bit/weight"), "{line}");
+    }
+    let model = artifact(&folder.path().join("run"));
+    fs::create_dir(folder.path().join("elsewhere")).unwrap();
+    fs::rename(folder.path().join("mine"), folder.path().join("elsewhere/mine")).unwrap();
+    let again = run("prism-train", folder.path(), &["--resume", "run"]);
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert_eq!(again.status.code(), Some(0), "{said}");
+    for words in ["finished all of its 3 rounds", "--resume run --rounds 6", "next "] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(model == artifact(&folder.path().join("run")));
+    let longer = ["--resume", "run", "--data-dir", "elsewhere/mine", "--rounds", "4", "--quiet"];
+    succeed("prism-train", folder.path(), &longer);
+    assert!(model != artifact(&folder.path().join("run")));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use e2e::{refused, run, succeed};
 
 /// Enough images for their noise, and little training.
 const SHORT: [&str; 6] = ["--limit", "400", "--rounds", "1", "--local-steps", "1"];
-const PROTECTED: [&str; 6] = ["--dp-epsilon", "20", "--dp-delta", "1e-3", "--dp-features", "grid:2"];
+const PROTECTED: [&str; 6] = ["--dp-epsilon", "20", "--dp-delta", "1e-4", "--dp-features", "grid:2"];
 
 fn train(folder: &Path, more: &[&str]) -> String {
     succeed("prism-train", folder, &tiny(&[&SHORT[..], &PROTECTED[..], more].concat()))
@@ -25,10 +25,10 @@ fn a_protected_run_carries_its_promise_and_draws_once() {
     train(folder.path(), &["--out", "run"]);
     let path = |name: &str| folder.path().join("run").join(name);
     let claim: serde_json::Value = serde_json::from_slice(&fs::read(path("privacy.json")).unwrap()).unwrap();
-    assert_eq!((claim["epsilon"].as_f64(), claim["delta"].as_f64()), (Some(20.0), Some(1e-3)));
+    assert_eq!((claim["epsilon"].as_f64(), claim["delta"].as_f64()), (Some(20.0), Some(1e-4)));
     assert_eq!(claim["images"], 400);
     let info = succeed("prism-infer", folder.path(), &["info", "--model", "run/model.safetensors.zst"]);
-    assert!(info.contains("(epsilon = 20, delta = 1e-3)-differential privacy"), "{info}");
+    assert!(info.contains("(epsilon = 20, delta = 1e-4)-differential privacy"), "{info}");
     assert_eq!(ledger(folder.path()).len(), 1);
 
     let moments = ["clients/0000/moments.safetensors", "clients/0001/moments.safetensors"];
@@ -117,7 +117,7 @@ fn impossible_promises_are_refused_before_anything_is_read() {
         (&["--dp-epsilon", "NaN"], ["--dp-epsilon is NaN", "above 0"]),
         (&["--dp-epsilon", "1", "--dp-delta", "0"], ["--dp-delta is 0", "above 0"]),
         (&["--dp-epsilon", "1", "--dp-delta", "1"], ["--dp-delta is 1", "below 1"]),
-        (&["--dp-epsilon", "1", "--dp-delta", "0.01"], ["200 images of client 0", "choose at most"]),
+        (&["--dp-epsilon", "1", "--dp-delta", "6e-4"], ["200 images of client 0", "choose at most 5.0e-4"]),
         (&["--dp-epsilon", "0.05", "--dp-delta", "1e-4"], ["client 0 holds 200 images", "secagg"]),
         (&["--dp-epsilon", "1e-9", "--dp-delta", "1e-4"], ["too few", "larger epsilon"]),
         (
@@ -263,21 +263,22 @@ fn moments_without_noise_are_reused_too_and_damaged_ones_refused() {
 #[test]
 fn the_audit_passes_and_speaks_json() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = ["audit", "--epsilon", "4", "--releases", "10000", "--canaries", "440", "--json"];
-    let report: serde_json::Value = serde_json::from_str(&succeed("prism-train", folder.path(), &arguments)).unwrap();
+    let arguments = ["audit", "--epsilon", "10", "--shares", "2", "--releases", "2"];
+    let json = succeed("prism-train", folder.path(), &[&arguments[..], &["--json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(report["passed"], true);
-    assert_eq!(report["noise"].as_array().unwrap().len(), 5);
-    assert_eq!(report["canaries"][1]["violation"], true, "a release without noise is caught");
+    let caught = |findings: &serde_json::Value| {
+        let violations = findings.as_array().unwrap().iter().map(|finding| finding["violation"].as_bool().unwrap());
+        violations.collect::<Vec<_>>()
+    };
+    assert_eq!(caught(&report["replay"]), [vec![false], vec![true; 8]].concat(), "every planted fault is caught");
+    assert_eq!(caught(&report["canaries"]), [false, true], "a release without noise is caught");
     train(folder.path(), &["--out", "run"]);
-    let of_run =
-        [["audit", "--epsilon", "4", "--releases", "10000"], ["--canaries", "440", "--run", "run", "--images=200"]]
-            .concat();
+    let of_run = [&arguments[..], &["--run", "run", "--images=200"]].concat();
     let text = succeed("prism-train", folder.path(), &of_run);
-    let few = ["audit", "--epsilon", "4", "--canaries", "100"];
-    refused("prism-train", folder.path(), &few, 2, &["--canaries is 100", "choose at least 4"]);
     assert!(text.contains("nearest real image was trained on") && text.contains("passed"), "{text}");
     refused("prism-train", folder.path(), &["audit", "--epsilon", "-1"], 2, &["epsilon is -1"]);
-    refused("prism-train", folder.path(), &["audit", "--releases", "5"], 2, &["--releases is 5", "10000"]);
+    refused("prism-train", folder.path(), &["audit", "--releases", "1"], 2, &["--releases is 1", "2 to 10000"]);
 }
 
 #[test]

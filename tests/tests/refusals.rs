@@ -187,9 +187,41 @@ fn a_foreign_checkpoint_is_refused_by_what_differs() {
 }
 
 #[test]
-fn the_exporter_refuses_what_is_no_run() {
+fn the_exporter_says_what_it_was_given_in_the_place_of_a_run() {
     let folder = tempfile::tempdir().unwrap();
-    refused("prism-export", folder.path(), &["nowhere"], 2, &["nowhere"]);
-    fs::write(folder.path().join("junk"), b"junk").unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    fs::create_dir_all(folder.path().join("runs/begun")).unwrap();
+    succeed("prism-train", folder.path(), &tiny(&["--rounds", "1", "--out", "runs/done"]));
+    fs::copy(folder.path().join("runs/done/settings.toml"), folder.path().join("runs/begun/settings.toml")).unwrap();
+    fs::copy(folder.path().join("runs/done/model.safetensors.zst"), folder.path().join("copy.zst")).unwrap();
+    write("lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n");
+    write("packed", &[0x1f, 0x8b, 8, 0]);
+    write("empty", b"");
+    for (input, words) in [
+        ("nowhere", &["nowhere"][..]),
+        ("runs", &["holds runs", "runs/begun, runs/done"]),
+        ("runs/done/clients", &["holds no run", "prism-train printed"]),
+        ("runs/begun", &["saved no round yet", "--resume runs/begun"]),
+        (
+            "runs/done/model.safetensors.zst",
+            &["finished model", " runs/done/model.safetensors.zst` draws from it", "give runs/done to export"],
+        ),
+        ("copy.zst", &["finished model", "folder of its run"]),
+        ("runs/done/settings.toml", &["no checkpoint", "give its run, runs/done"]),
+        ("lfs", &["Git LFS pointer", "git lfs pull"]),
+        ("packed", &["is packed", "unpack it"]),
+        ("empty", &["is empty", "fetch it again"]),
+    ] {
+        refused("prism-export", folder.path(), &[input], 2, words);
+    }
+    refused("prism-export", folder.path(), &["runs/done", "--out", "runs"], 2, &["--out runs is a folder"]);
+    let state = "runs/done/clients/0000/adam-000001.safetensors";
+    refused("prism-export", folder.path(), &[state], 1, &["give a checkpoint"]);
+    write("junk", b"junk");
     refused("prism-export", folder.path(), &["junk"], 1, &["junk", "damaged"]);
+    succeed("prism-export", folder.path(), &["runs/done", "--out", "new/folder/model.zst"]);
+    assert!(
+        fs::read(folder.path().join("new/folder/model.zst")).unwrap()
+            == fs::read(folder.path().join("copy.zst")).unwrap()
+    );
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use e2e::tiny::picture_folder;
 use e2e::{refused, succeed};
 
 fn train(folder: &Path, name: &str, more: &str) {
@@ -39,7 +40,13 @@ fn a_report_holds_every_part_and_nothing_lies_outside_it() {
         assert!(html.contains(part) || html.contains(&part.replace("&#39;", "'")), "{part} is missing");
     }
     // Two rounds and the finished model.
-    assert_eq!(html.matches("src=\"data:image/png;base64,").count(), 3);
+    assert_eq!(html.matches("<figure><img").count(), 3);
+    // Twenty generated images, each beside its nearest and another one, beneath the names of the classes.
+    assert_eq!(html.matches("<td><img").count(), 60);
+    assert_eq!(html.matches("<th>0</th><th>1</th><th>2</th>").count(), 2 + 1, "two tables and that of clients: {html}");
+    for part in ["Beside real images", "nearest training image", "Columns: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."] {
+        assert!(html.contains(part), "{part} is missing");
+    }
     assert!(html.matches("<svg").count() >= 5);
     let outside = html.matches("http").count() - html.matches("http://www.w3.org/").count();
     assert_eq!(outside, 0, "a report loads nothing");
@@ -64,7 +71,27 @@ fn runs_are_compared_and_names_cannot_break_out() {
     assert!(!html.contains("<script>") && html.contains("&lt;script&gt;"));
     // The learning rate is all in which the runs' settings differ.
     assert_eq!(html.matches("class=\"differs\"").count(), 1);
-    assert_eq!(html.matches("src=\"data:image/png;base64,").count(), 6);
+    assert_eq!(html.matches("<figure><img").count(), 6);
+}
+
+#[test]
+fn no_real_image_is_in_the_report_of_protected_ones_or_of_others_than_the_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "private", "--limit 400 --dp-epsilon 20 --dp-delta 1e-4 --dp-features grid:2");
+    picture_folder(&folder.path().join("mine"), &["a", "b"]);
+    train(folder.path(), "moved", "--dataset folder --data-dir mine");
+    fs::rename(folder.path().join("mine"), folder.path().join("elsewhere")).unwrap();
+    train(folder.path(), "flat", "--dataset folder --data-dir elsewhere/a");
+    for (run, words, images) in [
+        ("private", "protected by privacy, so no real one is shown", 0),
+        ("moved", "mine is no folder", 0),
+        ("flat", "nearest training image", 60),
+    ] {
+        succeed("prism-train", folder.path(), &["report", run]);
+        let html = fs::read_to_string(folder.path().join(run).join("report.html")).unwrap();
+        assert!(html.contains(words), "{run}: {html}");
+        assert_eq!(html.matches("<td><img").count(), images, "{run}");
+    }
 }
 
 #[test]

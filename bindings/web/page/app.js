@@ -14,6 +14,7 @@ const SHELF = {
   "fashion-mnist-rounds": "clothes, 59 KB",
   "fashion-mnist-shards2": "clothes, two a client",
   "cifar10": "colour photographs, not recognisable yet",
+  "faces64": "drawn faces, 64 pixels",
 };
 const OWN = "";
 const MOST_SEED = 2n ** 64n - 1n;

@@ -4,6 +4,7 @@
 //! out and resized. Grey is Rec. 601 luma, `(299 R + 587 G + 114 B) / 1000`, as in PyTorch's and Pillow's loaders. Of
 //! 16-bit grey the brightness between two values of the user's becomes 0 to 255 ([`Intensity`]).
 
+mod gate;
 mod intensity;
 pub(crate) mod kind;
 
@@ -12,6 +13,7 @@ use std::io::Cursor;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::resize::{Resizer, centre_square};
+use gate::{Gate, Taken};
 pub use intensity::Intensity;
 
 /// Side of the largest picture that is decoded.
@@ -19,6 +21,10 @@ const MAX_SIDE: u32 = 16_384;
 
 /// Bytes that a decoder may take for one picture: 256 MiB, enough for 80 megapixels in colour.
 const MAX_BYTES: u64 = 1 << 28;
+
+/// Bytes that all pictures in decoding may take together: 1 GiB. Turning one, or making 8 bits of 16, takes a second copy.
+static MEMORY: Gate = Gate::new(1 << 30);
+const COPIES: u64 = 2;
 
 /// What a file was before it became an image of the model's size.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +60,7 @@ pub(super) struct Shape {
 /// if it cannot.
 pub(super) fn decode_into(bytes: &[u8], ending: &str, shape: Shape, out: &mut [u8]) -> Result<Seen, String> {
     let Shape { channels, size, intensity } = shape;
-    let (picture, seen) = decode(bytes, ending, intensity)?;
+    let (picture, seen, _held) = decode(bytes, ending, intensity)?;
     let (side, top, left) = centre_square(picture.width, picture.height);
     let resizer = Resizer::new(side, size);
     let at = |y: usize, x: usize| ((top + y) * picture.width + left + x) * picture.channels;
@@ -74,7 +80,7 @@ pub(super) fn luma(rgb: &[u8]) -> u8 {
     ((weighted + 500) / 1000) as u8
 }
 
-fn decode(bytes: &[u8], ending: &str, intensity: Intensity) -> Result<(Picture, Seen), String> {
+fn decode(bytes: &[u8], ending: &str, intensity: Intensity) -> Result<(Picture, Seen, Taken<'static>), String> {
     let cannot = |error: image::ImageError| error.to_string();
     if let Some(why) = kind::why_unread(bytes, ending) {
         return Err(why);
@@ -97,6 +103,7 @@ fn decode(bytes: &[u8], ending: &str, intensity: Intensity) -> Result<(Picture, 
     if width == 0 || height == 0 || decoder.total_bytes() > MAX_BYTES {
         return Err(format!("its {width}x{height} pixels are none or take more than {MAX_BYTES} bytes"));
     }
+    let held = MEMORY.take(COPIES * decoder.total_bytes());
     let orientation = decoder.orientation().map_err(cannot)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(cannot)?;
     image.apply_orientation(orientation);
@@ -105,7 +112,7 @@ fn decode(bytes: &[u8], ending: &str, intensity: Intensity) -> Result<(Picture, 
     let picture = picture(image, intensity);
     let grey = picture.channels == 1 || picture.pixels.chunks_exact(3).all(|rgb| rgb[0] == rgb[1] && rgb[1] == rgb[2]);
     let (width, height) = (picture.width, picture.height);
-    Ok((picture, Seen { format: name_of(format), width, height, grey, range, pages }))
+    Ok((picture, Seen { format: name_of(format), width, height, grey, range, pages }, held))
 }
 
 fn name_of(format: ImageFormat) -> &'static str {

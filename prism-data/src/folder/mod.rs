@@ -20,7 +20,7 @@ use prism_core::{Error, Result, file};
 use rayon::prelude::*;
 
 use super::decode::{self, Seen, Shape};
-use super::{Dataset, LoadOptions, blank_images};
+use super::{Dataset, LoadOptions, Watch, blank_images};
 pub use listing::PassedOver;
 pub(super) use listing::{Listing, class_folders, has_classes, list_split, read_folder, shown};
 pub use survey::{Broken, Pictures, Survey};
@@ -28,12 +28,12 @@ pub use survey::{Broken, Pictures, Survey};
 /// Bytes of one image file: 64 MiB.
 const MAX_FILE: u64 = 1 << 26;
 
-/// Loads the images under `folder` as a data set called `name`, and says what it saw.
+/// Loads the images under `place.1` as a data set called `place.0`, and says what it saw.
 ///
 /// # Errors
 /// As [`super::load`]; all files that cannot be decoded are named, unless the options pass over them.
-pub(super) fn load(name: &str, folder: &Path, options: &LoadOptions) -> Result<(Dataset, Survey)> {
-    load_listing((name, folder), list_split(folder, options)?, options)
+pub(super) fn load(place: (&str, &Path), options: &LoadOptions, watch: &Watch<'_>) -> Result<(Dataset, Survey)> {
+    load_listing(place, list_split(place.1, options)?, options, watch)
 }
 
 /// Loads the images of `listing`, all in `folder`, as a data set called `name`.
@@ -44,6 +44,7 @@ pub(super) fn load_listing(
     (name, folder): (&str, &Path),
     listing: Listing,
     options: &LoadOptions,
+    watch: &Watch<'_>,
 ) -> Result<(Dataset, Survey)> {
     if name.chars().any(char::is_control) {
         return Err(Error::usage(format!("{} has a control character in its name; rename it", shown(folder))));
@@ -56,8 +57,8 @@ pub(super) fn load_listing(
     let bytes = shape.channels * shape.size * shape.size;
     let mut pixels = blank_images(name, files.len(), shape.channels, shape.size)?;
     let images: Vec<(&mut [u8], &PathBuf)> = pixels.chunks_exact_mut(bytes).zip(&files).collect();
-    let seen: Vec<std::result::Result<Seen, Broken>> =
-        images.into_par_iter().map(|(image, path)| read(path, shape, image)).collect();
+    let one = |(image, path): (&mut [u8], &PathBuf)| (read(path, shape, image), watch(files.len())).0;
+    let seen: Vec<std::result::Result<Seen, Broken>> = images.into_par_iter().map(one).collect();
     let mut survey = Survey { passed_over, ..Survey::default() };
     let mut kept = Vec::new();
     for (index, seen) in seen.into_iter().enumerate() {
@@ -245,7 +246,7 @@ pub(super) mod tests {
         ] {
             put(root.path(), name, value);
         }
-        let (set, survey) = load_surveyed(Source::Folder, &options(root.path())).unwrap();
+        let (set, survey) = load_surveyed(Source::Folder, &options(root.path()), &|_| ()).unwrap();
         assert_eq!((values(&set), set.labels().unwrap()), (vec![1, 4, 3, 2], [0, 1, 0, 0].as_slice()));
         assert!(survey.passed_over.to_string().contains("1 in folders of masks"), "{}", survey.passed_over);
         assert!(survey.files[3].ends_with("ill/patient 2/a.png"));
@@ -265,7 +266,7 @@ pub(super) mod tests {
         for name in ["__MACOSX", ".git", "$RECYCLE.BIN"] {
             put(root.path(), &format!("{name}/x.png"), 1);
         }
-        let (set, survey) = load_surveyed(Source::Folder, &options(root.path())).unwrap();
+        let (set, survey) = load_surveyed(Source::Folder, &options(root.path()), &|_| ()).unwrap();
         assert_eq!((set.len(), survey.passed_over.count()), (6, 4));
         let text = survey.lines().join("\n");
         for words in ["files: 6 JPEG; 8x8 pixels; all grey", "2 of the kind .csv", "1 hidden", "1 without an ending"] {
@@ -312,7 +313,7 @@ pub(super) mod tests {
             let bytes = encode(ImageFormat::Png, ExtendedColorType::L16, (8, 8), &pixels);
             fs::write(root.path().join(name), bytes).unwrap();
         }
-        let (_, survey) = load_surveyed(Source::Folder, &options(root.path())).unwrap();
+        let (_, survey) = load_surveyed(Source::Folder, &options(root.path()), &|_| ()).unwrap();
         let warnings = survey.warnings(true);
         assert!(warnings[0].contains("2 images of 16 bits hold values from 0 to 4095"), "{warnings:?}");
         assert!(warnings[0].contains("`intensity` 0-4095"), "{warnings:?}");
@@ -328,7 +329,7 @@ pub(super) mod tests {
         if !made.is_ok_and(|status| status.success()) {
             return;
         }
-        let (set, survey) = load_surveyed(Source::Folder, &options(root.path())).unwrap();
+        let (set, survey) = load_surveyed(Source::Folder, &options(root.path()), &|_| ()).unwrap();
         assert_eq!((set.len(), survey.passed_over.count()), (1, 1));
         std::os::unix::fs::symlink("nowhere.png", root.path().join("c.png")).unwrap();
         let error = load_any(Source::Folder, &options(root.path())).unwrap_err().to_string();
@@ -382,7 +383,7 @@ pub(super) mod tests {
         }
         assert_eq!(error.exit_code(), 1);
         let skip = LoadOptions { skip_broken: true, ..options(root.path()) };
-        let (set, survey) = load_surveyed(Source::Folder, &skip).unwrap();
+        let (set, survey) = load_surveyed(Source::Folder, &skip, &|_| ()).unwrap();
         assert_eq!((values(&set)[16..18].to_vec(), set.len()), (vec![16, 18], 38));
         assert!(survey.warnings(true)[0].contains("17.png"), "{:?}", survey.warnings(true));
         // A limit before the broken file never reads it.

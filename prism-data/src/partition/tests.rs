@@ -104,6 +104,18 @@ proptest! {
     }
 }
 
+/// What a private run rests on: a part goes by an image's number, whatever it and the others show.
+#[test]
+fn equal_parts_do_not_move_when_an_image_gets_another_label() {
+    let labels = labels(500, 10);
+    let mut relabelled = labels.clone();
+    relabelled[123] = (labels[123] + 1) % 10;
+    let split = |partition: Partition, labels: &[u16]| partition.split(Some(labels), 500, 10, 8, 3).unwrap();
+    assert_eq!(split(Partition::Iid, &labels), split(Partition::Iid, &relabelled));
+    // By label more than that image moves, which PRIVACY.md says: a sum over all clients does not see it.
+    assert_ne!(split(Partition::Shards(2), &labels), split(Partition::Shards(2), &relabelled));
+}
+
 #[test]
 fn a_small_alpha_skews_and_a_large_one_does_not() {
     let labels = labels(6000, 10);

@@ -44,10 +44,15 @@ impl MaskNoise {
     /// The noise of every client in every round of `federation`, and what it promises.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the budget needs noise beyond the grid, or its delta is above one in the number of clients.
+    /// [`Error::Usage`] if the budget needs noise beyond the grid, or its delta is above a tenth of one in the number of clients.
     pub fn plan(budget: Budget, federation: &FederationSettings) -> Result<(Self, PrivacyGuarantee)> {
         let &FederationSettings { clients, rounds, .. } = federation;
-        check_delta(budget, clients)?;
+        // What is protected is a client's whole data set, so it is the clients that delta is compared with.
+        accounting::check_delta(
+            budget.delta(),
+            clients as usize,
+            "clients, of whom `mechanism` mask protects all images together",
+        )?;
         let rho = budget.rho();
         let multiplier = (f64::from(rounds) / (2.0 * rho)).sqrt();
         let units = UNITS.min(((MAX_SIGMA - 2) as f64 / (2.0 * multiplier)).floor());
@@ -126,19 +131,6 @@ impl MaskNoise {
     }
 }
 
-/// What is protected is a client's whole data set, so it is the clients that delta is compared with.
-fn check_delta(budget: Budget, clients: u32) -> Result<()> {
-    let limit = 1.0 / f64::from(clients.max(1));
-    if budget.delta() <= limit {
-        return Ok(());
-    }
-    Err(Error::usage(format!(
-        "`delta` is {}, above one in the {clients} clients: `mechanism` mask protects all images of one client together, and \
-         a mechanism that publishes all images of a random client would satisfy it; choose at most {limit:.1e}",
-        budget.delta()
-    )))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,10 +141,10 @@ mod tests {
 
     #[test]
     fn a_delta_that_would_allow_to_publish_a_client_is_refused() {
-        let budget = Budget::new(10.0, 0.2).unwrap();
+        let budget = Budget::new(10.0, 0.02).unwrap();
         assert!(MaskNoise::plan(budget, &federation(5, 1)).is_ok());
         let error = MaskNoise::plan(budget, &federation(6, 1)).unwrap_err();
-        assert!(error.to_string().contains("one in the 6 clients"), "{error}");
+        assert!(error.to_string().contains("one in the 6 clients, of whom `mechanism` mask"), "{error}");
         assert_eq!(error.exit_code(), 2);
     }
 

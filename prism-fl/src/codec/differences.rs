@@ -5,10 +5,10 @@
 //! code     a signed number a weight, in one of 32 contexts: the side of 1/2 on which its prior lies, and how far from it
 //! ```
 
-use super::adaptive::SignedModel;
 use super::counts::MOST_ANSWERS;
 use super::flips::{CERTAINTIES, certainty};
 use super::{Prior, snapshot};
+use crate::adaptive::SignedModel;
 use prism_core::rangecoder::{Decoder, Encoder};
 
 /// Both sides of 1/2, and how sure a prior is.

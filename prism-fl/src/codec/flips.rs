@@ -23,7 +23,7 @@ pub(super) use self::contexts::{CERTAINTIES, certainty};
 use self::contexts::{CHUNK, CONTEXTS, Shared};
 use self::joined::Joined;
 use super::Prior;
-use super::adaptive::BitModel;
+use crate::adaptive::BitModel;
 use prism_core::draw;
 use prism_core::mask::LayerBits;
 use prism_core::rangecoder::{Decoder, Encoder};

@@ -16,7 +16,6 @@
 //! All of them decode to exactly what was encoded, bound what they allocate by what the receiver asked for, and refuse
 //! bytes that their encoder would not have written. Whatever decides a bit is an integer or goes through `libm`.
 
-pub mod adaptive;
 pub mod counts;
 pub mod differences;
 pub mod flips;

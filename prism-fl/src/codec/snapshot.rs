@@ -5,7 +5,7 @@
 //! ```
 
 use super::ScoreGrid;
-use super::adaptive::BitModel;
+use crate::adaptive::BitModel;
 use prism_core::rangecoder::{Decoder, Encoder};
 
 /// Bits of an index that the tree models; the density of scores is nearly constant within a leaf, a quarter wide.

@@ -13,13 +13,14 @@ use sha2::{Digest, Sha256};
 const MAGIC: [u8; 4] = *b"PRSO";
 const VERSION: u16 = 1;
 const CHECKSUM_AT: usize = 16;
-const BYTES: usize = 24;
+/// Bytes before the payload.
+pub const BYTES: usize = 24;
 
 /// What a message of moments holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Plain moments ([`super::message`]).
-    Plain = 1,
+    /// A client's moments without noise ([`super::message`]).
+    Moments = 1,
     /// A client's own noisy release ([`crate::privacy::message`]).
     Noisy = 2,
     /// A client's part of a secure sum (ibid).

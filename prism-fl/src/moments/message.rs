@@ -1,127 +1,321 @@
-//! The one message of a client in a one-shot federation without protection: its groups' moments.
+//! The one message of a client in a one-shot federation without protection: its groups' moments, in as many bytes as it
+//! may have.
 //!
 //! ```text
-//! for each group:  its number u32, its images u32, then of each encoder layer the mean of every feature f32 and its variance f32
+//! quality u8, number of groups u32, then for each its number u32 and its images u32,
+//! then for each encoder layer its unit f32, the length of its code u32 and the code
 //! ```
 //!
-//! Under the header of [`super::envelope`]. Numbers are little-endian; a variance is the mean squared deviation. The server adds up what the moments were made of, so
-//! that a group's moments are those of all clients' images.
+//! Under the header of [`super::envelope`]; the codes are those of [`super::coded`]. Numbers are little-endian. The client
+//! takes the finest quality that fits the message's size. The server adds up what the moments were made of, so that a
+//! group's moments are those of all clients' images.
 
 use prism_core::Error;
 use prism_nn::Result;
+use rayon::prelude::*;
 
+use super::coded::layer::{self, LayerCoefficients, LayerShape};
+use super::coded::tree::GroupTree;
 use super::envelope::{self, Kind};
-use super::sums::{GroupSums, Sums};
+use super::statistics::{GroupStatistics, Statistics};
 
-/// The message that carries `sums`.
-pub fn encode(sums: &GroupSums) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (group, layers) in sums {
-        let images = layers.first().map_or(0.0, |layer| layer.count);
-        bytes.extend(group.to_le_bytes());
-        bytes.extend((images as u32).to_le_bytes());
+/// The finest quality: a quarter of a standard error of the widest layer.
+const FINEST: u8 = 16;
+/// The coarsest quality that is tried: 4,096 standard errors.
+const COARSEST: u8 = 128;
+
+/// What both sides know of a message.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// One more than the greatest number of a group.
+    pub groups: usize,
+    /// Subclasses of a class.
+    pub subclasses: u32,
+    /// The encoder's layers.
+    pub layers: Vec<LayerShape>,
+}
+
+impl Form {
+    /// The message that carries `statistics` in at most `most` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if features are not finite, or nothing worth sending fits.
+    pub fn encode(&self, mut statistics: GroupStatistics, most: u64) -> Result<Vec<u8>> {
+        let images = |layers: &[Statistics]| layers.first().map_or(0, |layer| layer.count as u32);
+        let groups: Vec<(u32, u32)> = statistics.iter().map(|(&group, layers)| (group, images(layers))).collect();
+        let tree = GroupTree::new(&groups, self.subclasses);
+        // A layer at a time, so that no number stands in memory twice.
+        let layers = self.layers.iter().enumerate().map(|(at, &shape)| {
+            let take = |layers: &mut Vec<Statistics>| std::mem::take(&mut layers[at]);
+            let own: Vec<Statistics> = statistics.values_mut().map(take).collect();
+            LayerCoefficients::new(&own, shape, &tree)
+        });
+        let layers: Vec<LayerCoefficients> = layers.collect();
+        if !layers.iter().all(|layer| layer.unit.is_finite()) {
+            return Err(Error::usage(
+                "the features of some images are no finite numbers, so there is nothing to send; choose another `encoder`",
+            )
+            .into());
+        }
+        let message = |quality: u8| -> Option<Vec<u8>> {
+            let codes: Option<Vec<Vec<u8>>> = layers.par_iter().map(|layer| layer.encode(&tree, quality)).collect();
+            let bytes = self.assemble(quality, (&groups, &layers), &codes?);
+            (bytes.len() as u64 <= most).then_some(bytes)
+        };
+        // Sizes fall with the quality, so halving finds the finest that fits.
+        let (mut too_large, mut fits, mut best) = (FINEST - 1, COARSEST + 1, None);
+        while too_large + 1 < fits {
+            let middle = too_large + (fits - too_large) / 2;
+            match message(middle) {
+                Some(bytes) => (fits, best) = (middle, Some(bytes)),
+                None => too_large = middle,
+            }
+        }
+        best.ok_or_else(|| {
+            let least = self.assemble(COARSEST, (&groups, &layers), &[]).len();
+            let groups = groups.len();
+            Error::usage(format!(
+                "`message-size` is {most} bytes, and the moments of {groups} groups take more than {least}; choose a larger one"
+            ))
+            .into()
+        })
+    }
+
+    fn assemble(
+        &self,
+        quality: u8,
+        (groups, layers): (&[(u32, u32)], &[LayerCoefficients]),
+        codes: &[Vec<u8>],
+    ) -> Vec<u8> {
+        let mut bytes = vec![quality];
+        bytes.extend((groups.len() as u32).to_le_bytes());
+        for (group, images) in groups {
+            bytes.extend(group.to_le_bytes());
+            bytes.extend(images.to_le_bytes());
+        }
+        for (layer, code) in layers.iter().zip(codes) {
+            let code: &[u8] = if layer.unit == 0.0 { &[] } else { code };
+            bytes.extend(layer.unit.to_le_bytes());
+            bytes.extend((code.len() as u32).to_le_bytes());
+            bytes.extend(code);
+        }
+        envelope::seal(Kind::Moments, &bytes)
+    }
+
+    /// What was in the message `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the message is not one of this form.
+    pub fn decode(&self, bytes: &[u8]) -> Result<GroupStatistics> {
+        let refuse = |why: String| Error::corrupt("a message of moments", why);
+        let mut rest = Reader(envelope::open(Kind::Moments, bytes)?);
+        let (quality, groups) = self.read_groups(&mut rest).map_err(refuse)?;
+        let tree = GroupTree::new(&groups, self.subclasses);
+        let counts: Vec<f64> = groups.iter().map(|&(_, images)| f64::from(images)).collect();
+        let mut codes = Vec::new();
+        for _ in &self.layers {
+            let unit = rest.number().map(f32::from_bits).filter(|unit| *unit >= 0.0 && unit.is_finite());
+            let length = rest.number();
+            let code = length.and_then(|length| rest.take(length as usize));
+            let (Some(unit), Some(code)) = (unit, code) else {
+                return Err(refuse("a layer is cut short or has no unit".into()).into());
+            };
+            codes.push((unit, code));
+        }
+        if !rest.0.is_empty() {
+            return Err(refuse(format!("{} bytes follow its last layer", rest.0.len())).into());
+        }
+        let layers = self
+            .layers
+            .par_iter()
+            .zip(codes)
+            .map(|(&shape, (unit, code))| layer::decode(code, (unit, quality), (shape, &tree), &counts));
+        let layers: Vec<Vec<Statistics>> = layers.collect::<std::result::Result<_, _>>().map_err(refuse)?;
+        let mut found: GroupStatistics = groups.iter().map(|&(group, _)| (group, Vec::new())).collect();
         for layer in layers {
-            layer.mean().chain(layer.variance(0.0)).for_each(|x| bytes.extend(x.to_le_bytes()));
+            found.values_mut().zip(layer).for_each(|(layers, layer)| layers.push(layer));
         }
+        Ok(found)
     }
-    envelope::seal(Kind::Plain, &bytes)
+
+    /// The quality, and the groups with their images.
+    fn read_groups(&self, rest: &mut Reader<'_>) -> std::result::Result<(u8, Vec<(u32, u32)>), String> {
+        let quality = rest.take(1).map(|byte| byte[0]).ok_or("it is empty")?;
+        let count = rest.number().filter(|&count| 0 < count && count as usize <= self.groups);
+        let count =
+            count.ok_or_else(|| format!("it has no groups, or more than the {} that there are", self.groups))?;
+        let mut groups: Vec<(u32, u32)> = Vec::new();
+        for _ in 0..count {
+            let (Some(group), Some(images)) = (rest.number(), rest.number()) else {
+                return Err("its list of groups is cut short".into());
+            };
+            let ascends = groups.last().is_none_or(|&(last, _)| last < group);
+            if !ascends || group as usize >= self.groups || images == 0 {
+                return Err(format!(
+                    "it has group {group} of {images} images, out of order, of {} groups",
+                    self.groups
+                ));
+            }
+            groups.push((group, images));
+        }
+        Ok((quality, groups))
+    }
 }
 
-/// What was in the message `bytes` of at most `groups` groups, whose layers have as many features as `widths` says.
-///
-/// # Errors
-/// [`Error::Corrupt`] if the message is not one of these.
-pub fn decode(bytes: &[u8], groups: usize, widths: &[usize]) -> Result<GroupSums> {
-    let bytes = envelope::open(Kind::Plain, bytes)?;
-    let refuse = |why: String| Error::corrupt("a message of moments", why);
-    let features: usize = widths.iter().sum();
-    let record = 8 + 8 * features;
-    if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
-        return Err(refuse(format!("it has {} bytes, and a group takes {record}", bytes.len())).into());
-    }
-    let mut sums = GroupSums::new();
-    for record in bytes.chunks_exact(record) {
-        let mut numbers = record.chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
-        let mut integer = || numbers.next().map_or(0, u32::from_le_bytes);
-        let (group, images) = (integer(), integer());
-        if group as usize >= groups || images == 0 || sums.contains_key(&group) {
-            return Err(
-                refuse(format!("it has group {group} of {images} images, where there are {groups} groups")).into()
-            );
-        }
-        let values: Vec<f64> = numbers.map(|b| f64::from(f32::from_le_bytes(b))).collect();
-        if !values.iter().all(|x| x.is_finite()) {
-            return Err(refuse(format!("a moment of group {group} is no number")).into());
-        }
-        sums.insert(group, layers(f64::from(images), &values, widths));
-    }
-    Ok(sums)
-}
+/// Bytes that are read from the front.
+struct Reader<'a>(&'a [u8]);
 
-/// The sums behind one group's `values`: means, then variances, layer after layer.
-fn layers(count: f64, values: &[f64], widths: &[usize]) -> Vec<Sums> {
-    let mut rest = values;
-    let mut layer = |&width: &usize| {
-        let (own, others) = rest.split_at(2 * width);
-        rest = others;
-        let (means, variances) = own.split_at(width);
-        let sums = means.iter().zip(variances).map(|(mean, variance)| (mean * count, (variance + mean * mean) * count));
-        Sums { count, features: sums.collect() }
-    };
-    widths.iter().map(&mut layer).collect()
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        self.take(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use prism_core::stream::{Purpose, Stream, StreamId};
+    use proptest::prelude::*;
+
+    use super::super::statistics::tests::of;
     use super::*;
 
-    /// Sums of the rows of one layer of two features and one of three.
-    fn client(groups: &[(u32, &[[f64; 5]])]) -> GroupSums {
-        let sum = |rows: &[[f64; 5]], at: usize| {
-            rows.iter().fold((0.0, 0.0), |s, row| (s.0 + row[at], s.1 + row[at] * row[at]))
-        };
-        let layer = |rows: &[[f64; 5]], range: std::ops::Range<usize>| Sums {
-            count: rows.len() as f64,
-            features: range.map(|at| sum(rows, at)).collect(),
-        };
-        groups.iter().map(|&(group, rows)| (group, vec![layer(rows, 0..2), layer(rows, 2..5)])).collect()
+    /// Three classes of four subclasses; layers of 3 maps of 8 x 8 and 5 of 2 x 2.
+    fn form() -> Form {
+        Form { groups: 12, subclasses: 4, layers: LayerShape::all(&[[3, 8, 8], [5, 2, 2]]) }
     }
 
-    const ROWS: [[f64; 5]; 3] = [[1.0, -2.0, 0.5, 4.0, 0.0], [3.0, 5.0, 0.25, 4.0, 7.0], [-1.0, 0.0, 0.5, 8.0, 1.0]];
+    /// Statistics of `images` images a group, whose features differ from each other, from group to group and from map to map.
+    fn statistics(groups: &[u32], images: usize, seed: u64) -> GroupStatistics {
+        let mut stream = StreamId::new(seed, Purpose::Test).open();
+        let mut layer = |group: u32, (maps, pixels): (usize, usize)| {
+            let level = |feature: usize| f64::from(group % 4) + (feature / pixels) as f64;
+            let row = |stream: &mut Stream| (0..maps * pixels).map(|at| level(at) + stream.normal()).collect();
+            of(&(0..images).map(|_| row(&mut stream)).collect::<Vec<Vec<f64>>>())
+        };
+        groups.iter().map(|&g| (g, vec![layer(g, (3, 64)), layer(g, (5, 4))])).collect()
+    }
+
+    /// Squared errors of means and variances over what they are of one image, averaged over a layer's features.
+    fn error(exact: &GroupStatistics, found: &GroupStatistics) -> f64 {
+        let squares = |x: &[f32], y: &[f32]| -> f64 {
+            x.iter().zip(y).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>() / x.len() as f64
+        };
+        let of_layer = |a: &Statistics, b: &Statistics| squares(&a.mean, &b.mean) + squares(&a.variance, &b.variance);
+        exact.values().flatten().zip(found.values().flatten()).map(|(a, b)| of_layer(a, b)).fold(0.0, f64::max)
+    }
+
+    const GROUPS: [u32; 7] = [0, 1, 3, 5, 8, 9, 11];
+
+    #[test]
+    fn a_large_message_has_every_digit_that_is_worth_something() {
+        let exact = statistics(&GROUPS, 50, 1);
+        let found = form().decode(&form().encode(exact.clone(), 1 << 30).unwrap()).unwrap();
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), GROUPS);
+        assert!(found.values().flatten().all(|layer| layer.count == 50.0));
+        // A standard error of the means is a 50th in these units.
+        let error = error(&exact, &found);
+        assert!(error < 0.02 / 50.0, "{error}");
+    }
+
+    #[test]
+    fn a_message_is_as_large_as_it_may_be_and_the_worse_the_smaller() {
+        let exact = statistics(&GROUPS, 50, 1);
+        let mut worst = 0.0;
+        for most in [1800, 1000, 500, 250] {
+            let message = form().encode(exact.clone(), most).unwrap();
+            assert!(message.len() as u64 <= most && message.len() as u64 > most / 2, "{} of {most}", message.len());
+            let error = error(&exact, &form().decode(&message).unwrap());
+            assert!(error > worst, "{error} at {most} bytes, {worst} at more");
+            worst = error;
+        }
+        let error = form().encode(exact.clone(), 100).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("`message-size` is 100 bytes"), "{error}");
+    }
 
     #[test]
     fn two_clients_messages_add_up_to_the_moments_of_all_their_images() {
-        let (one, two) = (client(&[(0, &ROWS[..1]), (4, &ROWS)]), client(&[(0, &ROWS[1..])]));
-        let mut total = GroupSums::new();
-        for sums in [one, two] {
-            super::super::sums::add(&mut total, decode(&encode(&sums), 5, &[2, 3]).unwrap());
+        let (one, two) = (statistics(&GROUPS[..4], 40, 1), statistics(&GROUPS[2..], 60, 2));
+        let (mut exact, mut found) = (GroupStatistics::new(), GroupStatistics::new());
+        for client in [one, two] {
+            let message = form().encode(client.clone(), 1 << 30).unwrap();
+            crate::moments::statistics::add(&mut found, form().decode(&message).unwrap());
+            crate::moments::statistics::add(&mut exact, client);
         }
-        let expected = client(&[(0, &ROWS), (4, &ROWS)]);
-        assert_eq!(total.keys().collect::<Vec<_>>(), [&0, &4]);
-        for (got, expected) in total.values().flatten().zip(expected.values().flatten()) {
-            assert_eq!(got.count, expected.count);
-            let close = |a: f32, b: f32| (a - b).abs() < 1e-5;
-            assert!(got.mean().zip(expected.mean()).all(|(a, b)| close(a, b)));
-            assert!(got.variance(1.0).zip(expected.variance(1.0)).all(|(a, b)| close(a, b)));
-        }
+        assert_eq!(found.keys().collect::<Vec<_>>(), exact.keys().collect::<Vec<_>>());
+        assert!(found.values().flatten().zip(exact.values().flatten()).all(|(a, b)| a.count == b.count));
+        let error = error(&exact, &found);
+        assert!(error < 1e-3, "{error}");
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_byte() {
+        let exact = statistics(&GROUPS, 20, 3);
+        let of = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| form().encode(exact.clone(), 1500)).unwrap()
+        };
+        assert_eq!(of(1), of(3));
+    }
+
+    #[test]
+    fn a_layer_of_zeros_and_copies_of_one_picture_are_sent() {
+        let mut exact = statistics(&GROUPS, 5, 3);
+        exact.values_mut().for_each(|layers| {
+            layers.iter_mut().for_each(|layer| layer.variance.fill(0.0));
+            layers[0].mean.fill(0.0);
+            layers[1].mean.fill(3.0);
+        });
+        let found = form().decode(&form().encode(exact.clone(), 10_000).unwrap()).unwrap();
+        assert!(found.values().all(|layers| layers[0].mean.iter().chain(&layers[0].variance).all(|&x| x == 0.0)));
+        assert!(found.values().flat_map(|layers| &layers[1].mean).all(|mean| (mean - 3.0).abs() < 0.1));
+        exact.values_mut().next().unwrap()[1].mean[0] = f32::NAN;
+        let error = form().encode(exact.clone(), 10_000).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("finite"), "{error}");
     }
 
     #[test]
     fn foreign_messages_are_refused() {
-        let good = encode(&client(&[(0, &ROWS), (1, &ROWS)]));
-        assert_eq!(good.len(), 24 + 2 * (8 + 2 * 4 * 5));
-        let payload = envelope::open(Kind::Plain, &good).unwrap();
-        let sealed = |payload: &[u8]| envelope::seal(Kind::Plain, payload);
-        assert!(decode(&good, 2, &[2, 3]).is_ok());
-        for (bytes, groups, widths) in
-            [(payload, 1, [2, 3]), (payload, 2, [2, 4]), (&payload[..95], 2, [2, 3]), (&[], 2, [2, 3])]
-        {
-            assert!(decode(&sealed(bytes), groups, &widths).is_err());
+        let good = form().encode(statistics(&GROUPS, 5, 3), 3000).unwrap();
+        let payload = envelope::open(Kind::Moments, &good).unwrap().to_vec();
+        let refusal = |change: &dyn Fn(&mut Vec<u8>), form: &Form| {
+            let mut payload = payload.clone();
+            change(&mut payload);
+            form.decode(&envelope::seal(Kind::Moments, &payload)).unwrap_err().to_string()
+        };
+        let keep = |_: &mut Vec<u8>| ();
+        assert!(refusal(&keep, &Form { groups: 6, ..form() }).contains("6 that there are"));
+        assert!(refusal(&keep, &Form { groups: 9, ..form() }).contains("of 9 groups"));
+        assert!(refusal(&keep, &Form { layers: LayerShape::all(&[[3, 8, 8], [6, 2, 2]]), ..form() }).contains("code"));
+        assert!(refusal(&keep, &Form { layers: LayerShape::all(&[[3, 8, 8]]), ..form() }).contains("last layer"));
+        assert!(refusal(&|bytes| bytes.push(0), &form()).contains("1 bytes follow"));
+        assert!(refusal(&|bytes| bytes[1..5].fill(0), &form()).contains("no groups"));
+        assert!(refusal(&|bytes| bytes[9..13].fill(0), &form()).contains("of 0 images"));
+        assert!(refusal(&|bytes| bytes[13] = 0, &form()).contains("out of order"));
+        let unit = 5 + 8 * GROUPS.len();
+        assert!(refusal(&|bytes| bytes[unit..][..4].fill(255), &form()).contains("no unit"));
+        assert!(refusal(&|bytes| bytes[unit..][..4].fill(0), &form()).contains("nothing but zeros"));
+        for length in 0..payload.len() {
+            refusal(&|bytes| bytes.truncate(length), &form());
         }
-        let twice = [&payload[..48], &payload[..48]].concat();
-        assert!(decode(&sealed(&twice), 2, &[2, 3]).unwrap_err().to_string().contains("group 0"));
-        let mut infinite = payload.to_vec();
-        infinite[8..12].copy_from_slice(&f32::INFINITY.to_le_bytes());
-        assert!(decode(&sealed(&infinite), 2, &[2, 3]).unwrap_err().to_string().contains("no number"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_forged_message_is_no_panic(at in 0usize..3000, byte: u8, more in prop::collection::vec(any::<u8>(), 0..8)) {
+            let good = form().encode(statistics(&GROUPS, 5, 3), 3000).unwrap();
+            let mut payload = envelope::open(Kind::Moments, &good).unwrap().to_vec();
+            let at = at % payload.len();
+            payload[at] = byte;
+            payload.splice(at..at, more);
+            if let Ok(found) = form().decode(&envelope::seal(Kind::Moments, &payload)) {
+                prop_assert!(found.values().flatten().flat_map(|layer| &layer.variance).all(|x| x.is_finite() && *x >= 0.0));
+            }
+        }
     }
 }

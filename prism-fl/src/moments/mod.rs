@@ -12,14 +12,14 @@ use prism_nn::generator::Subclasses;
 use prism_nn::ops::MomentTargets;
 use prism_nn::{Error, Estimator, Result, SecondMoment};
 
+pub mod coded;
 pub mod envelope;
 pub mod file;
 pub mod message;
-
-pub mod sums;
+pub mod statistics;
 pub mod unit;
 
-use sums::{GroupSums, Sums};
+use statistics::{GroupStatistics, Statistics};
 
 /// A group with fewer images has no variance.
 const MIN_IMAGES: usize = 2;
@@ -59,25 +59,29 @@ impl ClientMoments {
         })
     }
 
-    /// The moments of the images that were summed up in `sums`.
+    /// The moments of the images that `statistics` are of.
     ///
     /// Groups with a single image are left out, since they have no variance. Groups of copies count in the unit of all images.
     ///
     /// # Errors
     /// If no group has two images, or the device has no room.
-    pub fn from_sums(mut sums: GroupSums, device: &Device) -> Result<Self> {
-        let images = |layers: &[Sums]| layers.first().map_or(0, |layer| layer.count as usize);
-        let total: usize = sums.values().map(|layers| images(layers)).sum();
-        let wholes = unit::wholes(&sums);
-        sums.retain(|_, layers| images(layers) >= MIN_IMAGES);
-        let (groups, sums): (Vec<u32>, Vec<Vec<Sums>>) = sums.into_iter().unzip();
-        if groups.is_empty() {
+    pub fn new(mut statistics: GroupStatistics, device: &Device) -> Result<Self> {
+        let images = |layers: &[Statistics]| layers.first().map_or(0, |layer| layer.count as usize);
+        let total: usize = statistics.values().map(|layers| images(layers)).sum();
+        let wholes = unit::wholes(&statistics);
+        statistics.retain(|_, layers| images(layers) >= MIN_IMAGES);
+        if statistics.is_empty() {
             return Err(Error::usage(format!(
                 "of {total} images no two are of one class and subclass, so their moments have no variance; choose fewer clients, \
                  another partition or fewer subclasses"
             )));
         }
-        let layers = wholes.iter().enumerate().map(|(layer, &whole)| stack(&sums, (layer, whole), device));
+        let groups = statistics.keys().copied().collect();
+        // A layer at a time, so that no number stands in memory twice.
+        let mut take = |layer: usize| -> Vec<Statistics> {
+            statistics.values_mut().map(|layers| std::mem::take(&mut layers[layer])).collect()
+        };
+        let layers = wholes.iter().enumerate().map(|(layer, &whole)| stack(take(layer), whole, device));
         let layers = layers.collect::<Result<_>>()?;
         Ok(ClientMoments { groups, layers, kind: SecondMoment::Variance, grid: None, sent: 0 })
     }
@@ -157,32 +161,31 @@ impl ClientMoments {
 }
 
 /// One layer's moments of all groups as tensors; `whole` is the unit of a group of copies.
-fn stack(groups: &[Vec<Sums>], (layer, whole): (usize, f64), device: &Device) -> Result<LayerMoments> {
-    let shape = (groups.len(), groups[0][layer].features.len());
-    let mean: Vec<f32> = groups.iter().flat_map(|group| group[layer].mean()).collect();
-    let variance: Vec<f32> = groups.iter().flat_map(|group| group[layer].variance(1.0)).collect();
-    let variance = Tensor::from_vec(variance, shape, device)?;
+fn stack(groups: Vec<Statistics>, whole: f64, device: &Device) -> Result<LayerMoments> {
+    let shape = (groups.len(), groups[0].mean.len());
+    let flat: Vec<bool> = groups.iter().map(|group| unit::is_flat(group, whole)).collect();
+    let (means, variances): (Vec<_>, Vec<_>) = groups.into_iter().map(|group| (group.mean, group.variance)).unzip();
+    let variance = Tensor::from_vec(variances.concat(), shape, device)?;
     // A layer that is dead on these images would otherwise divide by zero.
     let own: Vec<f32> = (variance.mean_keepdim(1)? + 1e-8)?.flatten_all()?.to_vec1()?;
-    let unit = |(group, own)| if unit::is_flat(group, whole) { whole as f32 } else { own };
-    let scale: Vec<f32> = groups.iter().map(|group| &group[layer]).zip(own).map(unit).collect();
-    let scale = Tensor::from_vec(scale, (groups.len(), 1), device)?;
-    Ok(LayerMoments { mean: Tensor::from_vec(mean, shape, device)?, second: variance, scale, weights: None })
+    let scale: Vec<f32> = flat.into_iter().zip(own).map(|(flat, own)| if flat { whole as f32 } else { own }).collect();
+    let scale = Tensor::from_vec(scale, (shape.0, 1), device)?;
+    Ok(LayerMoments { mean: Tensor::from_vec(means.concat(), shape, device)?, second: variance, scale, weights: None })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::statistics::tests::of;
     use super::*;
 
-    /// Sums of one layer of two features over images whose second feature is the first and one.
-    fn sums(values: &[f64]) -> Vec<Sums> {
-        let add = |shift: f64| values.iter().fold((0.0, 0.0), |s, v| (s.0 + v + shift, s.1 + (v + shift).powi(2)));
-        vec![Sums { count: values.len() as f64, features: vec![add(0.0), add(1.0)] }]
+    /// Statistics of one layer of two features over images whose second feature is the first and one.
+    fn statistics(values: &[f64]) -> Vec<Statistics> {
+        vec![of(&values.iter().map(|&x| [x, x + 1.0]).collect::<Vec<_>>())]
     }
 
     fn scales(groups: &[&[f64]]) -> Vec<f32> {
-        let groups: GroupSums = (0..).zip(groups.iter().map(|values| sums(values))).collect();
-        let moments = ClientMoments::from_sums(groups, &Device::Cpu).unwrap();
+        let groups: GroupStatistics = (0..).zip(groups.iter().map(|values| statistics(values))).collect();
+        let moments = ClientMoments::new(groups, &Device::Cpu).unwrap();
         moments.layers()[0].scale.flatten_all().unwrap().to_vec1().unwrap()
     }
 
@@ -203,7 +206,7 @@ mod tests {
         let values = [[0.0, 1.0], [5.0, 7.0]];
         let units = scales(&[&values[0], &values[1]]);
         for (unit, values) in units.into_iter().zip(&values) {
-            let variance: Vec<f32> = sums(values)[0].variance(1.0).collect();
+            let variance = statistics(values)[0].variance.clone();
             let variance = Tensor::from_vec(variance, (1, 2), &Device::Cpu).unwrap();
             let own = (variance.mean_keepdim(1).unwrap() + 1e-8).unwrap().flatten_all().unwrap();
             assert_eq!(own.to_vec1::<f32>().unwrap(), [unit]);

@@ -9,7 +9,7 @@
 //! Distances are divided by the unit, and those of variances by its square. A class of copies of one picture has a unit of
 //! nothing, so that it alone would decide every step and ruin the model for all classes.
 
-use super::sums::{GroupSums, Sums};
+use super::statistics::{GroupStatistics, Statistics};
 
 /// A group's variance below this share of the whole's is that of copies, and not of a class of different pictures.
 const FLAT: f64 = 0.01;
@@ -19,54 +19,43 @@ const LEAST_WHOLE: f64 = 0.01;
 const MIN_IMAGES: f64 = 2.0;
 
 /// For each layer, the unit of all images together.
-pub fn wholes(sums: &GroupSums) -> Vec<f64> {
-    let layers = sums.values().next().map_or(0, Vec::len);
-    (0..layers).map(|layer| whole(sums.values().map(|group| &group[layer]))).collect()
+pub fn wholes(groups: &GroupStatistics) -> Vec<f64> {
+    let layers = groups.values().next().map_or(0, Vec::len);
+    (0..layers).map(|layer| whole(groups.values().map(|group| &group[layer]))).collect()
 }
 
-fn whole<'a>(groups: impl Iterator<Item = &'a Sums>) -> f64 {
-    let mut all = Sums::default();
+fn whole<'a>(groups: impl Iterator<Item = &'a Statistics>) -> f64 {
+    let mut all = Statistics::default();
     groups.for_each(|group| all.merge(group));
-    let squares: f64 = all.features.iter().map(|(_, squares)| squares).sum();
-    let mean_square = squares / (all.count * all.features.len() as f64);
-    if all.count < MIN_IMAGES { 0.0 } else { own(&all).max(LEAST_WHOLE * mean_square) }
-}
-
-/// The unit of a group by itself.
-fn own(sums: &Sums) -> f64 {
-    sums.variance(1.0).map(f64::from).sum::<f64>() / sums.features.len() as f64
+    if all.count < MIN_IMAGES { 0.0 } else { all.mean_variance().max(LEAST_WHOLE * all.mean_square()) }
 }
 
 /// Whether a group is flat beside the `whole`.
-pub fn is_flat(group: &Sums, whole: f64) -> bool {
-    own(group) < FLAT * whole
+pub fn is_flat(group: &Statistics, whole: f64) -> bool {
+    group.mean_variance() < FLAT * whole
 }
 
 /// The groups that are flat in a layer: two or more images that are the same, or nearly so.
-pub fn flat_groups(sums: &GroupSums) -> Vec<u32> {
-    let wholes = wholes(sums);
-    let flat = |layers: &[Sums]| {
+pub fn flat_groups(groups: &GroupStatistics) -> Vec<u32> {
+    let wholes = wholes(groups);
+    let flat = |layers: &[Statistics]| {
         layers.iter().zip(&wholes).any(|(group, &whole)| group.count >= MIN_IMAGES && is_flat(group, whole))
     };
-    sums.iter().filter(|(_, layers)| flat(layers)).map(|(&group, _)| group).collect()
+    groups.iter().filter(|(_, layers)| flat(layers)).map(|(&group, _)| group).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::statistics::tests::of;
     use super::*;
-
-    fn sums(rows: &[[f64; 2]]) -> Sums {
-        let feature = |at: usize| rows.iter().fold((0.0, 0.0), |s, row| (s.0 + row[at], s.1 + row[at] * row[at]));
-        Sums { count: rows.len() as f64, features: vec![feature(0), feature(1)] }
-    }
 
     #[test]
     fn a_group_of_copies_is_flat_and_no_other() {
-        let groups: GroupSums = [
-            (0, vec![sums(&[[1.0, 2.0], [3.0, -2.0]])]),
-            (1, vec![sums(&[[5.0, 0.5], [5.0, 0.5], [5.0, 0.5]])]),
-            (2, vec![sums(&[[5.0, 0.5], [5.01, 0.5]])]),
-            (3, vec![sums(&[[4.0, 4.0]])]),
+        let groups: GroupStatistics = [
+            (0, vec![of(&[[1.0, 2.0], [3.0, -2.0]])]),
+            (1, vec![of(&[[5.0, 0.5], [5.0, 0.5], [5.0, 0.5]])]),
+            (2, vec![of(&[[5.0, 0.5], [5.01, 0.5]])]),
+            (3, vec![of(&[[4.0, 4.0]])]),
         ]
         .into();
         assert_eq!(flat_groups(&groups), [1, 2], "a single image has no variance to speak of");
@@ -74,10 +63,10 @@ mod tests {
 
     #[test]
     fn where_all_images_are_copies_their_mean_square_gives_the_unit() {
-        let groups: GroupSums = [(0, vec![sums(&[[3.0, 4.0]; 5])])].into();
+        let groups: GroupStatistics = [(0, vec![of(&[[3.0, 4.0]; 5])])].into();
         assert_eq!(wholes(&groups), [12.5 * LEAST_WHOLE]);
         assert_eq!(flat_groups(&groups), [0]);
-        let dead: GroupSums = [(0, vec![sums(&[[0.0, 0.0]; 5])])].into();
+        let dead: GroupStatistics = [(0, vec![of(&[[0.0, 0.0]; 5])])].into();
         assert_eq!(flat_groups(&dead), Vec::<u32>::new(), "a layer that is silent on all images has no unit to give");
     }
 }

@@ -21,7 +21,7 @@ use rayon::prelude::*;
 /// Largest standard deviation: the squares below then stay within 128 bits.
 pub const MAX_SIGMA: u64 = 1 << 27;
 /// Numbers that are drawn under one key.
-const CHUNK: usize = 1 << 14;
+pub(super) const CHUNK: usize = 1 << 14;
 
 /// Where noise gets its keys.
 #[derive(Clone, Copy, Debug)]

@@ -94,16 +94,21 @@ impl PrivacyGuarantee {
             );
         }
         let images = self.images.map_or("private".into(), |images| format!("{images} of all clients, public"));
-        let trust = match self.trust {
-            Trust::Local => "each client adds the whole noise itself and need trust nobody",
-            Trust::Secagg => {
-                "the noise is the sum of all clients' shares, so this assumes a secure sum and that every client adds its \
-                 share (honest but curious parties)"
-            }
+        // Who holds what may follow from labels where one program plays all clients, and does not matter to a sum over them.
+        let (whose, trust) = match self.trust {
+            Trust::Local => (
+                "those of its client, who holds what being given",
+                "each client adds the whole noise itself and need trust nobody",
+            ),
+            Trust::Secagg => (
+                "those of all clients",
+                "the noise is the sum of all clients' shares, so this assumes a secure sum and that every client adds its share, \
+                 and is for whoever knows none of them, as a client knows its own",
+            ),
         };
         format!(
-            "(epsilon = {}, delta = {:e})-differential privacy for one image and its label, {} (number of images: {images}): {} of \
-             {:.3} times the sensitivity ({}), drawn once, features {}; {trust}; all later steps are post-processing; other \
+            "(epsilon = {}, delta = {:e})-differential privacy for one image and its label among {whose}, {} (number of images: \
+             {images}): {} of {:.3} times the sensitivity ({}), drawn once, features {}; {trust}; all later steps are post-processing; other \
              runs on the same images add up",
             self.epsilon,
             self.delta,

@@ -64,14 +64,24 @@ impl Histograms {
     /// # Errors
     /// If there is no randomness.
     pub fn message(&self, data: &ClientData) -> Result<Vec<u8>> {
+        Ok(self.encode(&self.release_by(NoiseSource::OperatingSystem, data)?))
+    }
+
+    /// A client's sums, under the noise of `source` where images are protected.
+    pub(super) fn release_by(&self, source: NoiseSource, data: &ClientData) -> Result<Sums> {
         let mut sums = self.exact_sums(data);
         if let Some((plan, _)) = &self.noise {
-            add_noise(&mut sums, plan, NoiseSource::OperatingSystem)?;
+            add_noise(&mut sums, plan, source)?;
         }
-        Ok(match &self.noise {
-            Some((plan, Trust::Local)) => message::encode_noisy(&sums, plan.share_sigma),
-            Some((_, Trust::Secagg)) | None => message::encode_ring(&sums, self.ring_bits()),
-        })
+        Ok(sums)
+    }
+
+    /// The message that brings them to the server.
+    pub(super) fn encode(&self, sums: &Sums) -> Vec<u8> {
+        match &self.noise {
+            Some((plan, Trust::Local)) => message::encode_noisy(sums, plan.share_sigma),
+            Some((_, Trust::Secagg)) | None => message::encode_ring(sums, self.ring_bits()),
+        }
     }
 
     /// The sum of no messages.
@@ -88,7 +98,7 @@ impl Histograms {
     }
 
     /// The sums of the vectors of a client's images, `[classes][bits * bins]`, in grid units. **Not protected.**
-    fn exact_sums(&self, data: &ClientData) -> Sums {
+    pub(super) fn exact_sums(&self, data: &ClientData) -> Sums {
         let coefficients = Coefficients::new(data.dataset.image_size(), self.subclasses);
         // Truncation shortens a vector, so none gets longer than the clip.
         let of_bit = |plan: NoisePlan| (plan.clip_units as f64 / (self.subclasses.bits() as f64).sqrt()) as i64;

@@ -27,8 +27,8 @@ use crate::strata::{ClientData, Strata};
 pub struct PrivacyMechanism {
     settings: PrivacySettings,
     second: SecondMoment,
-    map: VectorMap,
-    noise: NoisePlan,
+    pub(super) map: VectorMap,
+    pub(super) noise: NoisePlan,
     /// Noise of the histograms by which classes are divided, where they are.
     histogram_noise: Option<NoisePlan>,
     claim: PrivacyGuarantee,
@@ -42,15 +42,22 @@ impl PrivacyMechanism {
     /// # Errors
     /// [`Error::Usage`] if a setting is outside its limits, or all clients together are too small for the budget.
     pub fn plan(agreement: &Agreement, budget: Budget, encoder: &Encoder, device: &Device) -> Result<Self> {
+        let mechanism = Self::new(agreement, budget, encoder, device)?;
+        if mechanism.settings.trust == Trust::Secagg {
+            check_delta(budget.delta(), mechanism.images, "images of all clients")?;
+            mechanism.check_count("all clients together hold", mechanism.images, "or more images")?;
+        }
+        Ok(mechanism)
+    }
+
+    /// The same, however few images there are.
+    pub(super) fn new(agreement: &Agreement, budget: Budget, encoder: &Encoder, device: &Device) -> Result<Self> {
         let (training, model) = (&agreement.settings.training, &agreement.settings.model);
         let (settings, images) = (agreement.settings.privacy.clone(), agreement.data.images);
         let shares = match settings.trust {
             Trust::Local => 1,
             Trust::Secagg => agreement.settings.federation.clients,
         };
-        if settings.trust == Trust::Secagg {
-            check_delta(settings.delta, images, "all clients")?;
-        }
         let shape = (model.image_size, agreement.data.channels);
         let mut map = VectorMap::new(encoder, shape, settings.features, 1, device)?;
         let plan = |part| NoisePlan::within(budget, part, settings.adjacency, shares);
@@ -61,11 +68,7 @@ impl PrivacyMechanism {
         let claim = PrivacyGuarantee::new(&settings, budget, &noise, histogram_noise.as_ref(), images);
         let second = training.objective.second();
         let fingerprint = guarantee::fingerprint(&claim, &settings, second)?;
-        let mechanism = PrivacyMechanism { settings, second, map, noise, histogram_noise, claim, fingerprint, images };
-        if mechanism.settings.trust == Trust::Secagg {
-            mechanism.check_count("all clients together hold", images, "or more images")?;
-        }
-        Ok(mechanism)
+        Ok(PrivacyMechanism { settings, second, map, noise, histogram_noise, claim, fingerprint, images })
     }
 
     /// The guarantee.
@@ -96,7 +99,7 @@ impl PrivacyMechanism {
         if self.settings.trust == Trust::Secagg {
             return Ok(());
         }
-        check_delta(self.settings.delta, images, &format!("client {client}"))?;
+        check_delta(self.settings.delta, images, &format!("images of client {client}"))?;
         self.check_count(&format!("client {client} holds"), images, "or `trust` secagg")
     }
 
@@ -127,8 +130,19 @@ impl PrivacyMechanism {
         strata: &Strata,
         device: &Device,
     ) -> Result<(Sums, usize)> {
+        self.release_by(NoiseSource::OperatingSystem, encoder, (data, strata), device)
+    }
+
+    /// The same under the noise of `source`, by which an audit can play it again.
+    pub(super) fn release_by(
+        &self,
+        source: NoiseSource,
+        encoder: &Encoder,
+        (data, strata): (&ClientData, &Strata),
+        device: &Device,
+    ) -> Result<(Sums, usize)> {
         let (mut sums, without) = exact_sums(encoder, &self.map, &data.dataset, strata, device)?;
-        add_noise(&mut sums, &self.noise, NoiseSource::OperatingSystem)?;
+        add_noise(&mut sums, &self.noise, source)?;
         Ok((sums, without))
     }
 

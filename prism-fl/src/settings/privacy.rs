@@ -20,7 +20,8 @@ pub struct PrivacySettings {
     /// Bound of (epsilon, delta)-differential privacy for every image; none for a run without privacy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
-    /// Probability that this bound does not hold; at most one in the number of images (of clients, for noise on masks).
+    /// Probability that this bound does not hold; at most a tenth of one in the number of images (of clients, for
+    /// noise on masks).
     pub delta: f64,
     /// What is noised.
     pub mechanism: Mechanism,

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use crate::fleet::{Fleet, agreement, settings};
+use crate::fleet::{CLIENTS, Fleet, agreement, settings};
 use prism_fl::client_state::StateFolder;
 use prism_fl::global_state::GlobalState;
 use prism_fl::local_step::ClientRound;
@@ -306,11 +306,12 @@ fn a_client_with_other_scores_notices() {
     fleet.round();
     fleet.server.ask(&[0]).unwrap();
     let (bytes, session) = (fleet.server.broadcast(0).bytes, fleet.context.session());
-    let receive = |mada, at: Option<&GlobalState>| {
+    let receive_of = |asked, mada, at: Option<&GlobalState>| {
         let mut state = at.cloned().unwrap_or_else(|| GlobalState::initial(session.clone(), mada));
         let (round, broadcast) = Broadcast::decode(&bytes, session).unwrap();
-        replay::receive(&mut state, broadcast, round).map(|()| state)
+        replay::receive(&mut state, broadcast, round, asked).map(|()| state)
     };
+    let receive = |mada, at: Option<&GlobalState>| receive_of(CLIENTS, mada, at);
     let good = receive(true, None).unwrap();
     assert_eq!(good.digest(), fleet.digest());
     // One that does not average as the server does ends elsewhere; one that is a round ahead cannot go on from there.
@@ -318,4 +319,7 @@ fn a_client_with_other_scores_notices() {
     assert!(plain.contains("another state"), "{plain}");
     let ahead = receive(true, Some(&good)).unwrap_err().to_string();
     assert!(ahead.contains("after round 0"), "{ahead}");
+    // More masks than a round has are not drawn at all.
+    let many = receive_of(CLIENTS - 1, true, None).unwrap_err().to_string();
+    assert!(many.contains("updates of 3 clients in round 1 and the settings ask 2"), "{many}");
 }

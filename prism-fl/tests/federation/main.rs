@@ -2,4 +2,5 @@
 
 mod faults;
 mod fleet;
+mod moments;
 mod setup;

@@ -26,6 +26,8 @@ use crate::settings::check_threads;
 const WARM_UP: u64 = 2;
 /// How long the peak is measured, before and after the steps.
 const PEAK_TIME: Duration = Duration::from_millis(150);
+/// Where the first steps of a quick look took longer than this, they are all.
+const QUICK_TIME: Duration = Duration::from_secs(2);
 
 /// What to time.
 #[derive(Args, Clone, Debug)]
@@ -89,6 +91,17 @@ pub struct Machine {
     pub threads: usize,
 }
 
+/// What an estimate of a run is made from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quick {
+    /// Seconds of a step.
+    pub s_per_step: f64,
+    /// Seconds in which the encoder sees an image.
+    pub s_per_image: f64,
+    /// By how much a step raised the most memory that this process has held; none where the system does not say.
+    pub work_bytes: Option<u64>,
+}
+
 /// How fast a step was.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Speed {
@@ -124,17 +137,7 @@ impl Bench {
     /// # Errors
     /// If a size, the encoder or the device is refused, or the computation fails.
     pub fn run(&self) -> Result<Measurement> {
-        self.validate()?;
-        let device = device::open(&self.device)?;
-        let arch = Architecture {
-            image_size: self.image_size,
-            channels: self.channels,
-            ngf: self.ngf,
-            latent: self.latent,
-            classes: 0,
-            label_scale: 1.0,
-        };
-        let step = TrainingStep::new(Generator::new(&arch, 0, &device)?, self.encoder(&device)?)?;
+        let (step, device) = self.open()?;
         let before = peak_of(&device);
         let seconds = self.time(&step, &device)?;
         let peak_gflops = before.zip(peak_of(&device)).map(|(before, after)| before.max(after));
@@ -187,6 +190,42 @@ impl Bench {
             seconds.push(begun.elapsed().as_secs_f64());
         }
         Ok(median(seconds.split_off(WARM_UP as usize)))
+    }
+
+    /// The step, and the measuring of an image, timed in a few seconds.
+    ///
+    /// # Errors
+    /// As for [`Bench::run`].
+    pub fn quick(&self) -> Result<Quick> {
+        let (step, device) = self.open()?;
+        let before = memory::peak_mib();
+        // The first step makes the memory that the others reuse.
+        let first = Bench { steps: 1, ..self.clone() };
+        let begun = Instant::now();
+        let mut s_per_step = first.time(&step, &device)?;
+        if begun.elapsed() < QUICK_TIME {
+            s_per_step = self.time(&step, &device)?;
+        }
+        let begun = Instant::now();
+        self.targets(&step, &device)?;
+        let s_per_image = begun.elapsed().as_secs_f64() / self.batch as f64;
+        let grown = |(before, after): (f64, f64)| ((after - before) * f64::from(1 << 20)) as u64;
+        let work_bytes = before.zip(memory::peak_mib()).map(grown);
+        Ok(Quick { s_per_step, s_per_image, work_bytes })
+    }
+
+    fn open(&self) -> Result<(TrainingStep, Device)> {
+        self.validate()?;
+        let device = device::open(&self.device)?;
+        let arch = Architecture {
+            image_size: self.image_size,
+            channels: self.channels,
+            ngf: self.ngf,
+            latent: self.latent,
+            classes: 0,
+            label_scale: 1.0,
+        };
+        Ok((TrainingStep::new(Generator::new(&arch, 0, &device)?, self.encoder(&device)?)?, device))
     }
 
     /// The feature moments of random images.
@@ -244,6 +283,13 @@ mod tests {
             assert!(speed.s_per_step > 0.0 && speed.direct_gflops > 0.0, "{speed:?}");
             assert!(speed.peak_gflops.is_some());
         }
+    }
+
+    #[test]
+    fn a_quick_look_says_what_an_estimate_needs() {
+        let quick = bench("8,M,8").quick().unwrap();
+        assert!(quick.s_per_step > 0.0 && quick.s_per_image > 0.0, "{quick:?}");
+        assert_eq!(quick.work_bytes.is_some(), memory::peak_mib().is_some());
     }
 
     #[test]

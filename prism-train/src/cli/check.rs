@@ -37,7 +37,10 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let text = |flag: &str| matches.get_one::<String>(flag).map(String::as_str);
     let settings = Settings::resolve(&flags::given(matches), text("recipe"), text("config").map(Path::new))?;
     settings.validate()?;
+    super::leave_parallelism_to_kernels();
+    // Where this runs as a library, the pool may have been set up already.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(settings.run.threads).build_global();
     let sheet = Path::new(text("sheet").unwrap_or("contact-sheet.png"));
-    run::check(&settings, sheet)?.iter().for_each(|line| prism_core::outln!("{line}"));
+    run::check(&settings, sheet)?.iter().for_each(|line| prism_core::outln!("{}", flags::spell_of_run(line)));
     Ok(ExitCode::SUCCESS)
 }

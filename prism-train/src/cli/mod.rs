@@ -7,6 +7,7 @@ mod encoder;
 mod eval;
 mod recipes;
 mod report;
+mod shell;
 mod train;
 
 use std::process::ExitCode;
@@ -33,6 +34,12 @@ enum Commands {
     Encoder(encoder::EncoderArgs),
     /// Time one local training step on random data
     Bench(bench::BenchArgs),
+    /// Write what a shell completes of prism-train, prism-infer and prism-export
+    #[command(hide = true)]
+    Completions(shell::CompletionsArgs),
+    /// Write the manual pages of prism-train, prism-infer and prism-export
+    #[command(hide = true)]
+    Man(shell::ManArgs),
 }
 
 /// Parses the process's arguments, runs the command and returns the exit code: 0, 2 for the user's mistake, 1 for a
@@ -52,6 +59,8 @@ pub fn main() -> ExitCode {
         Ok(Commands::Audit(args)) => audit::run(&args).map_err(Into::into),
         Ok(Commands::Encoder(args)) => encoder::run(&args).map_err(Into::into),
         Ok(Commands::Bench(args)) => bench::run(&args).map_err(Into::into),
+        Ok(Commands::Completions(args)) => shell::completions(&args).map_err(Into::into),
+        Ok(Commands::Man(args)) => shell::man(&args).map_err(Into::into),
         // The command line has been parsed, so that nothing is missing but a command.
         Err(_) => train::run(&matches),
     };

@@ -13,6 +13,7 @@ use crate::memory;
 use crate::run::{self, Exported, Launch, Outcome, Start, interrupt};
 use crate::settings::Settings;
 use crate::settings::flags;
+use crate::units::bytes;
 
 /// Trains, then prints where everything is and what to try next.
 pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
@@ -72,9 +73,18 @@ fn print(outcome: &Outcome, quiet: bool) {
         return;
     }
     let what = if outcome.dense { " of dense weights, a baseline that has no artifact" } else { "" };
-    prism_core::errln!("model    {} ({model_bytes} bytes{what})", model.display());
-    prism_core::errln!("{}", outcome.traffic);
-    prism_core::errln!("time     {}", outcome.phases);
+    prism_core::errln!("model    {} ({}{what})", model.display(), bytes(*model_bytes as f64));
+    if outcome.trained > 0 {
+        prism_core::errln!("{}", outcome.traffic);
+        prism_core::errln!("time     {}", outcome.phases);
+    } else {
+        let round = outcome.round;
+        prism_core::errln!(
+            "{run} had finished all of its {round} rounds, so nothing was trained; for more of them: {train} --resume {run} \
+             --rounds {}",
+            2 * round
+        );
+    }
     match outcome.dense {
         true => prism_core::errln!("next     {train} eval {run}"),
         false => {

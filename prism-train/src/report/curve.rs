@@ -3,6 +3,8 @@
 use plotters::prelude::*;
 use prism_nn::{Error, Result};
 
+use crate::units::figure;
+
 /// Width and height of a curve in pixels; the page scales it.
 const SIZE: (u32, u32) = (560, 250);
 
@@ -99,7 +101,7 @@ fn draw(
         .x_desc("round")
         .label_style(label)
         .x_label_formatter(&|x| format!("{x:.0}"))
-        .y_label_formatter(&|y| tidy(if logarithmic { libm::pow(10.0, *y) } else { *y }))
+        .y_label_formatter(&|y| figure(if logarithmic { libm::pow(10.0, *y) } else { *y }))
         .draw()?;
     for (line, points) in lines {
         let colour = PALETTE[line.run % PALETTE.len()];
@@ -113,17 +115,6 @@ fn draw(
     }
     root.present()?;
     Ok(())
-}
-
-/// Three significant digits, without a tail of zeros.
-fn tidy(x: f64) -> String {
-    let magnitude = x.abs();
-    if magnitude != 0.0 && !(1e-3..1e5).contains(&magnitude) {
-        return format!("{x:.1e}");
-    }
-    let whole_digits = if magnitude < 1.0 { 0 } else { libm::log10(magnitude) as usize + 1 };
-    let text = format!("{x:.*}", if magnitude < 1.0 { 4 } else { 4usize.saturating_sub(whole_digits) });
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_string() } else { text }
 }
 
 #[cfg(test)]
@@ -153,13 +144,5 @@ mod tests {
                 svg(&[line(&[(1.0, extremes.0), (1e100, extremes.1)])], logarithmic).unwrap();
             }
         }
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        assert_eq!(
-            [0.0, 0.25, 1.0, 12.5, 1234.0, 0.000_02, 250_000.0].map(tidy),
-            ["0", "0.25", "1", "12.5", "1234", "2.0e-5", "2.5e5"]
-        );
     }
 }

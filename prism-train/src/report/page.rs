@@ -5,8 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use prism_nn::Result;
 
+use super::comparison::{Comparison, Entry};
 use super::record::Record;
 use super::{curves, tables};
+
+/// Columns of a picture of samples, and of a table of images.
+const COLUMNS: usize = 10;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -49,6 +53,9 @@ fn sections(records: &[Record]) -> Result<Markup> {
     Ok(html! {
         section { h2 { "At a glance" } (tables::comparison(records)) }
         section { h2 { "Samples" } (of_each(&samples)) }
+        @if records.iter().any(|record| record.comparison.is_some()) {
+            section { h2 { "Beside real images" } (of_each(&beside_real)) }
+        }
         @if records.iter().any(|record| record.evaluation.is_some()) {
             section { h2 { "Evaluation" } (of_each(&tables::evaluation)) }
         }
@@ -71,12 +78,48 @@ fn samples(record: &Record) -> Markup {
     let all: Vec<_> = rounds.chain(finished).collect();
     html! {
         @if all.is_empty() { p { "No samples were drawn." } }
+        @if let Some(names) = columns(record) { p.note { "Columns: " (names) "." } }
         div.samples { @for (caption, png) in all {
             figure {
                 img alt=(format!("{}, {caption}", record.name)) src=(data_uri(png));
                 figcaption { (caption) }
             }
         } }
+    }
+}
+
+/// A row of pictures: what it is called, and its picture of an entry.
+type Row = (&'static str, fn(&Entry) -> &[u8]);
+
+/// The classes that the columns of a picture of samples show.
+fn columns(record: &Record) -> Option<String> {
+    let names = &record.description()?.class_names;
+    (!names.is_empty()).then(|| names[..names.len().min(COLUMNS)].join(", "))
+}
+
+fn beside_real(record: &Record) -> Markup {
+    let entries = match &record.comparison {
+        None => return html! { p { "No model is finished yet." } },
+        Some(Comparison::Withheld(why)) => return html! { p { (why) "." } },
+        Some(Comparison::Shown(entries)) => entries,
+    };
+    let rows: [Row; 3] = [
+        ("generated", |entry| &entry.generated),
+        ("nearest training image", |entry| &entry.nearest),
+        ("another training image", |entry| &entry.real),
+    ];
+    html! {
+        p.note { "Nearest by pixels, within the class. A generated image that equals the one below it is a copy." }
+        @for entries in entries.chunks(COLUMNS) {
+            div.scroll { table.beside {
+                @if entries.iter().any(|entry| entry.class.is_some()) {
+                    thead { tr { th {} @for entry in entries { th { (entry.class.as_deref().unwrap_or("")) } } } }
+                }
+                tbody { @for (name, png) in &rows {
+                    tr { th { (name) } @for entry in entries { td { img alt=(name) src=(data_uri(png(entry))); } } }
+                } }
+            } }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use prism_nn::Result;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::comparison::Comparison;
 use crate::metrics::Evaluation;
 
 /// Most bytes of a text file of a run.
@@ -40,6 +41,8 @@ pub struct Record {
     pub model_bytes: Option<u64>,
     /// The last evaluation.
     pub evaluation: Option<Evaluation>,
+    /// Generated images beside real ones, where they have been compared.
+    pub comparison: Option<Comparison>,
 }
 
 /// The model of the checkpoint that the run keeps.
@@ -93,6 +96,7 @@ impl Record {
             pictures: Pictures { by_round: grids(&path.join("samples"))?, finished: picture(&run.samples())? },
             model_bytes,
             evaluation: json(&run.evaluation())?,
+            comparison: None,
         })
     }
 

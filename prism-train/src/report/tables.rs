@@ -6,21 +6,12 @@ use maud::{Markup, html};
 
 use super::record::Record;
 use crate::metrics::evaluation::FeatureFigures;
+use crate::units::{bytes, duration};
 
 /// Clients whose images are listed one by one.
 const MAX_CLIENTS: usize = 50;
 /// Classes that get a column each.
 const MAX_CLASSES: usize = 40;
-
-/// Bytes for people: 12,345,678 is 12.3 MB.
-pub fn bytes(count: f64) -> String {
-    match count {
-        x if x >= 1e9 => format!("{:.2} GB", x / 1e9),
-        x if x >= 1e6 => format!("{:.1} MB", x / 1e6),
-        x if x >= 1e3 => format!("{:.1} KB", x / 1e3),
-        x => format!("{x:.0} bytes"),
-    }
-}
 
 /// A count with commas: 12345678 is 12,345,678.
 pub fn count(number: f64) -> String {
@@ -76,15 +67,6 @@ const FACTS: [Fact; 17] = [
 
 fn main_figures(record: &Record) -> Option<&FeatureFigures> {
     record.evaluation.as_ref()?.features.first()
-}
-
-fn duration(seconds: f64) -> String {
-    let whole = seconds as u64;
-    match whole {
-        0..=119 => format!("{seconds:.1} s"),
-        120..=7199 => format!("{} min {} s", whole / 60, whole % 60),
-        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
-    }
 }
 
 /// The runs side by side.
@@ -154,7 +136,7 @@ pub fn layers(record: &Record) -> Markup {
         return html! { p { "Dense weights: there is no mask." } };
     }
     html! {
-        table.layers {
+        div.scroll { table.layers {
             thead { tr { th { "layer" } th { "weights" } th { "kept" } th { "entropy, bit/weight" } } }
             tbody {
                 @for layer in &model.layers {
@@ -166,7 +148,7 @@ pub fn layers(record: &Record) -> Markup {
                     }
                 }
             }
-        }
+        } }
     }
 }
 
@@ -271,11 +253,11 @@ pub fn evaluation(record: &Record) -> Markup {
                 @if let Some(agreement) = figures.agreement { ", and puts " (share(agreement)) " in the class that was asked for" }
                 ". What it sees:"
             }
-            table.layers { tbody {
+            div.scroll { table.layers { tbody {
                 @for (class, part) in figures.classifier.class_names.iter().zip(&figures.histogram) {
                     tr { th { (class) } td { (bar(*part)) (share(*part)) } }
                 }
-            } }
+            } } }
         }
         @if let Some(tstr) = &found.tstr {
             p {
@@ -310,9 +292,7 @@ mod tests {
 
     #[test]
     fn numbers_are_written_for_people() {
-        assert_eq!([12.0, 999.0, 1234.0, 2_500_000.0].map(bytes), ["12 bytes", "999 bytes", "1.2 KB", "2.5 MB"]);
         assert_eq!([0.0, 999.0, 1000.0, 12_345_678.0].map(count), ["0", "999", "1,000", "12,345,678"]);
-        assert_eq!([1.5, 125.0, 7260.0].map(duration), ["1.5 s", "2 min 5 s", "2 h 1 min"]);
     }
 
     #[test]

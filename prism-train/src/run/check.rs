@@ -1,5 +1,5 @@
-//! What a data set holds and what a run on it would take, before there is one. Nothing is measured, no noise is drawn, and
-//! no ledger is written.
+//! What a data set holds and what a run on it would take, before there is one. No encoder sees an image, no noise is drawn,
+//! and no ledger is written.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +11,10 @@ use prism_data::{Dataset, Duplicates, Split};
 use prism_fl::{ClientData, Randomness, Result, RunContext};
 use prism_nn::device;
 
-use super::images::{RunImages, load_images};
+use super::estimate;
+use super::images::{RunImages, load_images, tolerates_broken};
 use super::open::{agreement, check_sizes};
+use super::progress::Bar;
 use crate::settings::Settings;
 
 /// Images of a class in a row of the contact sheet, and rows of it.
@@ -28,7 +30,9 @@ const BLANK: u8 = 128;
 /// Whatever a run with these settings would be refused for before its first image is measured, but for broken files and
 /// clients that are too small for their privacy, which are told; or if the sheet cannot be written.
 pub fn check(settings: &Settings, sheet: &Path) -> Result<Vec<String>> {
-    let images = RunImages::load(settings, true)?;
+    let reading = Bar::new(false, "reading", "files");
+    let images = RunImages::load(settings, tolerates_broken(settings), &|all| reading.add(1, all as u64))?;
+    drop(reading);
     let context = RunContext::new(agreement(settings, &images.set), device::open("cpu")?, Randomness::Seed)?;
     let mut lines = vec![images.headline(false)];
     lines.extend(images.lines());
@@ -36,7 +40,9 @@ pub fn check(settings: &Settings, sheet: &Path) -> Result<Vec<String>> {
     lines.extend(held_out(settings, &images.set));
     lines.push(images.table.to_string());
     lines.push(format!("privacy: {}", context.privacy_statement()));
-    lines.extend(costs(settings, &images.set, &context));
+    let timing = Bar::new(false, "timing some local steps", "");
+    lines.extend(estimate::lines(settings, &images.set, &context)?);
+    drop(timing);
     let dataset = Arc::new(images.set.clone());
     let data = |members: &Vec<usize>| ClientData { dataset: Arc::clone(&dataset), members: members.clone() };
     if let Err(why) = check_sizes(&context, &images.members.iter().map(data).collect::<Vec<_>>()) {
@@ -62,55 +68,13 @@ fn classes(set: &Dataset) -> String {
 fn held_out(settings: &Settings, training: &Dataset) -> Vec<String> {
     let mut like_these = settings.clone();
     like_these.data.channels = Some(training.channels());
-    match load_images(&like_these, Split::Test, true) {
+    match load_images(&like_these, Split::Test, tolerates_broken(settings), &|_| ()) {
         Err(why) => vec![format!("held out: none ({why})")],
         Ok((test, _)) => {
             let shared = Duplicates::shared(training, &test);
             let known = if shared > 0 { format!("; {shared} of them are training images too") } else { String::new() };
             vec![format!("held out: {} images{known}", test.len())]
         }
-    }
-}
-
-/// What a run would take and make.
-fn costs(settings: &Settings, set: &Dataset, context: &RunContext) -> Vec<String> {
-    let (weights, components) = (context.architecture().weights(), settings.model.components);
-    let mask = (weights * components).div_ceil(8);
-    let pixels = set.len() * set.pixels_per_image();
-    // Scores and both moments of Adam.
-    let state = 3 * 4 * weights;
-    let sent = if context.is_one_shot() {
-        "one message of moments up a client, and nothing after it".into()
-    } else {
-        let (clients, rounds) = (settings.federation.cohort_size(), settings.federation.rounds);
-        format!(
-            "at most {} up a client and round with masks as bits, {} in {rounds} rounds of {clients} clients",
-            bytes(mask),
-            bytes(mask * rounds as usize * clients as usize)
-        )
-    };
-    vec![
-        format!(
-            "model: at most {} ({weights} weights, {components} generator{})",
-            bytes(mask),
-            if components > 1 { "s" } else { "" }
-        ),
-        format!("sent: {sent}"),
-        format!(
-            "memory: {} of images, {} of state for each client that trains at once, and the work of a step",
-            bytes(pixels),
-            bytes(state)
-        ),
-    ]
-}
-
-/// A number of bytes in the unit that suits it.
-fn bytes(count: usize) -> String {
-    match count {
-        0..1_000 => format!("{count} bytes"),
-        1_000..1_000_000 => format!("{:.1} KB", count as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
-        _ => format!("{:.1} GB", count as f64 / 1e9),
     }
 }
 
@@ -131,17 +95,4 @@ fn draw(set: &Dataset, arch: &Architecture, path: &Path) -> Result<()> {
     }
     let picture = Picture::grid(arch, &pixels, COLUMNS)?.png()?;
     Ok(file::write_atomic(path, |out| out.write_all(&picture))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_have_the_unit_that_suits_them() {
-        assert_eq!(
-            [0, 999, 1500, 2_340_000, 5_000_000_000].map(bytes),
-            ["0 bytes", "999 bytes", "1.5 KB", "2.3 MB", "5.0 GB"]
-        );
-    }
 }

@@ -89,13 +89,17 @@ impl RoundEvaluator {
         Ok(())
     }
 
-    /// Compares the model of `server` with test images, where its round is to be evaluated and may be.
+    /// Compares the model of `server` with test images, where its round is to be evaluated and may be; calls `begin` first.
     ///
     /// # Errors
     /// If the model cannot be frozen or drawn from, or a feature is not finite.
-    pub fn evaluate(&self, server: &Server) -> Result<Option<RoundEvaluation>> {
+    pub fn evaluate(&self, server: &Server, begin: impl FnOnce()) -> Result<Option<RoundEvaluation>> {
         let test = self.test.as_ref().filter(|_| self.is_due(server.round()));
-        test.map(|test| test.compare(&server.checkpoint())).transpose()
+        let compare = |test: &Test| {
+            begin();
+            test.compare(&server.checkpoint())
+        };
+        test.map(compare).transpose()
     }
 
     /// Whether the round of `metrics` is the best so far; if so, the next one must be better than this.

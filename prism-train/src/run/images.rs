@@ -5,7 +5,7 @@ use std::path::Path;
 
 use prism_core::file;
 use prism_data::partition::{Partition, Table};
-use prism_data::{Dataset, Duplicates, FolderLayout, Intensity, LoadOptions, Source, Split, Survey};
+use prism_data::{Dataset, Duplicates, FolderLayout, Intensity, LoadOptions, Source, Split, Survey, Watch};
 use prism_export::RunFolder;
 use prism_fl::settings::TrainingMode;
 use prism_fl::settings::privacy::Trust;
@@ -36,12 +36,12 @@ pub struct RunImages {
 }
 
 impl RunImages {
-    /// Loads and divides the training images that `settings` name.
+    /// Loads and divides the training images that `settings` name; `watch` is told of each file.
     ///
     /// # Errors
     /// If they cannot be loaded, or not be divided so.
-    pub fn load(settings: &Settings, skip_broken: bool) -> Result<Self> {
-        let (set, survey) = load_images(settings, Split::Train, skip_broken)?;
+    pub fn load(settings: &Settings, skip_broken: bool, watch: &Watch<'_>) -> Result<Self> {
+        let (set, survey) = load_images(settings, Split::Train, skip_broken, watch)?;
         let members = members(settings, &set)?;
         let table = Table::new(set.labels(), set.class_names(), &members);
         let copies = if survey.files.is_empty() { Duplicates::default() } else { Duplicates::of(&set) };
@@ -119,11 +119,16 @@ fn list(names: &[&str]) -> String {
     format!("{}{rest}", names[..names.len() - more].join(", "))
 }
 
-/// The images of `split`, as the settings name them, and what was seen in their files.
+/// The images of `split`, as the settings name them, and what was seen in their files; `watch` is told of each.
 ///
 /// # Errors
 /// If they cannot be loaded.
-pub fn load_images(settings: &Settings, split: Split, skip_broken: bool) -> Result<(Dataset, Survey)> {
+pub fn load_images(
+    settings: &Settings,
+    split: Split,
+    skip_broken: bool,
+    watch: &Watch<'_>,
+) -> Result<(Dataset, Survey)> {
     let options = LoadOptions {
         data_dir: settings.data.data_dir.clone(),
         image_size: settings.model.image_size,
@@ -135,7 +140,12 @@ pub fn load_images(settings: &Settings, split: Split, skip_broken: bool) -> Resu
         seed: settings.federation.seed,
         layout: layout_of(settings, true),
     };
-    Ok(prism_data::load_surveyed(settings.data.dataset, &options)?)
+    Ok(prism_data::load_surveyed(settings.data.dataset, &options, watch)?)
+}
+
+/// Whether broken files are passed over by what only looks at the images that `settings` name: where there may be any.
+pub fn tolerates_broken(settings: &Settings) -> bool {
+    settings.data.dataset == Source::Folder
 }
 
 /// What the sub-folders of the images are that `settings` name, or others in their place where these are not `their_own`.

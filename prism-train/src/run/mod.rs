@@ -1,6 +1,7 @@
 //! A run: its folder, its files, its progress, and the way from settings to a finished artifact.
 
 mod check;
+mod estimate;
 mod evaluator;
 mod images;
 pub mod interrupt;
@@ -8,6 +9,7 @@ mod launch;
 mod lock;
 pub mod metrics;
 mod open;
+mod outcome;
 pub mod progress;
 mod reuse;
 mod samples;
@@ -15,7 +17,8 @@ pub mod traffic;
 mod train;
 
 pub use check::check;
-pub use images::{RememberedImages, layout_of};
+pub use images::{RememberedImages, layout_of, load_images, tolerates_broken};
 pub use launch::{Launch, Start};
 pub use lock::LockedFolder;
-pub use train::{Exported, Outcome, train};
+pub use outcome::{Exported, Outcome};
+pub use train::train;

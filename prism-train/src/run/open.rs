@@ -38,7 +38,8 @@ pub struct OpenRun {
 /// If the device, the data, the encoder, the partition, a setting, the folder or the checkpoint is refused.
 pub fn open(settings: &Settings, launch: &Launch, progress: &Progress) -> Result<OpenRun> {
     let device = device::open(&settings.run.device)?;
-    let images = RunImages::load(settings, launch.skip_broken)?;
+    let images = RunImages::load(settings, launch.skip_broken, &|all| progress.read(all))?;
+    progress.end();
     let context = RunContext::new(agreement(settings, &images.set), device, Randomness::Seed)?;
     progress.say(headline(&images, &context));
     let protected = context.claim().is_some();
@@ -50,7 +51,11 @@ pub fn open(settings: &Settings, launch: &Launch, progress: &Progress) -> Result
     images.warnings(settings).iter().for_each(|warning| progress.on_warning(warning));
     let mut like_these = settings.clone();
     like_these.data.channels = Some(images.set.channels());
-    let test = || load_images(&like_these, Split::Test, launch.skip_broken).map(|(images, _)| images);
+    let test = || {
+        let (images, _) = load_images(&like_these, Split::Test, launch.skip_broken, &|all| progress.read(all))?;
+        progress.doing("measuring the images held out");
+        Ok(images)
+    };
     let evaluator = RoundEvaluator::new(settings, protected, test)?;
     let RunImages { set, members, table, .. } = images;
     let dataset = Arc::new(set);
@@ -70,6 +75,7 @@ pub fn open(settings: &Settings, launch: &Launch, progress: &Progress) -> Result
         // Before the settings are there, without which the folder holds no run that could be resumed.
         reuse::copy(source, &folder, clients.len())?;
     }
+    progress.end();
     let simulation = Simulation::open(Arc::clone(&context), clients, &folder, settings.run.threads)?;
     simulation.check()?;
     // Under privacy, how many images of a class a client has is told by the noisy sums alone, and no digest of images is kept here.

@@ -8,6 +8,8 @@ use prism_fl::RoundMetrics;
 use prism_fl::round_metrics::{MAX_BYTES, Rates, Traffic};
 use serde::Serialize;
 
+use crate::units::bytes;
+
 /// A whole run's traffic.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
@@ -43,7 +45,7 @@ impl Summary {
     }
 
     fn of(rounds: &[RoundMetrics]) -> Self {
-        let bytes = |value: fn(&Traffic) -> u64| rounds.iter().map(|m| value(&m.traffic)).sum::<u64>();
+        let sum = |value: fn(&Traffic) -> u64| rounds.iter().map(|m| value(&m.traffic)).sum::<u64>();
         // Each round's rate is per client, so the run's is their mean weighted by clients.
         let mean = |clients: fn(&Traffic) -> u32, rate: fn(&Rates) -> f64| {
             let all: f64 = rounds.iter().map(|m| f64::from(clients(&m.traffic))).sum();
@@ -54,10 +56,10 @@ impl Summary {
         let down = |rate| mean(|traffic| traffic.clients_asked, rate);
         Summary {
             rounds: rounds.len() as u32,
-            uplink_bytes: bytes(|t| t.uplink_bytes),
-            downlink_bytes: bytes(|t| t.downlink_bytes),
-            paper_bytes: bytes(|t| t.paper_bytes),
-            dense_bytes: bytes(|t| t.dense_bytes),
+            uplink_bytes: sum(|t| t.uplink_bytes),
+            downlink_bytes: sum(|t| t.downlink_bytes),
+            paper_bytes: sum(|t| t.paper_bytes),
+            dense_bytes: sum(|t| t.dense_bytes),
             rates: Rates {
                 uplink_bits_per_weight: up(|r| r.uplink_bits_per_weight),
                 kl_bits_per_weight: Some(up(|r| r.kl_bits_per_weight.unwrap_or(0.0))),
@@ -71,36 +73,18 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (sum, rates) = (self.uplink_bytes + self.downlink_bytes, &self.rates);
+        let [up, down, dense] = [self.uplink_bytes, self.downlink_bytes, self.dense_bytes].map(|bytes| bytes as f64);
         if self.dense_bytes == 0 {
             // A one-shot federation has no rounds that could be compared.
-            return write!(
-                f,
-                "up       {} bytes of moments from all clients together, once; nothing down",
-                self.uplink_bytes
-            );
+            return write!(f, "sent     up {} of moments by all clients together, once; nothing down", bytes(up));
         }
-        let share = |of: u64| if of == 0 { 0.0 } else { 100.0 * sum as f64 / of as f64 };
-        writeln!(
-            f,
-            "up       {} bytes, {:.4} bit/weight (KL bound {:.4}, cross-entropy {:.4})",
-            self.uplink_bytes,
-            rates.uplink_bits_per_weight,
-            rates.kl_bits_per_weight.unwrap_or(0.0),
-            rates.cross_entropy_bits_per_weight.unwrap_or(0.0)
-        )?;
-        writeln!(
-            f,
-            "down     {} bytes, {:.4} bit/weight (bound {:.4})",
-            self.downlink_bytes, rates.downlink_bits_per_weight, rates.downlink_bound_bits_per_weight
-        )?;
         write!(
             f,
-            "both     {sum} bytes: {:.1}% of the paper's accounting ({} bytes, uplink only), {:.2}% of dense FedAvg ({} bytes)",
-            share(self.paper_bytes),
-            self.paper_bytes,
-            share(self.dense_bytes),
-            self.dense_bytes
+            "sent     up {}, down {}: {:.2}% of what dense weights take ({})",
+            bytes(up),
+            bytes(down),
+            100.0 * (up + down) / dense,
+            bytes(dense)
         )
     }
 }
@@ -120,8 +104,8 @@ mod tests {
         let summary = Summary::of(&rounds);
         assert!((summary.rates.uplink_bits_per_weight - 0.7).abs() < 1e-12);
         assert_eq!((summary.rounds, summary.uplink_bytes, summary.dense_bytes), (2, 2, 200));
-        assert!(summary.to_string().contains("of dense FedAvg (200 bytes)"));
+        assert!(summary.to_string().contains("up 2 bytes, down 0 bytes: 1.00% of what dense weights take (200 bytes)"));
         let one_shot = Summary { uplink_bytes: 7, ..Summary::default() };
-        assert!(one_shot.to_string().contains("7 bytes of moments"), "{one_shot}");
+        assert!(one_shot.to_string().contains("up 7 bytes of moments"), "{one_shot}");
     }
 }

@@ -1,51 +1,19 @@
 //! One training run from beginning to end: rounds, checkpoints, grids, export.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use prism_export::{Options, export};
 use prism_fl::{Error, Result, round_metrics};
-use serde::Serialize;
 
-use super::launch::Launch;
+use super::launch::{Launch, Start};
 use super::metrics::RoundMetrics;
 use super::open::{OpenRun, open};
+use super::outcome::{Exported, Outcome};
 use super::progress::Progress;
 use super::traffic::Summary;
 use super::{interrupt, samples};
 use crate::phases::{Phases, Stopwatch};
 use crate::settings::Settings;
-
-/// What a run left behind.
-#[derive(Debug, Serialize)]
-pub struct Outcome {
-    /// The run folder.
-    pub run: PathBuf,
-    /// Rounds finished.
-    pub round: u32,
-    /// Whether it was interrupted before its last round.
-    pub interrupted: bool,
-    /// Whether the model is a baseline of dense weights, for which there is no artifact.
-    pub dense: bool,
-    /// What was exported, unless interrupted.
-    #[serde(flatten)]
-    pub export: Option<Exported>,
-    /// All of the run's traffic, beside its bounds.
-    pub traffic: Summary,
-    /// Where the time of this process's rounds went.
-    pub phases: Phases,
-}
-
-/// A finished run's model.
-#[derive(Debug, Serialize)]
-pub struct Exported {
-    /// The artifact; for a baseline of dense weights its checkpoint.
-    pub model: PathBuf,
-    /// The picture drawn from it.
-    pub samples: PathBuf,
-    /// Bytes of the artifact, or of dense weights as 32-bit numbers.
-    pub model_bytes: u64,
-}
 
 /// Trains as `settings` say, in a folder that is left complete whenever the process ends.
 ///
@@ -53,17 +21,25 @@ pub struct Exported {
 /// If a setting, the data or the folder is refused, or the computation fails. Committed rounds stay saved.
 pub fn train(settings: &Settings, launch: &Launch) -> Result<Outcome> {
     settings.validate()?;
-    let progress = Progress::new(settings.federation.rounds, launch.quiet);
+    if let Start::Resume(path) = &launch.start
+        && let Some(outcome) = Outcome::of_finished(settings, path)?
+    {
+        return Ok(outcome);
+    }
+    let progress = Progress::new(settings, launch.quiet);
     let mut run = Run::new(settings, open(settings, launch, &progress)?)?;
     let finished = run.all_rounds(&progress);
-    progress.end();
     match finished {
         // Asked to stop while images were measured, which comes before anything of the round: a resumed run takes it from its
         // beginning.
         Ok(()) | Err(Error::Nn(prism_nn::Error::Interrupted)) => run.commit_last()?,
         Err(error) => return Err(error),
     }
-    run.finish()
+    progress.end();
+    progress.doing("exporting");
+    let outcome = run.finish();
+    progress.end();
+    outcome
 }
 
 /// A run between rounds.
@@ -71,6 +47,8 @@ struct Run<'a> {
     settings: &'a Settings,
     open: OpenRun,
     phases: Phases,
+    /// Rounds that were finished before.
+    first: u32,
     /// The round of the last checkpoint, and when it was written.
     committed: (u32, Instant),
 }
@@ -79,7 +57,7 @@ impl<'a> Run<'a> {
     fn new(settings: &'a Settings, mut open: OpenRun) -> Result<Self> {
         open.evaluator.resume(&open.folder, &open.simulation.server.checkpoint())?;
         let committed = (open.simulation.server.round(), Instant::now());
-        Ok(Run { settings, open, phases: Phases::default(), committed })
+        Ok(Run { settings, open, phases: Phases::default(), first: committed.0, committed })
     }
 
     fn round(&self) -> u32 {
@@ -91,7 +69,7 @@ impl<'a> Run<'a> {
         let OpenRun { folder, simulation, ledger, .. } = &mut self.open;
         simulation.set_up(ledger, folder.path(), progress)?;
         let (rounds, steps) = (self.settings.federation.rounds, self.expected_steps());
-        progress.begin(u64::from(self.round()) * steps, u64::from(rounds) * steps);
+        progress.begin((u64::from(self.round()) * steps, u64::from(rounds) * steps));
         while self.round() < rounds && !interrupt::is_asked() {
             let metrics = self.next_round(progress)?;
             progress.finish_round(u64::from(self.round()) * steps, &metrics);
@@ -112,7 +90,7 @@ impl<'a> Run<'a> {
     fn next_round(&mut self, progress: &Progress) -> Result<RoundMetrics> {
         let (mut whole, mut clock) = (Stopwatch::start(), Stopwatch::start());
         let number = self.round() + 1;
-        progress.round(number, self.settings.federation.clients as usize);
+        progress.round(number);
         let (report, phases) = self.open.simulation.round(progress)?;
         for refused in &report.refused {
             progress.say(format!("round {number}: client {} is left out: {}", refused.client, refused.reason));
@@ -120,7 +98,7 @@ impl<'a> Run<'a> {
         let OpenRun { folder, simulation, evaluator, .. } = &mut self.open;
         let mut metrics = RoundMetrics::of(&report, &simulation.server, clock.lap());
         metrics.phases = phases;
-        metrics.evaluation = evaluator.evaluate(&simulation.server)?;
+        metrics.evaluation = evaluator.evaluate(&simulation.server, || progress.doing("judging"))?;
         let evaluation = clock.lap();
         round_metrics::append(&folder.metrics(), &metrics)?;
         let best = evaluator.improves(&metrics);
@@ -135,11 +113,13 @@ impl<'a> Run<'a> {
         let checkpoint = clock.lap();
         let every = self.settings.run.sample_every;
         if every > 0 && (number.is_multiple_of(every) || number == self.settings.federation.rounds) {
+            progress.doing("drawing samples");
             let grid = self.open.folder.sample_grid(number);
             samples::draw_grid(&self.open.simulation.server.checkpoint(), &grid)?;
         }
         let (samples, total) = (clock.lap(), whole.lap());
-        self.phases.add(&Phases { evaluation, checkpoint, samples, total, ..phases });
+        metrics.phases = Phases { evaluation, checkpoint, samples, total, ..phases };
+        self.phases.add(&metrics.phases);
         Ok(metrics)
     }
 
@@ -174,6 +154,7 @@ impl<'a> Run<'a> {
         let mut outcome = Outcome {
             run: folder.path().to_path_buf(),
             round: self.committed.0,
+            trained: self.committed.0.saturating_sub(self.first),
             interrupted,
             dense,
             export: None,
@@ -184,6 +165,10 @@ impl<'a> Run<'a> {
             return Ok(outcome);
         }
         let (kept, samples) = (folder.kept_checkpoint()?, folder.samples());
+        // A picture that is there says that all is done, so an older model's goes first.
+        if samples.exists() {
+            std::fs::remove_file(&samples).map_err(|e| prism_core::Error::io("remove", &samples, e))?;
+        }
         let (model, model_bytes) = if dense {
             samples::draw_baseline(&kept, &samples)?;
             let weights = kept.description.model.architecture.weights() as u64;

@@ -1,6 +1,7 @@
 //! Ranges of the numbers that only this program knows, and what they contradict; all others are
 //! [`prism_fl::settings::limits::LIMITS`].
 
+use prism_data::Source;
 use prism_fl::settings::limits::{self, Limit, MAX_COUNT, Range};
 use prism_fl::settings::privacy::Mechanism;
 use prism_nn::{Error, Result};
@@ -43,7 +44,30 @@ pub(super) fn validate(settings: &Settings) -> Result<()> {
             settings.run.eval_every
         )));
     }
-    Ok(())
+    match settings.privacy.epsilon.and_then(|_| moved_by_one_image(settings)) {
+        Some(why) => Err(Error::usage(why)),
+        None => Ok(()),
+    }
+}
+
+/// What one image of a folder would change of the others before any noise covers it: images of classes take turns, so that one of
+/// another class would bring others under a limit; and all are read in colour if one is.
+fn moved_by_one_image(settings: &Settings) -> Option<String> {
+    let data = &settings.data;
+    if data.dataset != Source::Folder {
+        return None;
+    }
+    if let Some(limit) = data.limit {
+        return Some(format!(
+            "`limit` is {limit}, and which images of a folder it takes could hang on one of them, which `epsilon` does not cover; \
+             leave it out, and move what is not to be used out of the folder"
+        ));
+    }
+    data.channels.is_none().then(|| {
+        "`channels` is not given, so one picture in colour would have all of a folder read in colour, which `epsilon` does not \
+         cover; choose 1 (grey) or 3 (colour)"
+            .to_string()
+    })
 }
 
 /// Refuses more threads than any machine has use for, before the first one is started.

@@ -69,20 +69,26 @@ impl Budget {
     }
 }
 
-/// Refuses a delta so large that the guarantee would allow to publish some image outright.
+/// Most that delta may be, for one of `records`: to publish each with a chance of delta meets the promise, and at one in their
+/// number that is one of them for certain, at a tenth of it none in nine cases of ten.
+const DELTA_SHARE: f64 = 0.1;
+
+/// Refuses a delta so large that the guarantee would allow to publish some record outright: `records` names them.
 ///
 /// # Errors
-/// [`Error::Usage`] if delta is above one in `images`.
-pub fn check_delta(delta: f64, images: usize, whose: &str) -> Result<()> {
-    let limit = 1.0 / images.max(1) as f64;
+/// [`Error::Usage`] if delta is above a tenth of one in `count`.
+pub fn check_delta(delta: f64, count: usize, records: &str) -> prism_core::Result<()> {
+    let limit = DELTA_SHARE / count.max(1) as f64;
     if delta <= limit {
         return Ok(());
     }
+    // Two digits, rounded down, since what is told to choose must be accepted.
+    let digit = 10f64.powf(limit.log10().floor() - 1.0);
     Err(Error::usage(format!(
-        "`delta` is {delta}, above one in the {images} images of {whose}: a mechanism that publishes a random image whole would \
-         satisfy it; choose at most {limit:.1e}"
-    ))
-    .into())
+        "`delta` is {delta:e}, above a tenth of one in the {count} {records}: to publish one of them at random, whole, would nearly \
+         satisfy it; choose at most {:.1e}",
+        (limit / digit).floor() * digit
+    )))
 }
 
 /// The standard deviation that gives a release of L2 sensitivity `sensitivity` the given rho.
@@ -94,14 +100,21 @@ pub fn sigma(sensitivity: f64, rho: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Figures of Balle and Wang's calibration: sigma for sensitivity 1.
     #[test]
-    fn a_delta_that_lets_an_image_be_published_is_refused() {
-        assert!(check_delta(1e-5, 100_000, "client 0").is_ok());
-        let error = check_delta(1e-5, 100_001, "client 0").unwrap_err();
-        assert!(error.to_string().contains("100001 images of client 0"), "{error}");
+    fn a_delta_above_a_tenth_of_one_in_the_images_is_refused_with_one_that_is_accepted() {
+        assert!(check_delta(1e-5, 10_000, "images of client 0").is_ok());
+        for count in [10_001, 60_000, 99_999, 123_456] {
+            let error = check_delta(1e-5, count, "images of client 0").unwrap_err().to_string();
+            assert!(
+                error.starts_with("`delta` is 1e-5,") && error.contains(&format!("{count} images of client 0")),
+                "{error}"
+            );
+            let choose: f64 = error.rsplit(' ').next().unwrap().parse().unwrap();
+            assert!(check_delta(choose, count, "images").is_ok() && choose > 0.09 / count as f64, "{error}");
+        }
     }
 
+    /// Figures of Balle and Wang's calibration: sigma for sensitivity 1.
     #[test]
     fn known_noise_levels() {
         for (epsilon, expected) in [(1.0, 3.7306), (0.2, 16.304)] {

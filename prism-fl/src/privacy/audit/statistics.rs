@@ -24,18 +24,22 @@ impl Counts {
         if hits <= delta { 0.0 } else { ((hits - delta) / alarms).ln().max(0.0) }
     }
 
-    /// A lower bound on epsilon at `delta` for Gaussian noise, of which the two rates tell the whole trade-off: the test's
-    /// separation `mu = z(hits) - z(false alarms)` in standard deviations, and what Gaussian noise of that separation allows.
-    pub fn gaussian_epsilon(&self, delta: f64, level: f64) -> f64 {
-        let (hits, alarms) = self.rates(level);
-        let mu = quantile(hits) - quantile(alarms);
-        if mu <= 0.0 { 0.0 } else { gaussian_epsilon(mu, delta) }
-    }
-
     /// Lower bound of the hit rate and upper bound of the false alarms.
     fn rates(&self, level: f64) -> (f64, f64) {
         (lower(self.hits, self.releases, level), 1.0 - lower(self.releases - self.false_alarms, self.releases, level))
     }
+}
+
+/// A lower bound on epsilon at `delta`, wrong with probability about `level`, for Gaussian noise, of which the scores' separation in
+/// standard deviations tells all: `d = (mean with - mean without) / deviation`, whose variance is `2 / n + d^2 / (4 n)` for n each.
+pub fn epsilon_of_scores(with: &[f64], without: &[f64], delta: f64, level: f64) -> f64 {
+    let n = with.len().min(without.len()) as f64;
+    let mean = |scores: &[f64]| scores.iter().sum::<f64>() / scores.len() as f64;
+    let spread = |scores: &[f64]| scores.iter().map(|x| (x - mean(scores)).powi(2)).sum::<f64>() / scores.len() as f64;
+    let deviation = (0.5 * (spread(with) + spread(without))).sqrt().max(1e-9);
+    let d = (mean(with) - mean(without)) / deviation;
+    let mu = d + quantile(level) * (2.0 / n + d * d / (4.0 * n)).sqrt();
+    if mu <= 0.0 { 0.0 } else { gaussian_epsilon(mu, delta) }
 }
 
 /// Clopper and Pearson's lower bound: the probability at which `hits` or more of `trials` happen with chance `level`.
@@ -134,8 +138,15 @@ mod tests {
     #[test]
     fn a_perfect_test_proves_a_large_epsilon_and_a_blind_one_none() {
         let perfect = Counts { hits: 10_000, false_alarms: 0, releases: 10_000 };
-        assert!(perfect.epsilon(1e-5, 0.001) > 7.0 && perfect.gaussian_epsilon(1e-5, 0.001) > 20.0);
+        assert!(perfect.epsilon(1e-5, 0.001) > 7.0);
         let blind = Counts { hits: 5_020, false_alarms: 5_000, releases: 10_000 };
-        assert!(blind.epsilon(1e-5, 0.001) == 0.0 && blind.gaussian_epsilon(1e-5, 0.001) == 0.0);
+        assert_eq!(blind.epsilon(1e-5, 0.001), 0.0);
+        let scores = |shift: f64| (0..1000).map(|i| shift + f64::from(i % 100) / 100.0).collect::<Vec<_>>();
+        assert_eq!(epsilon_of_scores(&scores(0.01), &scores(0.0), 1e-5, 0.001), 0.0);
+        // Five deviations of 0.289 apart, less the error of the estimate.
+        let (apart, exact) =
+            (epsilon_of_scores(&scores(1.4434), &scores(0.0), 1e-5, 0.001), gaussian_epsilon(5.0, 1e-5));
+        assert!(apart < exact && apart > 0.9 * exact, "{apart} of {exact}");
+        assert!(epsilon_of_scores(&[1.0; 100], &[0.0; 100], 1e-5, 0.001) > 100.0, "no noise at all");
     }
 }

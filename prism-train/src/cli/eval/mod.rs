@@ -18,7 +18,8 @@ use crate::metrics::features::{FeatureNetwork, PooledEncoder};
 use crate::metrics::neighbours::{self, NEIGHBOURS};
 use crate::metrics::tstr::{self, Learned, STUDENTS, Student, TstrFigures};
 use crate::metrics::{EvaluatedModel, EvaluationNetworks, EvaluationOptions, Evaluator};
-use crate::run::{RememberedImages, layout_of, progress};
+use crate::run::progress::Bar;
+use crate::run::{RememberedImages, layout_of};
 use crate::settings::check_threads;
 
 /// Most images that may be generated.
@@ -105,10 +106,15 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
     let options = EvaluationOptions { images: args.n, neighbours: args.neighbours, seed: args.seed, threads };
     let evaluator = Evaluator { networks, options };
 
-    let bar = progress::bar(args.quiet, "images");
-    bar.set_length(evaluator.work(&real) as u64);
-    let mut evaluation = evaluator.evaluate(&model, &real, &args.split, &|images| bar.inc(images))?;
-    bar.finish_and_clear();
+    let mut evaluation = {
+        let (bar, all) = (Bar::new(args.quiet, "drawing and measuring", "images"), evaluator.work(&real) as u64);
+        evaluator.evaluate(&model, &real, &args.split, &|images| {
+            bar.add(images, all);
+            if bar.is_full() {
+                bar.call("comparing");
+            }
+        })?
+    };
     if let Some(count) = args.tstr {
         evaluation.tstr = Some(args.measure_tstr(&model, &real, count, threads)?);
     }
@@ -170,7 +176,9 @@ impl EvalArgs {
             seed: of_run.map_or(0, |run| run.federation.seed),
             layout: of_run.map_or_else(FolderLayout::default, |run| layout_of(run, self.data_dir.is_none())),
         };
-        let images = prism_data::load(source, &options)?;
+        let bar = Bar::new(self.quiet, "reading", "files");
+        let (images, _) = prism_data::load_surveyed(source, &options, &|all| bar.add(1, all as u64))?;
+        drop(bar);
         // Where another set is named, it is the user's wish to compare with that.
         if of_run.is_some() && self.dataset.is_none() {
             let remembered = RememberedImages::read(&self.model)?;
@@ -204,10 +212,9 @@ impl EvalArgs {
         count: usize,
         threads: NonZeroUsize,
     ) -> Result<TstrFigures> {
-        let bar = progress::bar(self.quiet, "images");
-        bar.set_length(count as u64);
-        let generated = tstr::draw(model, count, self.seed, threads, &|images| bar.inc(images))?;
-        bar.finish_and_clear();
+        let bar = Bar::new(self.quiet, "drawing", "images");
+        let generated = tstr::draw(model, count, self.seed, threads, &|images| bar.add(images, count as u64))?;
+        drop(bar);
         let training = match self.tstr_real {
             true => Some(first(&self.load(model, "train")?, count)),
             false => None,
@@ -231,13 +238,7 @@ impl EvalArgs {
 
     /// Runs `train` with a bar of its steps.
     fn train<T>(&self, what: &'static str, train: impl FnOnce(&mut dyn FnMut(Progress)) -> Result<T>) -> Result<T> {
-        let bar = progress::bar(self.quiet, "steps");
-        bar.set_message(what);
-        let trained = train(&mut |p: Progress| {
-            bar.set_length(p.steps as u64);
-            bar.set_position(p.step as u64);
-        });
-        bar.finish_and_clear();
-        trained
+        let bar = Bar::new(self.quiet, what, "steps");
+        train(&mut |p: Progress| bar.to(p.step as u64, p.steps as u64))
     }
 }

@@ -45,6 +45,11 @@ pub fn spell(message: &str, command: &clap::Command) -> String {
     spelled.collect()
 }
 
+/// The same with the flags of a run, for what it says while it goes on.
+pub fn spell_of_run(message: &str) -> String {
+    spell(message, &clap::Command::new("prism-train").args(arguments()))
+}
+
 impl Flag {
     fn argument(&'static self) -> Arg {
         let default = self.default().map_or(String::new(), |default| format!(" [default: {default}]"));

@@ -1,8 +1,8 @@
 //! Flags of the generator, of its training and of the wire.
 
-use prism_fl::settings::{Objective, TrainingMask, UpdateCodec};
+use prism_fl::settings::{MessageSize, Objective, TrainingMask, UpdateCodec};
 
-use super::flag::Allowed::{Names, Number};
+use super::flag::Allowed::{Names, Number, Text};
 use super::flag::{ANY, Flag, flag, section};
 
 pub static MODEL: [Flag; 6] = section(
@@ -133,7 +133,7 @@ pub static TRAINING: [Flag; 9] = section(
     ],
 );
 
-pub static WIRE: [Flag; 2] = section(
+pub static WIRE: [Flag; 3] = section(
     "Wire",
     "wire",
     0,
@@ -154,6 +154,13 @@ pub static WIRE: [Flag; 2] = section(
             "Share of the layers whose scores cross as numbers",
             "PRISM-alpha: counted from the output, at 32 bits a weight in place of a fraction of one. To compare \
              with; 1 for dense weights.",
+        ),
+        flag(
+            "message-size",
+            ("SIZE", Text(|text| text.parse::<MessageSize>().map(drop))),
+            "Most bytes of a client's one message of moments",
+            "For --mode one-shot without --dp-epsilon: moments are rounded until they fit. 2MB suits \
+             MNIST's digits; colour and more pixels want more: see docs/experiments.md.",
         ),
     ],
 );

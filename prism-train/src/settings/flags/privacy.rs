@@ -31,7 +31,8 @@ pub static PRIVACY: [Flag; 6] = section(
             "dp-delta",
             ("P", Number),
             "Probability that the bound of epsilon does not hold",
-            "At most one in the number of images that are protected together (of clients, with --dp-mechanism mask).",
+            "At most a tenth of one in the number of images that are protected together (of clients, with --dp-mechanism \
+             mask): 1e-6 for 100,000.",
         ),
         flag(
             "dp-mechanism",
