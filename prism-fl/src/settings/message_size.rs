@@ -37,7 +37,7 @@ impl FromStr for MessageSize {
             .find_map(|(name, unit)| Some(text.trim().strip_suffix(name)?.trim_end().parse::<f64>().ok()? * unit));
         match number {
             Some(bytes) if (LIMITS.0..=LIMITS.1).contains(&bytes) => Ok(MessageSize(bytes.round() as u64)),
-            _ => Err(Error::usage(format!("the message size is {text:.40?}; choose 1KB to 4000MB, such as 2MB"))),
+            _ => Err(Error::usage(format!("`message-size` is {text:.40?}; choose 1KB to 4000MB, such as 2MB"))),
         }
     }
 }
