@@ -112,7 +112,7 @@ pub struct LoadOptions {
     pub image_size: usize,
     /// 1 for grey, 3 for colour; `None` keeps what the set is (a folder: grey where all its images are).
     pub channels: Option<usize>,
-    /// What is black and what is white in a folder's images of 16-bit grey.
+    /// What is black and what is white in a folder's images of 16-bit grey or DICOM.
     pub intensity: Intensity,
     /// Whether files of a folder that cannot be read are passed over, or refused.
     pub skip_broken: bool,

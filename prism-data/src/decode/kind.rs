@@ -12,7 +12,7 @@ const UNREAD: [Kind; 9] = [
     ("HEIC or AVIF", |b| b.get(4..8) == Some(b"ftyp") && b.get(8..12).is_some_and(|brand| BRANDS.contains(&brand))),
     ("JPEG XL", |b| b.starts_with(b"\xff\x0a") || b.get(4..8) == Some(b"JXL ")),
     ("JPEG 2000", |b| b.get(4..8) == Some(b"jP  ") || b.starts_with(b"\xff\x4f\xff\x51")),
-    ("DICOM", |b| b.get(128..132) == Some(b"DICM")),
+    ("DICOM", is_dicom),
     ("Photoshop", |b| b.starts_with(b"8BPS")),
     ("PDF", |b| b.starts_with(b"%PDF")),
     ("zip", |b| b.starts_with(b"PK\x03\x04")),
@@ -50,8 +50,20 @@ pub(super) fn why_unread(bytes: &[u8], ending: &str) -> Option<String> {
     if RAW.contains(&ending) {
         return Some("it is a camera's raw file; convert it to PNG or JPEG".into());
     }
-    let unread = UNREAD.iter().find(|(_, is)| is(start));
-    unread.map(|(name, _)| format!("it holds {name}, which is not read; convert it to PNG, JPEG or TIFF"))
+    match UNREAD.iter().find(|(_, is)| is(start))?.0 {
+        "DICOM" if cfg!(feature = "dicom") => None,
+        "DICOM" => Some(
+            "it holds DICOM, which this program was built without; build it with `--features prism-train/dicom`, or \
+             convert the file to PNG"
+                .into(),
+        ),
+        name => Some(format!("it holds {name}, which is not read; convert it to PNG, JPEG or TIFF")),
+    }
+}
+
+/// Whether it is a DICOM file with its usual beginning.
+pub(super) fn is_dicom(start: &[u8]) -> bool {
+    start.get(128..132) == Some(b"DICM")
 }
 
 /// Whether a TIFF file has a second page.
@@ -90,13 +102,17 @@ mod tests {
             (b"version https://git-lfs.github.com/spec/v1\n", "jpg", "git lfs pull"),
             (b"GIF89a\x01\0", "jpg", "holds GIF"),
             (b"\0\0\0\x18ftypheic", "jpg", "holds HEIC"),
-            (&dicom, "", "holds DICOM"),
             (b"II*\0", "nef", "raw file"),
         ] {
             let why = why_unread(bytes, ending).unwrap();
             assert!(why.contains(words), "{why}");
         }
         assert_eq!(why_unread(b"\x89PNG\r\n", "png"), None);
+        let why = why_unread(&dicom, "dcm").unwrap_or("nothing".into());
+        assert!(
+            why.contains(if cfg!(feature = "dicom") { "nothing" } else { "--features prism-train/dicom" }),
+            "{why}"
+        );
         assert!(!is_surely_image(b"\0\0\0\x18ftypisom"), "a film");
         assert!(is_surely_image(&dicom) && is_surely_image(b"\xff\xd8\xff\xe0") && !is_surely_image(b"BM, a text"));
     }

@@ -2,8 +2,12 @@
 //!
 //! The photograph is turned as its EXIF orientation says, transparent pixels are laid on white, the centre square is cut
 //! out and resized. Grey is Rec. 601 luma, `(299 R + 587 G + 114 B) / 1000`, as in PyTorch's and Pillow's loaders. Of
-//! 16-bit grey the brightness between two values of the user's becomes 0 to 255 ([`Intensity`]).
+//! 16-bit grey and of DICOM the brightness between two values of the user's becomes 0 to 255 ([`Intensity`]).
 
+#[cfg(feature = "dicom")]
+mod dicom;
+#[cfg(feature = "dicom")]
+mod dicom_lengths;
 mod gate;
 mod intensity;
 pub(crate) mod kind;
@@ -34,10 +38,26 @@ pub(super) struct Seen {
     pub height: usize,
     /// Whether no pixel has a colour.
     pub grey: bool,
-    /// The least and the greatest value of 16-bit grey.
-    pub range: Option<(u16, u16)>,
+    /// The least and the greatest value of 16-bit grey or of DICOM.
+    pub range: Option<Range>,
     /// Whether there are pages or frames after the first, which are not read.
     pub pages: bool,
+}
+
+/// The values of a picture of more than 256 shades.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    /// The least and the greatest that are there.
+    pub found: (i32, i32),
+    /// The least and the greatest that could be.
+    pub full: (i32, i32),
+}
+
+impl Range {
+    fn of(values: impl Iterator<Item = i32> + Clone, full: (i32, i32)) -> Option<Self> {
+        let found = values.clone().min().zip(values.max())?;
+        Some(Range { found, full })
+    }
 }
 
 /// A decoded picture, grey or red-green-blue interleaved.
@@ -85,6 +105,13 @@ fn decode(bytes: &[u8], ending: &str, intensity: Intensity) -> Result<(Picture, 
     if let Some(why) = kind::why_unread(bytes, ending) {
         return Err(why);
     }
+    #[cfg(feature = "dicom")]
+    if kind::is_dicom(bytes) {
+        return dicom::read(bytes).map(|(scan, held)| {
+            let (picture, seen) = of_scan(scan, intensity);
+            (picture, seen, held)
+        });
+    }
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
     let Some(format) = reader.format() else {
         return Err("its content is neither PNG, JPEG, TIFF, WebP, BMP nor PNM".into());
@@ -126,17 +153,32 @@ fn name_of(format: ImageFormat) -> &'static str {
     }
 }
 
-/// The least and the greatest value of 16-bit grey.
-fn range(image: &DynamicImage) -> Option<(u16, u16)> {
+#[cfg(feature = "dicom")]
+fn of_scan(scan: dicom::Scan, intensity: Intensity) -> (Picture, Seen) {
+    let dicom::Scan { width, height, values, full, inverted, frames } = scan;
+    let range = Range::of(values.iter().copied(), full);
+    let mut pixels = intensity.bytes(values.into_iter(), full);
+    if inverted {
+        pixels.iter_mut().for_each(|byte| *byte = u8::MAX - *byte);
+    }
+    let seen = Seen { format: "DICOM", width, height, grey: true, range, pages: frames };
+    (Picture { width, height, channels: 1, pixels }, seen)
+}
+
+/// What 16 bits can hold.
+const SIXTEEN_BITS: (i32, i32) = (0, u16::MAX as i32);
+
+fn range(image: &DynamicImage) -> Option<Range> {
     let DynamicImage::ImageLuma16(grey) = image else { return None };
-    let values = grey.as_raw();
-    values.iter().min().copied().zip(values.iter().max().copied())
+    Range::of(grey.as_raw().iter().map(|&value| value.into()), SIXTEEN_BITS)
 }
 
 fn picture(image: DynamicImage, intensity: Intensity) -> Picture {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let (channels, pixels) = match image {
-        DynamicImage::ImageLuma16(grey) if intensity != Intensity::FULL => (1, intensity.bytes(grey.as_raw())),
+        DynamicImage::ImageLuma16(grey) if intensity != Intensity::FULL => {
+            (1, intensity.bytes(grey.as_raw().iter().map(|&value| value.into()), SIXTEEN_BITS))
+        }
         DynamicImage::ImageLuma8(_) | DynamicImage::ImageLuma16(_) => (1, image.into_luma8().into_raw()),
         _ if image.color().has_alpha() => (3, on_white(&image.into_rgba8().into_raw())),
         _ => (3, image.into_rgb8().into_raw()),
@@ -356,10 +398,29 @@ pub(super) mod tests {
             let bytes = encode(format, ExtendedColorType::L16, (8, 8), &pixels);
             let mut out = [0; 64];
             let seen = decode_into(&bytes, 1, 8, &mut out).unwrap();
-            assert_eq!((seen.range, out.iter().max()), (Some((0, 4095)), Some(&16)));
+            assert_eq!((seen.range.map(|range| range.found), out.iter().max()), (Some((0, 4095)), Some(&16)));
             let shape = Shape { channels: 1, size: 8, intensity: "0-4095".parse().unwrap() };
             super::decode_into(&bytes, "png", shape, &mut out).unwrap();
             assert_eq!((out[0], out[1], out[63]), (0, 4, 255));
+        }
+    }
+
+    /// A window of the user's is what radiologists look through; white and black change places where the file says so.
+    #[cfg(feature = "dicom")]
+    #[test]
+    fn a_scan_is_seen_through_the_window_that_the_user_names() {
+        let pixels: Vec<u16> = (0..64).map(|k| 65 * k).collect();
+        for (colours, expected) in [("MONOCHROME2", [0, 255, 128]), ("MONOCHROME1", [255, 0, 127])] {
+            let bytes = dicom::tests::file(colours, 8, false, ["1", "-1024"], &pixels);
+            let mut out = [0; 64];
+            let shape = Shape { channels: 1, size: 8, intensity: "-114-146".parse().unwrap() };
+            let seen = super::decode_into(&bytes, "", shape, &mut out).unwrap();
+            let range = Range { found: (-1024, 3071), full: (-1024, 3071) };
+            assert_eq!((seen.format, seen.range, seen.pages), ("DICOM", Some(range), false));
+            assert_eq!([out[13], out[19], out[16]], expected, "{colours}");
+            let full = Shape { intensity: Intensity::FULL, ..shape };
+            super::decode_into(&bytes, "", full, &mut out).unwrap();
+            assert_eq!(out[0].min(out[63]), 0);
         }
     }
 

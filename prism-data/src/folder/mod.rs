@@ -315,7 +315,10 @@ pub(super) mod tests {
         }
         let (_, survey) = load_surveyed(Source::Folder, &options(root.path()), &|_| ()).unwrap();
         let warnings = survey.warnings(true);
-        assert!(warnings[0].contains("2 images of 16 bits hold values from 0 to 4095"), "{warnings:?}");
+        assert!(
+            warnings[0].contains("2 images hold values from 0 to 4095 only where their bits hold 0 to 65535"),
+            "{warnings:?}"
+        );
         assert!(warnings[0].contains("`intensity` 0-4095"), "{warnings:?}");
         assert!(survey.warnings(false).is_empty(), "a range that was chosen is not doubted");
     }

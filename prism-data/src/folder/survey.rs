@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::listing::{PassedOver, shown};
-use crate::decode::Seen;
+use crate::decode::{Range, Seen};
 
 /// Broken files that are listed by name.
 const MOST_LISTED: usize = 20;
 
-/// A 16-bit file that uses less than this share of its range is all but black or without contrast.
-const LEAST_RANGE: u16 = u16::MAX / 4;
+/// A file that uses less than one in so many of the values that its bits can hold is all but black or without contrast.
+const LEAST_SHARE: i64 = 4;
 
 /// A file that cannot be read as an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,10 +43,21 @@ pub struct Pictures {
     pub sizes: Option<[(usize, usize); 2]>,
     /// How many have no colour.
     pub grey: usize,
-    /// How many are 16-bit grey, and the least and the greatest value in them.
-    pub sixteen_bit: Option<(usize, [u16; 2])>,
+    /// How many are 16-bit grey or DICOM, and what they hold.
+    pub deep: Option<Deep>,
     /// How many have pages or frames after the first.
     pub paged: usize,
+}
+
+/// Pictures of more than 256 shades.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deep {
+    /// How many they are.
+    pub count: usize,
+    /// The least and the greatest value in them.
+    pub found: (i32, i32),
+    /// The least and the greatest value that could be in them.
+    pub full: (i32, i32),
 }
 
 impl Pictures {
@@ -60,9 +71,11 @@ impl Pictures {
         ]);
         self.grey += usize::from(seen.grey);
         self.paged += usize::from(seen.pages);
-        if let Some((low, high)) = seen.range {
-            let (count, [least, most]) = self.sixteen_bit.unwrap_or((0, [low, high]));
-            self.sixteen_bit = Some((count + 1, [least.min(low), most.max(high)]));
+        if let Some(Range { found, full }) = seen.range {
+            let known = self.deep.unwrap_or(Deep { count: 0, found, full });
+            let join = |a: (i32, i32), b: (i32, i32)| (a.0.min(b.0), a.1.max(b.1));
+            let (found, full) = (join(known.found, found), join(known.full, full));
+            self.deep = Some(Deep { count: known.count + 1, found, full });
         }
     }
 
@@ -84,7 +97,7 @@ impl Survey {
             all if pictures.grey == 0 => format!("all {all} in colour"),
             some => format!("{} grey, {some} in colour", pictures.grey),
         };
-        let depth = pictures.sixteen_bit.map_or(String::new(), |(count, _)| format!(", {count} of 16 bits"));
+        let depth = pictures.deep.map_or(String::new(), |deep| format!(", {} of more than 256 shades", deep.count));
         let mut lines = vec![format!("files: {}; {sizes} pixels; {colour}{depth}", formats.join(", "))];
         if self.passed_over.count() > 0 {
             lines.push(self.passed_over.to_string());
@@ -98,11 +111,16 @@ impl Survey {
         if !self.broken.is_empty() {
             warnings.push(format!("passed over {}", list(&self.broken)));
         }
-        let range = self.pictures.sixteen_bit.filter(|_| intensity_is_full);
-        if let Some((count, [low, high])) = range.filter(|(_, [low, high])| high - low < LEAST_RANGE) {
+        let width = |(low, high): (i32, i32)| i64::from(high) - i64::from(low);
+        let flat = |deep: &Deep| width(deep.found) < width(deep.full) / LEAST_SHARE;
+        if let Some(Deep { count, found: (low, high), full }) =
+            self.pictures.deep.filter(|_| intensity_is_full).filter(flat)
+        {
             warnings.push(format!(
-                "{count} images of 16 bits hold values from {low} to {high} of 65535 only, so they become nearly flat; if \
-                 that is no wish, add `intensity` with the values that are black and white, such as `intensity` {}",
+                "{count} images hold values from {low} to {high} only where their bits hold {} to {}, so they become nearly \
+                 flat; if that is no wish, add `intensity` with the values that are black and white, such as `intensity` {}",
+                full.0,
+                full.1,
                 suggestion(low, high)
             ));
         }
@@ -114,8 +132,9 @@ impl Survey {
 }
 
 /// A range that holds these values: that of a usual bit depth where there is one.
-fn suggestion(low: u16, high: u16) -> String {
-    let bits = (8..=15).map(|bits| (1u16 << bits) - 1).find(|&most| high <= most && low < most / 2);
+fn suggestion(low: i32, high: i32) -> String {
+    let depths = (8..=15).map(|bits| (1 << bits) - 1);
+    let bits = depths.filter(|_| low >= 0).find(|&most| high <= most && low < most / 2);
     bits.map_or(format!("{}-{high}", low.min(high.saturating_sub(1))), |most| format!("0-{most}"))
 }
 
@@ -138,6 +157,7 @@ mod tests {
         assert_eq!(suggestion(7, 1000), "0-1023");
         assert_eq!(suggestion(0, 200), "0-255");
         assert_eq!(suggestion(40_000, 41_000), "40000-41000");
-        assert_eq!(suggestion(u16::MAX, u16::MAX), "65534-65535");
+        assert_eq!(suggestion(65_535, 65_535), "65534-65535");
+        assert_eq!(suggestion(-160, 240), "-160-240");
     }
 }

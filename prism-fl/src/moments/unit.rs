@@ -35,11 +35,13 @@ pub fn is_flat(group: &Statistics, whole: f64) -> bool {
     group.mean_variance() < FLAT * whole
 }
 
-/// The groups that are flat in a layer: two or more images that are the same, or nearly so.
+/// The groups of two or more images that are the same, or nearly so, to every layer that sees anything at all. Pictures that
+/// are only alike, such as scans of one part of the body, differ in some.
 pub fn flat_groups(groups: &GroupStatistics) -> Vec<u32> {
     let wholes = wholes(groups);
     let flat = |layers: &[Statistics]| {
-        layers.iter().zip(&wholes).any(|(group, &whole)| group.count >= MIN_IMAGES && is_flat(group, whole))
+        let mut seeing = layers.iter().zip(&wholes).filter(|(_, whole)| **whole > 0.0).peekable();
+        seeing.peek().is_some() && seeing.all(|(group, &whole)| group.count >= MIN_IMAGES && is_flat(group, whole))
     };
     groups.iter().filter(|(_, layers)| flat(layers)).map(|(&group, _)| group).collect()
 }
@@ -59,6 +61,19 @@ mod tests {
         ]
         .into();
         assert_eq!(flat_groups(&groups), [1, 2], "a single image has no variance to speak of");
+    }
+
+    #[test]
+    fn images_that_are_alike_to_one_layer_alone_are_no_copies() {
+        let (alike, silent) = (of(&[[5.0, 0.5], [5.01, 0.5]]), of(&[[0.0, 0.0], [0.0, 0.0]]));
+        let varied = of(&[[1.0, 2.0], [3.0, -2.0]]);
+        let groups: GroupStatistics = [
+            (0, vec![varied.clone(), varied.clone(), silent.clone()]),
+            (1, vec![alike.clone(), varied, silent.clone()]),
+            (2, vec![alike.clone(), alike, silent]),
+        ]
+        .into();
+        assert_eq!(flat_groups(&groups), [2]);
     }
 
     #[test]

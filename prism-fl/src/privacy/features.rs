@@ -74,10 +74,8 @@ impl VectorMap {
     ) -> Result<Self> {
         let mut offset = 1;
         let part = |shape: [usize; 3]| {
-            let side = set.grid().map(|side| side.min(shape[1]));
-            let features = shape[0] * side.map_or(shape[1] * shape[2], |side| side * side);
-            let part = LayerPart { offset, features, first_scale: 1.0, second_scale: 1.0, shape };
-            offset += 2 * features;
+            let part = LayerPart::new(offset, shape, set);
+            offset += 2 * part.features;
             part
         };
         let layers: Vec<LayerPart> = encoder.feature_shapes(image_size)?.into_iter().map(part).collect();
@@ -192,6 +190,13 @@ fn on_host(features: &[Tensor]) -> Result<(usize, Vec<Vec<f32>>)> {
 }
 
 impl LayerPart {
+    /// The layer of `shape [C, H, W]` that begins at `offset`, not yet scaled.
+    pub(super) fn new(offset: usize, shape: [usize; 3], set: FeatureSet) -> Self {
+        let side = set.grid().map(|side| side.min(shape[1]));
+        let features = shape[0] * side.map_or(shape[1] * shape[2], |side| side * side);
+        LayerPart { offset, features, first_scale: 1.0, second_scale: 1.0, shape }
+    }
+
     /// Number of cells of its maps.
     pub fn cells(&self) -> usize {
         self.features / self.shape[0]
@@ -313,14 +318,14 @@ mod tests {
     /// A pooled feature is the mean over its cell, of the feature and of its square.
     #[test]
     fn pooling_is_averaging() {
-        let part = |features| LayerPart { offset: 0, features, first_scale: 1.0, second_scale: 1.0, shape: [1, 4, 4] };
+        let part = |set| LayerPart::new(0, [1, 4, 4], set);
         let values: Vec<f32> = (0..16).map(|x| x as f32).collect();
         let mut out = vec![0.0; 8];
-        part(4).pool(&values, FeatureSet::Grid(2), &mut out);
+        part(FeatureSet::Grid(2)).pool(&values, FeatureSet::Grid(2), &mut out);
         assert_eq!(out[..4], [2.5, 4.5, 10.5, 12.5]);
         assert_eq!(out[4], (0.0 + 1.0 + 16.0 + 25.0) / 4.0);
         let mut out = vec![0.0; 32];
-        part(16).pool(&values, FeatureSet::All, &mut out);
+        part(FeatureSet::All).pool(&values, FeatureSet::All, &mut out);
         assert!(out[..16].iter().zip(&values).all(|(a, b)| *a == f64::from(*b)) && out[31] == 225.0);
     }
 }

@@ -20,6 +20,8 @@ pub mod composition;
 pub mod estimate;
 pub mod features;
 pub mod gaussian;
+#[cfg(test)]
+mod golden;
 pub mod guarantee;
 pub mod histograms;
 pub mod ledger;

@@ -63,7 +63,7 @@ pub struct DataSettings {
     /// 1 for grey, 3 for colour; none for what the data set has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
-    /// Which values of 16-bit grey are black and white.
+    /// Which values of 16-bit grey or DICOM are black and white.
     pub intensity: Intensity,
     /// How images are divided among clients.
     pub partition: Partition,

@@ -22,6 +22,8 @@ use crate::run::progress::Bar;
 use crate::run::{RememberedImages, layout_of};
 use crate::settings::check_threads;
 
+/// The fewest and the most images that are generated where nobody says how many.
+const USUAL_IMAGES: (usize, usize) = (1_000, 10_000);
 /// Most images that may be generated.
 const MAX_IMAGES: usize = 1_000_000;
 
@@ -42,9 +44,10 @@ pub struct EvalArgs {
     /// Part of the data set: test or train
     #[arg(long, value_name = "NAME", default_value = "test", value_parser = ["test", "train"])]
     split: String,
-    /// Images to generate, and the most real ones to compare them with
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    n: usize,
+    /// Images to generate, and the most real ones to compare them with; by default as many as there are real ones, but 1000
+    /// to 10000
+    #[arg(long, value_name = "N")]
+    n: Option<usize>,
     /// Encoder in whose last layer's pooled features images are compared
     #[arg(long, value_name = "NAME", default_value = "public")]
     encoder: String,
@@ -95,7 +98,8 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
     if args.tstr.is_some() {
         tstr::check(&model, &real)?;
     }
-    neighbours::check(args.neighbours, args.n.min(real.len()))?;
+    let images = args.n.unwrap_or(real.len().clamp(USUAL_IMAGES.0, USUAL_IMAGES.1));
+    neighbours::check(args.neighbours, images.min(real.len()))?;
     let device = device::open(&args.device)?;
     let encoder = PooledEncoder::open(&args.encoder, &device)?;
     let classifier = args.classifier(&model, &real)?;
@@ -103,7 +107,7 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
     let inception = inception.as_ref().map(|network| network as &dyn FeatureNetwork);
     let features = std::iter::once(&encoder as &dyn FeatureNetwork).chain(inception).collect();
     let networks = EvaluationNetworks { features, classifier: classifier.as_ref() };
-    let options = EvaluationOptions { images: args.n, neighbours: args.neighbours, seed: args.seed, threads };
+    let options = EvaluationOptions { images, neighbours: args.neighbours, seed: args.seed, threads };
     let evaluator = Evaluator { networks, options };
 
     let mut evaluation = {
@@ -125,8 +129,8 @@ pub fn run(args: &EvalArgs) -> Result<ExitCode> {
 
 impl EvalArgs {
     fn validate(&self) -> Result<()> {
-        if !(2..=MAX_IMAGES).contains(&self.n) {
-            return Err(Error::usage(format!("--n is {}; choose 2 to {MAX_IMAGES}, such as 10000", self.n)));
+        if let Some(n) = self.n.filter(|n| !(2..=MAX_IMAGES).contains(n)) {
+            return Err(Error::usage(format!("--n is {n}; choose 2 to {MAX_IMAGES}, such as 10000")));
         }
         if !(1..=1000).contains(&self.epochs) {
             return Err(Error::usage(format!("--epochs is {}; choose 1 to 1000, such as 3", self.epochs)));

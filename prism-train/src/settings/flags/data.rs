@@ -57,10 +57,10 @@ pub static DATA: [Flag; 6] = section(
         flag(
             "intensity",
             ("LOW-HIGH", Text(|text| text.parse::<Intensity>().map(drop))),
-            "Values of 16-bit grey that are black and white",
+            "Values of 16-bit grey or DICOM that are black and white",
             "Scanners often fill 12 of 16 bits, which would be all but black: 0-4095 stretches them, and a narrower \
-             range is a window. It says something of the images, so name what is known of the scanner. Images of 8 \
-             bits are read as they are.",
+             range is a window. DICOM counts in the scanner's unit: -160-240 is a usual window of Hounsfield units. It \
+             says something of the images, so name what is known of the scanner. Images of 8 bits are read as they are.",
         ),
     ],
 );

@@ -66,6 +66,8 @@ impl Flag {
             .long_help(format!("{}.\n{}{choices}{default}", self.help, self.more));
         match self.value {
             "" => argument.action(ArgAction::SetTrue),
+            // Its first number may have a sign, and the whole is no number.
+            name if self.name == "intensity" => argument.value_name(name).allow_hyphen_values(true),
             // A negative number is refused by its range, in our words.
             name => argument.value_name(name).allow_negative_numbers(true),
         }
