@@ -16,15 +16,16 @@
 //! randomness = "system"              # "seed" repeats a simulation to the byte under the codecs raw and mrc; for tests alone
 //! peers = "/etc/prism/peers"          # the list of all clients' public keys, where sums are secure
 //! total-epsilon = 2.0                # a site: most that all draws on its images may give away together
+//! intensity = "0-4095"               # a site: which values of its scanner are black and white
 //! ```
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use prism_core::file;
-use prism_data::{Dataset, FolderLayout, LoadOptions, Source};
+use prism_data::{Dataset, FolderLayout, Intensity, LoadOptions, Source};
 use prism_fl::settings::Settings;
-use prism_fl::{Agreement, DataDescription, Error, Peers, Randomness, Result, RunContext};
+use prism_fl::{Agreement, DataDescription, Error, Observer, Peers, Randomness, Result, RunContext};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -38,6 +39,7 @@ struct Run {
     device: String,
     peers: Option<PathBuf>,
     total_epsilon: Option<f64>,
+    intensity: Intensity,
     randomness: Choices,
 }
 
@@ -51,7 +53,13 @@ enum Choices {
 
 impl Default for Run {
     fn default() -> Self {
-        Run { device: "cpu".into(), peers: None, total_epsilon: None, randomness: Choices::System }
+        Run {
+            device: "cpu".into(),
+            peers: None,
+            total_epsilon: None,
+            intensity: Intensity::FULL,
+            randomness: Choices::System,
+        }
     }
 }
 
@@ -63,6 +71,8 @@ pub struct Own {
     pub peers: Option<Peers>,
     /// Most that all draws on a site's images may give away together.
     pub total_epsilon: Option<f64>,
+    /// Which values of a site's scanner are black and white.
+    pub intensity: Intensity,
 }
 
 /// Reads a settings file and opens the networks.
@@ -89,7 +99,7 @@ pub fn open(text: &str) -> Result<Own> {
         None => None,
     };
     let context = RunContext::new(Agreement { settings, data }, device, randomness)?;
-    Ok(Own { context, peers, total_epsilon: run.total_epsilon })
+    Ok(Own { context, peers, total_epsilon: run.total_epsilon, intensity: run.intensity })
 }
 
 /// The first 16 hexadecimal digits of SHA-256 over what all agreed on: the name of a federation's folder at a site.
@@ -102,20 +112,28 @@ pub fn id(agreement: &Agreement) -> Result<String> {
     Ok(Sha256::digest(&json)[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The images in `folder`, which must be of the agreed kind.
+/// The images in `folder`, which must be of the agreed kind, with black and white as `intensity` says. What looks wrong with
+/// them is told to `observer`, at the site.
 ///
 /// # Errors
 /// [`prism_core::Error::Usage`] if there are none, or they are of another kind.
-pub fn load_images(agreement: &Agreement, folder: &Path) -> Result<Dataset> {
+pub fn load_images(
+    agreement: &Agreement,
+    folder: &Path,
+    intensity: Intensity,
+    observer: &dyn Observer,
+) -> Result<Dataset> {
     let agreed = &agreement.data.class_names;
     let options = LoadOptions {
         data_dir: Some(folder.to_path_buf()),
         image_size: agreement.settings.model.image_size,
         channels: Some(agreement.data.channels),
+        intensity,
         layout: if agreed.is_empty() { FolderLayout::Classes } else { FolderLayout::Agreed(agreed.clone()) },
         ..LoadOptions::default()
     };
-    let images = prism_data::load(Source::Folder, &options)?;
+    let (images, survey) = prism_data::load_surveyed(Source::Folder, &options, &|_| ())?;
+    survey.warnings(intensity == Intensity::FULL).iter().for_each(|line| observer.on_warning(line));
     match images.labels() {
         Some(_) if agreed.is_empty() => Err(Error::usage(format!(
             "{} has the classes [{}] and the settings agree on none; name them in class-names, or put all images into one folder",

@@ -19,9 +19,10 @@ pub struct Client(Mutex<prism_fl::Client>);
 impl Client {
     #[new]
     fn new(py: Python<'_>, settings: &str, data_dir: PathBuf, state_dir: PathBuf, client: u32) -> PyResult<Self> {
-        py.detach(|| open(settings, &data_dir, &state_dir, client))
-            .map(|client| Client(Mutex::new(client)))
-            .map_err(ours)
+        let notes = Notes::default();
+        let client = py.detach(|| open(settings, (&data_dir, &state_dir), client, &notes));
+        notes.log(py)?;
+        client.map(|client| Client(Mutex::new(client))).map_err(ours)
     }
 
     /// This client's public key, by which the others know it in secure sums.
@@ -58,8 +59,8 @@ impl Client {
 /// state_dir/<federation>/number       which client this site is there
 /// state_dir/<federation>/...          what the client keeps
 /// ```
-fn open(settings: &str, data_dir: &Path, state_dir: &Path, number: u32) -> Result<prism_fl::Client> {
-    let agreement::Own { context, peers, total_epsilon } = agreement::open(settings)?;
+fn open(settings: &str, (data_dir, state_dir): (&Path, &Path), number: u32, notes: &Notes) -> Result<prism_fl::Client> {
+    let agreement::Own { context, peers, total_epsilon, intensity } = agreement::open(settings)?;
     let clients = context.agreement().settings.federation.clients;
     if number >= clients {
         return Err(Error::usage(format!("client {number} does not exist; {clients} clients are numbered from 0")));
@@ -67,7 +68,7 @@ fn open(settings: &str, data_dir: &Path, state_dir: &Path, number: u32) -> Resul
     let folder = state_dir.join(agreement::id(context.agreement())?);
     std::fs::create_dir_all(&folder).map_err(|e| prism_core::Error::io("create the folder", &folder, e))?;
     keep_number(&folder.join("number"), number)?;
-    let data = ClientData::whole(agreement::load_images(context.agreement(), data_dir)?);
+    let data = ClientData::whole(agreement::load_images(context.agreement(), data_dir, intensity, notes)?);
     let client = prism_fl::Client::open(context, number, data, &folder);
     let client = client.with_ledger(Ledger::new(state_dir.join("privacy-ledger.jsonl"), total_epsilon));
     if let Some(peers) = &peers {

@@ -32,10 +32,11 @@ classes-per-step = 2
 """
 
 
-def png(grey: bytes, side: int) -> bytes:
-    """A grey picture as a PNG file."""
-    rows = b"".join(b"\0" + grey[y * side : (y + 1) * side] for y in range(side))
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+def png(grey: bytes, side: int, bits: int = 8) -> bytes:
+    """A grey picture of 8 bits, or of 16 with the higher byte first, as a PNG file."""
+    line = side * bits // 8
+    rows = b"".join(b"\0" + grey[y * line : (y + 1) * line] for y in range(side))
+    header = struct.pack(">IIBBBBB", side, side, bits, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     parts = [struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

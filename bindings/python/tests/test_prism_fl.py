@@ -9,7 +9,7 @@ from pathlib import Path
 
 import prism_fl
 import pytest
-from conftest import settings
+from conftest import png, settings
 
 
 def run(folder: Path, sites: list[Path], mode: str = "rounds", reopen: bool = False) -> bytes:
@@ -104,6 +104,21 @@ def test_what_is_not_a_message_of_the_round_is_refused_and_changes_nothing(tmp_p
     server.accept(0, update)
     with pytest.raises(prism_fl.Refused):
         server.accept(0, update)
+
+
+def test_a_site_is_told_of_scans_that_would_be_black_and_says_what_its_scanner_holds(
+    tmp_path: Path, sites: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, path in enumerate(sites[0].rglob("*.png")):
+        values = [(61 * k + 997 * number) % 4096 for k in range(64)]
+        path.write_bytes(png(b"".join(value.to_bytes(2, "big") for value in values), 8, 16))
+    prism_fl.Client(settings(), str(sites[0]), str(tmp_path / "state"), 0)
+    assert "`intensity` 0-4095" in caplog.text
+    caplog.clear()
+    prism_fl.Client(settings() + '[run]\nintensity = "0-4095"\n', str(sites[0]), str(tmp_path / "state"), 0)
+    assert not caplog.text
+    with pytest.raises(prism_fl.UsageError, match="`intensity` is dark"):
+        prism_fl.Client(settings() + '[run]\nintensity = "dark"\n', str(sites[0]), str(tmp_path / "other"), 0)
 
 
 def test_a_users_mistake_is_named(tmp_path: Path, sites: list[Path]) -> None:

@@ -123,7 +123,10 @@ fn moments_and_their_weights_are_those_of_another_implementation() {
                     let row = |tensor: &Tensor| tensor.get(group).unwrap().to_vec1::<f32>().unwrap();
                     let close = |found: &[f32], expected: &[f64]| {
                         let near = |(a, b): (&f32, &f64)| (f64::from(*a) - b).abs() <= 1e-6 * b.abs().max(1e-3);
-                        assert!(found.len() == expected.len() && found.iter().zip(expected).all(near), "{name} {group}");
+                        assert!(
+                            found.len() == expected.len() && found.iter().zip(expected).all(near),
+                            "{name} {group}"
+                        );
                     };
                     close(&row(&layer.mean), &list::<Vec<f64>>(&expected["mean"]));
                     close(&row(&layer.second), &list::<Vec<f64>>(&expected["second"]));
