@@ -16,7 +16,10 @@ use prism_fl::moments::coded::layer::LayerShape;
 use prism_fl::moments::envelope::{self, Kind};
 use prism_fl::moments::message::Form;
 use prism_fl::moments::statistics::{GroupStatistics, Statistics};
-use prism_fl::secagg::Blinds;
+use prism_fl::privacy::message::{decode_noisy, decode_ring, encode_noisy, encode_ring};
+use prism_fl::secagg::keys::Advert;
+use prism_fl::secagg::message::{Body, Dealt, Request, SEALED_BYTES, TAG_BYTES};
+use prism_fl::secagg::{Blinds, Purpose as SumPurpose, SumId};
 use prism_fl::wire::{Broadcast, Codec, Content, Downlink, HEADER_BYTES, Header, Record, Session, Update, record};
 
 const ROUND: u32 = 3;
@@ -87,7 +90,54 @@ fn targets() -> Vec<Target> {
         }
     }
     targets.push(moments_target());
+    targets.extend(private_targets());
+    targets.push(secure_sum_target());
     targets
+}
+
+/// A release with noise, and an opened sum.
+fn private_targets() -> [Target; 2] {
+    const SHAPE: (usize, usize) = (2, 5);
+    let sums = vec![vec![1_000_000, -3, 70_000, 0, 9], vec![-1, 5, -900_000, 12, 1 << 26]];
+    let noisy = [1, 9000].map(|sigma| encode_noisy(&sums, sigma)[envelope::BYTES..].to_vec());
+    let ring = encode_ring(&sums, 29)[envelope::BYTES..].to_vec();
+    let of_noisy = |payload: &[u8]| decode_noisy(&envelope::seal(Kind::Noisy, payload), SHAPE).is_ok();
+    let of_ring = |payload: &[u8]| match decode_ring(&envelope::seal(Kind::Ring, payload), 29, 10) {
+        Ok(numbers) => {
+            assert!(numbers.len() == 10 && numbers.iter().all(|&number| number < 1 << 29));
+            true
+        }
+        Err(_) => false,
+    };
+    [
+        Target { name: "private noisy".into(), truths: noisy.to_vec(), decode: Box::new(of_noisy) },
+        Target { name: "private ring".into(), truths: vec![ring], decode: Box::new(of_ring) },
+    ]
+}
+
+/// What a server asks in each stage of a secure sum; what is taken has no other bytes.
+fn secure_sum_target() -> Target {
+    let id = SumId { federation: [3; 32], purpose: SumPurpose::Round, round: 7, attempt: 1 };
+    let advert = Advert::from_bytes(&std::array::from_fn(|at| at as u8));
+    let dealt = Dealt { sealed: [5; SEALED_BYTES], tags: [[6; TAG_BYTES], [7; TAG_BYTES]] };
+    let bodies = [
+        Body::Keys(vec![0, 1, 4]),
+        Body::Shares(vec![(0, advert), (4, advert)]),
+        Body::Survivors { dealers: vec![0, 1, 4], survivors: vec![0, 4] },
+        Body::Unmask { signatures: vec![(0, [8; 64]), (4, [9; 64])], dealt: vec![dealt; 3] },
+    ];
+    let truths = bodies.map(|body| Request { id, body }.encode()[envelope::BYTES..].to_vec());
+    let decode = |payload: &[u8]| {
+        let message = envelope::seal(Kind::SumRequest, payload);
+        match Request::decode(&message) {
+            Ok(request) => {
+                assert_eq!(request.encode(), message);
+                true
+            }
+            Err(_) => false,
+        }
+    };
+    Target { name: "secure sum".into(), truths: truths.to_vec(), decode: Box::new(decode) }
 }
 
 /// A client's message of moments: three groups of a layer of two maps and of one of three numbers.
