@@ -28,8 +28,12 @@ mod x86;
 
 use std::sync::OnceLock;
 
+use crate::{Error, Result};
 pub use aligned::{Aligned, Plain};
 pub use portable::Portable;
+
+/// The environment variable that names a lesser instruction set than the best, to time and test what other machines run.
+pub const CHOICE: &str = "PRISM_INSTRUCTIONS";
 
 /// Vector registers of [`Simd::LANES`] 32-bit lanes, read as `f32` (`V`), or as `i32` or pairs of `i16` (`I`).
 ///
@@ -144,10 +148,28 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The best instruction set of this machine.
+    /// The best instruction set of this machine, or the one that [`CHOICE`] names.
     pub fn detect() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| Self::available()[0])
+        // Programs refuse a name that says nothing before they come here.
+        *BEST.get_or_init(|| Self::chosen().ok().flatten().unwrap_or(Self::available()[0]))
+    }
+
+    /// The instruction set that [`CHOICE`] names, if it is set.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if this machine has none of that name.
+    pub fn chosen() -> Result<Option<Self>> {
+        std::env::var(CHOICE).map_or(Ok(None), |name| Self::named(&name).map(Some))
+    }
+
+    fn named(name: &str) -> Result<Self> {
+        let sets = Self::available();
+        let names: Vec<String> = sets.iter().map(|isa| format!("{isa:?}").to_lowercase()).collect();
+        let found = names.iter().position(|known| known == name).map(|at| sets[at]);
+        found.ok_or_else(|| {
+            Error::usage(format!("{CHOICE} is {name:.40?}; choose {} on this machine, or unset it", names.join(" or ")))
+        })
     }
 
     /// Every instruction set of this machine, best first.

@@ -100,3 +100,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_instruction_set_is_chosen_by_its_name_and_no_other() {
+    for isa in Isa::available() {
+        assert_eq!(Isa::named(&format!("{isa:?}").to_lowercase()).unwrap(), isa);
+    }
+    for name in ["", "avx", "AVX2 ", "mmx"] {
+        let error = Isa::named(name).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("portable"), "{error}");
+    }
+}

@@ -12,7 +12,8 @@ mod train;
 
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, Command, FromArgMatches, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, Subcommand};
+use prism_core::simd::Isa;
 
 use crate::settings::flags;
 
@@ -49,7 +50,16 @@ pub fn main() -> ExitCode {
     command.build();
     let matches = command.get_matches_mut();
     let asked = matches.subcommand_name().and_then(|name| command.find_subcommand(name)).unwrap_or(&command);
-    let result = match Commands::from_arg_matches(&matches) {
+    let result = Isa::chosen().map_err(Into::into).and_then(|_| run(&matches));
+    result.unwrap_or_else(|error| {
+        prism_core::errln!("error: {}", flags::spell(&error.to_string(), asked));
+        ExitCode::from(error.exit_code())
+    })
+}
+
+/// Does what was asked.
+fn run(matches: &ArgMatches) -> prism_fl::Result<ExitCode> {
+    match Commands::from_arg_matches(matches) {
         _ if matches.subcommand_name() == Some(check::NAME) => {
             matches.subcommand_matches(check::NAME).map_or(Ok(ExitCode::SUCCESS), check::run)
         }
@@ -62,12 +72,8 @@ pub fn main() -> ExitCode {
         Ok(Commands::Completions(args)) => shell::completions(&args).map_err(Into::into),
         Ok(Commands::Man(args)) => shell::man(&args).map_err(Into::into),
         // The command line has been parsed, so that nothing is missing but a command.
-        Err(_) => train::run(&matches),
-    };
-    result.unwrap_or_else(|error| {
-        prism_core::errln!("error: {}", flags::spell(&error.to_string(), asked));
-        ExitCode::from(error.exit_code())
-    })
+        Err(_) => train::run(matches),
+    }
 }
 
 /// The program, its flags and its commands.
