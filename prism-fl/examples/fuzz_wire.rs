@@ -126,7 +126,7 @@ fn secure_sum_target() -> Target {
         Body::Survivors { dealers: vec![0, 1, 4], survivors: vec![0, 4] },
         Body::Unmask { signatures: vec![(0, [8; 64]), (4, [9; 64])], dealt: vec![dealt; 3] },
     ];
-    let truths = bodies.map(|body| Request { id, body }.encode()[envelope::BYTES..].to_vec());
+    let truths = bodies.map(|body| Request { id: id.clone(), body }.encode()[envelope::BYTES..].to_vec());
     let decode = |payload: &[u8]| {
         let message = envelope::seal(Kind::SumRequest, payload);
         match Request::decode(&message) {

@@ -139,8 +139,8 @@ def numbers(seed):
 def main():
     source = numbers(7)
     layers = [
-        {"channels": 2, "side": 4, "first_scale": 0.37, "second_scale": 0.21},
-        {"channels": 3, "side": 2, "first_scale": 1.625, "second_scale": 2.75},
+        {"channels": 2, "side": 4, "first_scale": 0.11, "second_scale": 0.0625},
+        {"channels": 3, "side": 2, "first_scale": 0.28125, "second_scale": 0.17},
     ]
     plans = [
         plan(1.0, 1e-6, 1.0, "replace-one", 1, 300), plan(1.0, 1e-6, 15 / 16, "replace-one", 2, 60_000),
