@@ -162,7 +162,7 @@ def main():
             for image in images:
                 image["integers"] = form.integers(form.raw(image["features"]))
                 sums[image["group"]] = [a + b for a, b in zip(sums[image["group"]], image["integers"])]
-            sigma = clip // 64
+            sigma = clip // 8
             noise = [[int((next(source) + next(source) - 1) * 2.4 * sigma) for _ in group] for group in sums]
             release = [[a + b for a, b in zip(*pair)] for pair in zip(sums, noise)]
             payload, read = noisy(release, sigma)
