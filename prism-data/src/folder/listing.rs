@@ -73,7 +73,8 @@ impl fmt::Display for PassedOver {
             format!("{count} {reason}, such as {}", shown(example))
         };
         let reasons: Vec<String> = self.reasons.iter().map(reason).collect();
-        write!(f, "passed over {} files that are no images: {}", self.count(), reasons.join("; "))
+        let files = if self.count() == 1 { "file that is no image" } else { "files that are no images" };
+        write!(f, "passed over {} {files}: {}", self.count(), reasons.join("; "))
     }
 }
 

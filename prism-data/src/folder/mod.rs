@@ -354,7 +354,7 @@ pub(super) mod tests {
             |split| load_any(Source::Folder, &LoadOptions { split, ..options(root.path()) }).unwrap_err().to_string();
         assert!(error(Split::Train).contains("no image files"));
         fs::write(root.path().join("notes.txt"), "text").unwrap();
-        assert!(error(Split::Train).contains("passed over 1 files"), "{}", error(Split::Train));
+        assert!(error(Split::Train).contains("passed over 1 file that is no image"), "{}", error(Split::Train));
         put(root.path(), "a.png", 1);
         assert!(error(Split::Test).contains("held out"));
         fs::write(root.path().join("b.gif"), "GIF89a").unwrap();
