@@ -90,6 +90,7 @@ fn a_folder_of_data_is_trained_on_or_refused_and_never_passed_by() {
         ("--dataset strokes --data-dir photos", &["--data-dir is photos", "add --dataset folder"]),
         ("--dataset strokes --skip-broken", &["--skip-broken is for"]),
         ("--dataset strokes --intensity 0-4095", &["--intensity is 0-4095"]),
+        ("--dataset strokes --intensity -160-240", &["--intensity is -160-240"]),
     ] {
         refuse(folder.path(), &format!("{flags} {SMALL} --out refused"), words);
     }
