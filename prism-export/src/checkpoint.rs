@@ -25,9 +25,6 @@ pub struct Description {
     /// Whether the scores are no scores but dense weights in units of the frozen ones: a baseline, which no artifact can hold.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dense: bool,
-    /// The round whose model is exported, where rounds are judged: its checkpoint stands beside this one. None for the last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub best_round: Option<u32>,
 }
 
 impl Description {
@@ -152,10 +149,7 @@ pub(crate) mod tests {
             mask_rule: MaskRule::Threshold,
             privacy: "none".into(),
         };
-        Checkpoint {
-            description: Description { model, client_rounds: vec![3, 0], dense: false, best_round: None },
-            scores,
-        }
+        Checkpoint { description: Description { model, client_rounds: vec![3, 0], dense: false }, scores }
     }
 
     /// A checkpoint of an untrained mixture of two.

@@ -19,7 +19,7 @@ pub fn read(path: &Path) -> Result<Checkpoint> {
     let found = fs::metadata(path).map_err(|e| Error::io("read", path, e))?;
     if found.is_dir() {
         check_folder(path)?;
-        return RunFolder::new(path).kept_checkpoint();
+        return RunFolder::new(path).last_checkpoint();
     }
     if !found.is_file() {
         return refuse(path, "is no regular file", "give the folder of a run");

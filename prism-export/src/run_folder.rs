@@ -5,7 +5,6 @@
 //! partition.json          how many images of each class each client holds; not where images are protected
 //! images.json             what tells the run's images from others; not where they are protected
 //! checkpoint.safetensors  the global scores after the last round that was committed
-//! best.safetensors        the checkpoint of the best round, where rounds are judged
 //! metrics.jsonl           one line a round
 //! samples/                a grid of images every few rounds
 //! records/                what recent rounds changed, for clients that missed them
@@ -80,11 +79,6 @@ impl RunFolder {
         self.path.join("checkpoint.safetensors")
     }
 
-    /// The checkpoint of the best round so far.
-    pub fn best(&self) -> PathBuf {
-        self.path.join("best.safetensors")
-    }
-
     /// The metrics, one JSON object a line.
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
@@ -130,19 +124,18 @@ impl RunFolder {
         self.path.join("samples.png")
     }
 
-    /// The checkpoint whose model is exported: that of the best judged round where there is one, else the last.
+    /// The last checkpoint, whose model is exported.
     ///
     /// # Errors
-    /// If the run has saved no round, or a checkpoint cannot be read.
-    pub fn kept_checkpoint(&self) -> Result<Checkpoint> {
+    /// If the run has saved no round, or the checkpoint cannot be read.
+    pub fn last_checkpoint(&self) -> Result<Checkpoint> {
         if !self.checkpoint().exists() {
             return Err(Error::usage(format!(
                 "{} holds no checkpoint.safetensors; give the folder of a run that has saved a round",
                 self.path.display()
             )));
         }
-        let last = Checkpoint::read(&self.checkpoint())?;
-        if last.description.best_round.is_some() { Checkpoint::read(&self.best()) } else { Ok(last) }
+        Checkpoint::read(&self.checkpoint())
     }
 }
 

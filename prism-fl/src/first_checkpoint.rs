@@ -42,5 +42,5 @@ pub fn first_checkpoint(context: &RunContext) -> Checkpoint {
     };
     let client_rounds = vec![0; settings.federation.clients as usize];
     let dense = settings.training.training_mask == TrainingMask::Dense;
-    Checkpoint { description: Description { model, client_rounds, dense, best_round: None }, scores }
+    Checkpoint { description: Description { model, client_rounds, dense }, scores }
 }

@@ -332,11 +332,6 @@ impl Server {
         self.description.model.training.claim = self.context.privacy_claim(Some(total));
     }
 
-    /// Marks the last round as the one whose model is exported.
-    pub fn mark_best(&mut self) {
-        self.description.best_round = Some(self.round());
-    }
-
     /// Commits the rounds that have ended: before it, a server that is opened again repeats them; after it, it never does. Under
     /// secure sums each round must be committed before the next, since clients help to open no round twice.
     ///

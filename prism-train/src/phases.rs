@@ -19,8 +19,6 @@ pub struct Phases {
     pub aggregating: f64,
     /// Metrics, records and checkpoint written.
     pub checkpoint: f64,
-    /// The model evaluated.
-    pub evaluation: f64,
     /// Samples drawn.
     pub samples: f64,
 }
@@ -33,7 +31,6 @@ impl Phases {
         self.clients += other.clients;
         self.aggregating += other.aggregating;
         self.checkpoint += other.checkpoint;
-        self.evaluation += other.evaluation;
         self.samples += other.samples;
     }
 }
@@ -46,7 +43,6 @@ impl fmt::Display for Phases {
             ("broadcast", self.broadcasting),
             ("aggregation", self.aggregating),
             ("checkpoint", self.checkpoint),
-            ("evaluation", self.evaluation),
             ("samples", self.samples),
         ];
         parts.sort_by(|a, b| b.1.total_cmp(&a.1));

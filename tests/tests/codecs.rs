@@ -61,21 +61,12 @@ fn the_number_of_threads_changes_no_byte_under_any_codec() {
 fn a_killed_run_resumes_to_the_same_bytes_with_lagging_clients() {
     let folder = tempfile::tempdir().unwrap();
     let more = ["--rounds", "6", "--clients", "4", "--fraction", "0.5"];
-    // A checkpoint each round, or hardly any.
-    let (each, rare) = (["--checkpoint-seconds", "0"], ["--checkpoint-seconds", "1000000"]);
-    let codecs = [
-        ("mrc", 150u64, each),
-        ("mrc", 400, rare),
-        ("raw", 250, rare),
-        ("flips", 300, each),
-        ("flips", 500, rare),
-        ("sums", 350, rare),
-    ];
-    for (attempt, (codec, milliseconds, checkpoints)) in codecs.into_iter().enumerate() {
+    let codecs = [("mrc", 150u64), ("mrc", 400), ("raw", 250), ("flips", 300), ("flips", 500), ("sums", 350)];
+    for (attempt, (codec, milliseconds)) in codecs.into_iter().enumerate() {
         let more = [&more[..], &["--codec", codec]].concat();
         let whole = train(folder.path(), &format!("whole-{attempt}"), &more);
         let name = format!("killed-{attempt}");
-        let arguments = tiny(&[&["--out", name.as_str()][..], &checkpoints, &more].concat());
+        let arguments = tiny(&[&["--out", name.as_str()][..], &more].concat());
         kill_in_mid_run(folder.path(), &arguments, &name, milliseconds);
         succeed("prism-train", folder.path(), &["--resume", &name, "--quiet"]);
         assert!(whole == artifact(&folder.path().join(&name)), "{codec}");

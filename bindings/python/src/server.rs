@@ -211,7 +211,7 @@ impl Run {
     }
 
     fn export(&self) -> Result<PathBuf> {
-        let checkpoint = self.folder.kept_checkpoint()?;
+        let checkpoint = self.folder.last_checkpoint()?;
         export(&checkpoint, Options::of(&checkpoint), &self.folder.model())?;
         picture(&self.folder.model(), &self.folder.samples(), IMAGES)?;
         Ok(self.folder.model())

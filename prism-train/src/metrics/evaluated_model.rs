@@ -57,7 +57,7 @@ impl EvaluatedModel {
         }
         let run = RunFolder::open(path)?;
         let origin = Settings::read(&run.settings())?;
-        Ok(EvaluatedModel { origin: Some(origin), ..EvaluatedModel::trained(path, &run.kept_checkpoint()?)? })
+        Ok(EvaluatedModel { origin: Some(origin), ..EvaluatedModel::trained(path, &run.last_checkpoint()?)? })
     }
 
     /// The model in an artifact.

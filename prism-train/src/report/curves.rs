@@ -17,7 +17,7 @@ struct Curve {
     logarithmic: bool,
 }
 
-const CURVES: [Curve; 8] = [
+const CURVES: [Curve; 7] = [
     Curve {
         title: "Loss",
         note: "Distance of the feature moments of real and generated images, mean over the clients' local steps.",
@@ -59,13 +59,6 @@ const CURVES: [Curve; 8] = [
         key: "density",
         bound: None,
         logarithmic: false,
-    },
-    Curve {
-        title: "Frechet distance to held-out images",
-        note: "Some rounds, in the features of the public encoder's last layer; lower is better.",
-        key: "evaluation.frechet_distance",
-        bound: None,
-        logarithmic: true,
     },
     Curve { title: "Seconds a round", note: "Wall clock.", key: "seconds", bound: None, logarithmic: false },
 ];

@@ -85,7 +85,7 @@ impl Record {
         let settings = text.parse().map_err(|e: toml::de::Error| refuse(&settings, e.message()))?;
         let absolute = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let name = absolute.file_name().unwrap_or(absolute.as_os_str()).to_string_lossy().into_owned();
-        let checkpoint = if run.checkpoint().exists() { Some(run.kept_checkpoint()?) } else { None };
+        let checkpoint = if run.checkpoint().exists() { Some(run.last_checkpoint()?) } else { None };
         let model_bytes = std::fs::metadata(run.model()).ok().map(|found| found.len());
         Ok(Record {
             name,

@@ -3,7 +3,6 @@
 use prism_fl::{RoundReport, Server};
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::neighbours::Neighbourhood;
 use crate::phases::Phases;
 
 /// What happened in one round. The fields of its groups stand side by side in a line.
@@ -16,30 +15,13 @@ pub struct RoundMetrics {
     /// does not know any of it.
     #[serde(default)]
     pub phases: Phases,
-    /// How good the model is after the round, where that was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evaluation: Option<RoundEvaluation>,
-}
-
-/// A round's model against real images, in the pooled last layer of the public encoder.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RoundEvaluation {
-    /// Real images compared.
-    pub real_images: usize,
-    /// Generated images compared.
-    pub generated_images: usize,
-    /// Squared Frechet distance.
-    pub frechet_distance: f64,
-    /// How the sets lie among each other.
-    #[serde(flatten)]
-    pub neighbourhood: Neighbourhood,
 }
 
 impl RoundMetrics {
     /// The metrics of the round that ended with `report`, after which `server` stands; it took so many `seconds`.
     pub fn of(report: &RoundReport, server: &Server, seconds: f64) -> Self {
         let federation = prism_fl::RoundMetrics::of(report, server, seconds);
-        RoundMetrics { federation, phases: Phases::default(), evaluation: None }
+        RoundMetrics { federation, phases: Phases::default() }
     }
 }
 
@@ -59,7 +41,7 @@ pub(super) mod tests {
             mask: MaskMetrics { entropy_bits_per_weight: 0.9, density: 0.5 },
             seconds: 0.1,
         };
-        RoundMetrics { federation, phases: Phases::default(), evaluation: None }
+        RoundMetrics { federation, phases: Phases::default() }
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 mod check;
 mod estimate;
-mod evaluator;
 mod images;
 pub mod interrupt;
 mod launch;

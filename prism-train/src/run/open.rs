@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use prism_core::file;
+use prism_data::Dataset;
 use prism_data::partition::Table;
-use prism_data::{Dataset, Split};
 use prism_fl::{
     Agreement, ClientData, DataDescription, Ledger, Observer, Randomness, Result, RunContext, round_metrics,
 };
 use prism_nn::device;
 
-use super::evaluator::RoundEvaluator;
-use super::images::{RememberedImages, RunImages, load_images};
+use super::images::{RememberedImages, RunImages};
 use super::launch::{Launch, Start};
 use super::progress::Progress;
 use super::{LockedFolder, reuse};
@@ -25,8 +24,6 @@ pub struct OpenRun {
     pub folder: LockedFolder,
     /// The fleet.
     pub simulation: Simulation,
-    /// Who evaluates its rounds.
-    pub evaluator: RoundEvaluator,
     /// The privacy ledger.
     pub ledger: Ledger,
 }
@@ -49,14 +46,6 @@ pub fn open(settings: &Settings, launch: &Launch, progress: &Progress) -> Result
     }
     progress.say(format!("privacy: {}", context.privacy_statement()));
     images.warnings(settings).iter().for_each(|warning| progress.on_warning(warning));
-    let mut like_these = settings.clone();
-    like_these.data.channels = Some(images.set.channels());
-    let test = || {
-        let (images, _) = load_images(&like_these, Split::Test, launch.skip_broken, &|all| progress.read(all))?;
-        progress.doing("measuring the images held out");
-        Ok(images)
-    };
-    let evaluator = RoundEvaluator::new(settings, protected, test)?;
     let RunImages { set, members, table, .. } = images;
     let dataset = Arc::new(set);
     let data = |members: &Vec<usize>| ClientData { dataset: Arc::clone(&dataset), members: members.clone() };
@@ -89,7 +78,7 @@ pub fn open(settings: &Settings, launch: &Launch, progress: &Progress) -> Result
         claim.save(&folder.privacy())?;
     }
     let ledger = Ledger::new(launch.ledger.clone().unwrap_or_else(|| beside(folder.path())), launch.total_epsilon);
-    Ok(OpenRun { folder, simulation, evaluator, ledger })
+    Ok(OpenRun { folder, simulation, ledger })
 }
 
 /// Refuses clients that are too small for their privacy.

@@ -59,19 +59,21 @@ impl Outcome {
         if !there || settings.privacy.epsilon.is_some() {
             return Ok(None);
         }
-        let round = Checkpoint::read(&folder.checkpoint())?.description.model.training.rounds;
-        let mut kept = folder.kept_checkpoint()?.description.model;
+        let mut kept = Checkpoint::read(&folder.checkpoint())?.description.model;
         let Ok(artifact) = Artifact::read(&model) else { return Ok(None) };
         let shipped = &artifact.meta().description;
         // It may have been exported again with another mask.
         kept.mask_rule = shipped.mask_rule;
-        if round < settings.federation.rounds || kept != *shipped || kept.seed != settings.federation.seed {
+        if kept.training.rounds < settings.federation.rounds
+            || kept != *shipped
+            || kept.seed != settings.federation.seed
+        {
             return Ok(None);
         }
         let model_bytes = std::fs::metadata(&model).map_err(|e| prism_core::Error::io("read", &model, e))?.len();
         Ok(Some(Outcome {
             run: path.to_path_buf(),
-            round,
+            round: kept.training.rounds,
             trained: 0,
             interrupted: false,
             dense: false,

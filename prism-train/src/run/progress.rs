@@ -205,7 +205,7 @@ impl Progress {
 
     /// What a person wants to know of a round; all else is in `metrics.jsonl`.
     fn round_line(&self, state: &State, metrics: &RoundMetrics) -> String {
-        let RoundMetrics { federation: round, evaluation, phases } = metrics;
+        let RoundMetrics { federation: round, phases } = metrics;
         let mut parts = vec![
             format!("round {:>1$}/{2}", round.round, self.rounds.to_string().len(), self.rounds),
             format!("loss {}", round.loss.map_or("-".into(), figure)),
@@ -223,7 +223,6 @@ impl Progress {
         if sent.clients_answered < sent.clients_asked {
             parts.push(format!("{} of {} clients", sent.clients_answered, sent.clients_asked));
         }
-        parts.extend(evaluation.map(|found| format!("Frechet distance {}", figure(found.frechet_distance))));
         let left = self.rounds.saturating_sub(round.round);
         if left > 0 {
             parts.push(format!("{} left", estimate(state.pace.1 / f64::from(state.pace.0.max(1)) * f64::from(left))));

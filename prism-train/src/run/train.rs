@@ -27,7 +27,7 @@ pub fn train(settings: &Settings, launch: &Launch) -> Result<Outcome> {
         return Ok(outcome);
     }
     let progress = Progress::new(settings, launch.quiet);
-    let mut run = Run::new(settings, open(settings, launch, &progress)?)?;
+    let mut run = Run::new(settings, open(settings, launch, &progress)?);
     let finished = run.all_rounds(&progress);
     match finished {
         // Asked to stop while images were measured, which comes before anything of the round: a resumed run takes it from its
@@ -42,6 +42,11 @@ pub fn train(settings: &Settings, launch: &Launch) -> Result<Outcome> {
     outcome
 }
 
+/// The share of the time that checkpoints may take: one over this.
+const CHECKPOINT_SHARE: u32 = 100;
+/// Rounds wait no longer than this for a checkpoint, however long one takes.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
+
 /// A run between rounds.
 struct Run<'a> {
     settings: &'a Settings,
@@ -51,13 +56,14 @@ struct Run<'a> {
     first: u32,
     /// The round of the last checkpoint, and when it was written.
     committed: (u32, Instant),
+    /// How long rounds wait for the next one.
+    wait: Duration,
 }
 
 impl<'a> Run<'a> {
-    fn new(settings: &'a Settings, mut open: OpenRun) -> Result<Self> {
-        open.evaluator.resume(&open.folder, &open.simulation.server.checkpoint())?;
+    fn new(settings: &'a Settings, open: OpenRun) -> Self {
         let committed = (open.simulation.server.round(), Instant::now());
-        Ok(Run { settings, open, phases: Phases::default(), first: committed.0, committed })
+        Run { settings, open, phases: Phases::default(), first: committed.0, committed, wait: Duration::ZERO }
     }
 
     fn round(&self) -> u32 {
@@ -95,19 +101,11 @@ impl<'a> Run<'a> {
         for refused in &report.refused {
             progress.say(format!("round {number}: client {} is left out: {}", refused.client, refused.reason));
         }
-        let OpenRun { folder, simulation, evaluator, .. } = &mut self.open;
+        let OpenRun { folder, simulation, .. } = &self.open;
         let mut metrics = RoundMetrics::of(&report, &simulation.server, clock.lap());
         metrics.phases = phases;
-        metrics.evaluation = evaluator.evaluate(&simulation.server, || progress.doing("judging"))?;
-        let evaluation = clock.lap();
         round_metrics::append(&folder.metrics(), &metrics)?;
-        let best = evaluator.improves(&metrics);
-        if best {
-            // The checkpoint that names the best round is written after it, so it never names one that is not there.
-            simulation.server.mark_best();
-            simulation.server.checkpoint().write(&folder.best())?;
-        }
-        if best || self.is_due() {
+        if self.is_due() {
             self.commit()?;
         }
         let checkpoint = clock.lap();
@@ -118,21 +116,22 @@ impl<'a> Run<'a> {
             samples::draw_grid(&self.open.simulation.server.checkpoint(), &grid)?;
         }
         let (samples, total) = (clock.lap(), whole.lap());
-        metrics.phases = Phases { evaluation, checkpoint, samples, total, ..phases };
+        metrics.phases = Phases { checkpoint, samples, total, ..phases };
         self.phases.add(&metrics.phases);
         Ok(metrics)
     }
 
     /// Whether the last round is to be committed now.
     fn is_due(&self) -> bool {
-        let interval = Duration::from_secs(self.settings.run.checkpoint_seconds);
-        !self.open.simulation.can_wait() || self.committed.1.elapsed() >= interval
+        !self.open.simulation.can_wait() || self.committed.1.elapsed() >= self.wait
     }
 
     fn commit(&mut self) -> Result<()> {
         if self.committed.0 != self.round() {
+            let begun = Instant::now();
             self.open.simulation.commit()?;
             self.committed = (self.round(), Instant::now());
+            self.wait = LONGEST_WAIT.min(CHECKPOINT_SHARE * begun.elapsed());
         }
         Ok(())
     }
@@ -164,17 +163,17 @@ impl<'a> Run<'a> {
         if interrupted {
             return Ok(outcome);
         }
-        let (kept, samples) = (folder.kept_checkpoint()?, folder.samples());
+        let (last, samples) = (folder.last_checkpoint()?, folder.samples());
         // A picture that is there says that all is done, so an older model's goes first.
         if samples.exists() {
             std::fs::remove_file(&samples).map_err(|e| prism_core::Error::io("remove", &samples, e))?;
         }
         let (model, model_bytes) = if dense {
-            samples::draw_baseline(&kept, &samples)?;
-            let weights = kept.description.model.architecture.weights() as u64;
+            samples::draw_baseline(&last, &samples)?;
+            let weights = last.description.model.architecture.weights() as u64;
             (folder.checkpoint(), 4 * weights)
         } else {
-            let report = export(&kept, Options::of(&kept), &folder.model())?;
+            let report = export(&last, Options::of(&last), &folder.model())?;
             samples::draw_picture(&folder.model(), &samples)?;
             (folder.model(), report.file_bytes)
         };

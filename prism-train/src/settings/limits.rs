@@ -3,7 +3,6 @@
 
 use prism_data::Source;
 use prism_fl::settings::limits::{self, Limit, MAX_COUNT, Range};
-use prism_fl::settings::privacy::Mechanism;
 use prism_nn::{Error, Result};
 
 use super::Settings;
@@ -14,17 +13,11 @@ const fn limit(key: &'static str, value: fn(&Settings) -> f64, range: Range) -> 
     Limit { key, value, range }
 }
 
-static LIMITS: [Limit<Settings>; 6] = [
+static LIMITS: [Limit<Settings>; 4] = [
     limit("limit", |s| s.data.limit.unwrap_or(1) as f64, Range::new(1.0, 1e12, "at least 1 image")),
     limit("channels", |s| s.data.channels.unwrap_or(1) as f64, Range::one_of(&[1.0, 3.0], "1 (grey) or 3 (colour)")),
     limit("threads", |s| s.run.threads as f64, THREADS),
-    limit(
-        "checkpoint-seconds",
-        |s| s.run.checkpoint_seconds as f64,
-        Range::new(0.0, 1e9, "0 (after every round) to 1000000000"),
-    ),
     limit("sample-every", |s| s.run.sample_every.into(), Range::new(0.0, MAX_COUNT, "0 (never) to 4294967295")),
-    limit("eval-every", |s| s.run.eval_every.into(), Range::new(0.0, MAX_COUNT, "0 (never) to 4294967295")),
 ];
 
 /// The range of the setting `key`; none if it is no number.
@@ -36,14 +29,6 @@ pub fn range(key: &str) -> Option<&'static Range> {
 
 pub(super) fn validate(settings: &Settings) -> Result<()> {
     limits::check(&LIMITS, settings)?;
-    let masked = settings.privacy.epsilon.is_some() && settings.privacy.mechanism == Mechanism::Mask;
-    if masked && settings.run.eval_every > 0 {
-        return Err(Error::usage(format!(
-            "`eval-every` is {}, which judges rounds by images or losses that `mechanism` mask does not protect; \
-             choose 0, or `mechanism` moments",
-            settings.run.eval_every
-        )));
-    }
     match settings.privacy.epsilon.and_then(|_| moved_by_one_image(settings)) {
         Some(why) => Err(Error::usage(why)),
         None => Ok(()),

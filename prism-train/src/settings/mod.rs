@@ -90,17 +90,13 @@ pub struct RunSettings {
     pub device: String,
     /// Threads to use; 0 for one per core.
     pub threads: usize,
-    /// Seconds between checkpoints; 0 for one after every round.
-    pub checkpoint_seconds: u64,
     /// Rounds between grids of samples; 0 for none.
     pub sample_every: u32,
-    /// Rounds between evaluations, of which the best gives the artifact; 0 for none, and the last round's.
-    pub eval_every: u32,
 }
 
 impl Default for RunSettings {
     fn default() -> Self {
-        RunSettings { device: "auto".into(), threads: 0, checkpoint_seconds: 120, sample_every: 1, eval_every: 0 }
+        RunSettings { device: "auto".into(), threads: 0, sample_every: 1 }
     }
 }
 
