@@ -92,6 +92,14 @@ def time_torch(args):
         return {"peer": f"PyTorch {torch.__version__}", "ms_per_image": median_ms(lambda: network(z), args)}
 
 
+def export(network, z, path):
+    """Writes the network to `path` as ONNX, for as many latents as `z` has."""
+    import torch
+
+    warnings.simplefilter("ignore")
+    torch.onnx.export(network, (z,), str(path), input_names=["z"], output_names=["image"], dynamo=False)
+
+
 def time_onnx(args):
     import onnxruntime
     import torch
@@ -99,8 +107,7 @@ def time_onnx(args):
     network, z = generator(args)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "generator.onnx")
-        warnings.simplefilter("ignore")
-        torch.onnx.export(network, (z,), path, input_names=["z"], output_names=["image"], dynamo=False)
+        export(network, z, path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = args.threads
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -163,7 +170,11 @@ def main():
     flags.add_argument("--turns", type=int, default=5, help="runs of each program")
     flags.add_argument("--program", type=Path, default=PROGRAM, help="the prism-infer to time")
     flags.add_argument("--peer", choices=PEERS, help="time this peer alone, and print JSON")
+    flags.add_argument("--export", type=Path, help="only write the peers' network as ONNX, for bench/web.mjs")
     args = flags.parse_args()
+    if args.export:
+        args.batch = args.batch or 64
+        return export(*generator(args), args.export)
     if args.peer:
         args.batch = args.batch or 64
         return print(json.dumps(PEERS[args.peer](args)))

@@ -10,12 +10,15 @@
 //! (Balle and Wang 2018, theorem 8), and the rho of several releases on the same images add up (Dong, Roth and Su 2022,
 //! corollary 3.3).
 
+mod terms;
+
 use std::f64::consts::SQRT_2;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::text_enum;
+
+pub use terms::{Adjacency, Trust, Unit};
 
 /// Relative precision of the search for an epsilon.
 const PRECISION: f64 = 1e-12;
@@ -23,49 +26,6 @@ const PRECISION: f64 = 1e-12;
 const HALVINGS: usize = 200;
 /// How far a claimed epsilon may be below the computed one: the digits that a text leaves out.
 const TOLERANCE: f64 = 1e-6;
-
-/// What is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unit {
-    /// One image and its label.
-    Image,
-    /// All images of one client.
-    Client,
-}
-
-/// What two neighbouring data sets of a client differ in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Adjacency {
-    /// One image and its label are others; the number of images is public.
-    ReplaceOne,
-    /// One image is there or not; the number of images is private.
-    AddRemove,
-}
-
-impl Adjacency {
-    /// The L2 sensitivity of a sum of nonnegative vectors of length at most 1: two such vectors are at most sqrt(2) apart.
-    pub fn factor(self) -> f64 {
-        match self {
-            Adjacency::ReplaceOne => SQRT_2,
-            Adjacency::AddRemove => 1.0,
-        }
-    }
-}
-
-/// Whose word a client's protection rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Trust {
-    /// On its own noise alone.
-    Local,
-    /// On a secure sum and on all clients adding their share of the noise.
-    Secagg,
-}
-
-text_enum!("the adjacency", Adjacency { ReplaceOne = "replace-one", AddRemove = "add-remove" });
-text_enum!("the trust", Trust { Local = "local", Secagg = "secagg" });
 
 /// A promise of differential privacy with all that it is computed from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -186,10 +146,10 @@ mod tests {
     fn claim() -> Claim {
         let rho = 0.036;
         let epsilon = epsilon_of(rho, 1e-5);
-        let total = Total { draws: 1, adjacency: Adjacency::ReplaceOne, rho, epsilon };
+        let total = Total { draws: 1, adjacency: Adjacency::REPLACE_ONE, rho, epsilon };
         Claim {
             unit: Unit::Image,
-            adjacency: Adjacency::ReplaceOne,
+            adjacency: Adjacency::REPLACE_ONE,
             trust: Trust::Local,
             epsilon,
             delta: 1e-5,

@@ -6,10 +6,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView, View};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo, View};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,6 +20,8 @@ use crate::file;
 
 /// Most bytes that a working file may have.
 const MAX_BYTES: u64 = 4 << 30;
+/// Most bytes of a header: that of thousands of tensors.
+const MAX_HEADER: u64 = 1 << 24;
 
 /// What a file is: its kind and the version of that kind, both checked on reading.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +89,9 @@ impl<'a> Parts<'a> {
         let mut tensors: Vec<_> = tensors.iter().collect();
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         let description = serde_json::to_string(description).map_err(|e| refuse(&e))?;
-        let sha256 = digest(&description, tensors.iter().map(|tensor| (tensor.name.as_str(), *tensor)));
+        let mut checksum = Checksum::new(&description);
+        tensors.iter().for_each(|tensor| checksum.add(&tensor.name, &tensor.shape, &tensor.data()));
+        let sha256 = checksum.finish();
         let envelope = Envelope { kind: kind.name.into(), version: kind.version, sha256, description };
         let envelope = serde_json::to_string(&envelope).map_err(|e| refuse(&e))?;
         let mut end = 0;
@@ -115,15 +120,26 @@ impl<'a> Parts<'a> {
 /// # Errors
 /// [`Error::Io`] if it cannot be read; [`Error::Corrupt`] if it is damaged, of another kind or of another version.
 pub fn read<D: DeserializeOwned>(path: &Path, kind: FileKind) -> Result<(D, Vec<NamedTensor<'static>>)> {
-    parse(&file::read_bounded(path, MAX_BYTES)?, kind)
-        .map_err(|why| Error::corrupt(format!("{} {}", kind.name, path.display()), why))
+    let io = |source| Error::io("read", path, source);
+    let mut file = File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    let refuse = |why| Error::corrupt(format!("{} {}", kind.name, path.display()), why);
+    if length > MAX_BYTES {
+        return Err(refuse(format!("it has {length} bytes, more than the {MAX_BYTES} that such a file may have")));
+    }
+    parse(&mut file, length, kind).map_err(refuse)
 }
 
 type Content<D> = (D, Vec<NamedTensor<'static>>);
 
-fn parse<D: DeserializeOwned>(bytes: &[u8], kind: FileKind) -> std::result::Result<Content<D>, String> {
+/// What `file` of `length` bytes holds. Each tensor is read into its place: moments fill half of a small machine's memory.
+fn parse<D: DeserializeOwned>(
+    file: &mut (impl Read + Seek),
+    length: u64,
+    kind: FileKind,
+) -> std::result::Result<Content<D>, String> {
     let damaged = |e: &dyn std::fmt::Display| format!("it is damaged or not such a file ({e})");
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(&e))?;
+    let (begin, header) = read_header(file, length).map_err(|e| damaged(&e))?;
     let envelope = header.metadata().as_ref().and_then(|m| m.get("prism")).ok_or("it has no metadata key `prism`")?;
     let envelope: Envelope = serde_json::from_str(envelope).map_err(|e| damaged(&e))?;
     if envelope.kind != kind.name {
@@ -135,23 +151,48 @@ fn parse<D: DeserializeOwned>(bytes: &[u8], kind: FileKind) -> std::result::Resu
             envelope.version, kind.version
         ));
     }
-    let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(&e))?;
-    let mut views = file.tensors();
-    views.sort_by(|a, b| a.0.cmp(&b.0));
-    let found = digest(&envelope.description, views.iter().map(|(name, view)| (name.as_str(), view)));
-    if found != envelope.sha256 {
+    let infos = header.tensors();
+    let mut infos: Vec<(&String, &&TensorInfo)> = infos.iter().collect();
+    infos.sort_by(|a, b| a.0.cmp(b.0));
+    let (mut checksum, mut tensors) = (Checksum::new(&envelope.description), Vec::new());
+    for (name, info) in infos {
+        if info.dtype != Dtype::F32 {
+            return Err(format!("tensor {name} has type {:?}; only F32 is written here", info.dtype));
+        }
+        // The header's lengths are those of the file.
+        let mut values = vec![0.0f32; (info.data_offsets.1 - info.data_offsets.0) / 4];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut values);
+        let place = SeekFrom::Start(begin + info.data_offsets.0 as u64);
+        file.seek(place).and_then(|_| file.read_exact(bytes)).map_err(|e| damaged(&e))?;
+        checksum.add(name, &info.shape, bytes);
+        if cfg!(target_endian = "big") {
+            values.iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits().swap_bytes()));
+        }
+        tensors.push(NamedTensor { name: name.clone(), shape: info.shape.clone(), values: values.into() });
+    }
+    if checksum.finish() != envelope.sha256 {
         return Err("its checksum does not match: it was altered or cut after it was written".into());
     }
-    let description = serde_json::from_str(&envelope.description).map_err(|e| damaged(&e))?;
-    Ok((description, views.into_iter().map(tensor).collect::<std::result::Result<_, _>>()?))
+    Ok((serde_json::from_str(&envelope.description).map_err(|e| damaged(&e))?, tensors))
 }
 
-fn tensor((name, view): (String, TensorView<'_>)) -> std::result::Result<NamedTensor<'static>, String> {
-    if view.dtype() != Dtype::F32 {
-        return Err(format!("tensor {name} has type {:?}; only F32 is written here", view.dtype()));
+/// The header of a file of `length` bytes, all of which it accounts for, and where the tensors begin.
+fn read_header(file: &mut (impl Read + Seek), length: u64) -> std::result::Result<(u64, Metadata), String> {
+    let text = |e: &dyn std::fmt::Display| e.to_string();
+    let mut size = [0; 8];
+    file.read_exact(&mut size).map_err(|e| text(&e))?;
+    let size = u64::from_le_bytes(size);
+    if size > MAX_HEADER.min(length) {
+        return Err(format!("its header has {size} bytes, of {length} and at most {MAX_HEADER}"));
     }
-    let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    Ok(NamedTensor { name, shape: view.shape().to_vec(), values })
+    let mut header = vec![0; size as usize];
+    file.read_exact(&mut header).map_err(|e| text(&e))?;
+    let header: Metadata = serde_json::from_slice(&header).map_err(|e| text(&e))?;
+    let expected = 8 + size + header.data_len() as u64;
+    if expected != length {
+        return Err(format!("it has {length} bytes, and its header is of {expected}"));
+    }
+    Ok((8 + size, header))
 }
 
 impl View for &NamedTensor<'_> {
@@ -176,24 +217,38 @@ impl View for &NamedTensor<'_> {
 }
 
 /// SHA-256 of the description and of every tensor's name, shape and bytes; tensors come sorted by name.
-fn digest<'a, T: View>(description: &str, tensors: impl IntoIterator<Item = (&'a str, T)>) -> String {
-    let mut hash = Sha256::new();
-    hash.update(description);
-    for (name, view) in tensors {
-        hash.update([0]);
-        hash.update(name);
-        hash.update([0]);
-        view.shape().iter().for_each(|&side| hash.update((side as u64).to_le_bytes()));
-        hash.update(view.data());
+struct Checksum(Sha256);
+
+impl Checksum {
+    fn new(description: &str) -> Self {
+        Checksum(Sha256::new().chain_update(description))
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+
+    fn add(&mut self, name: &str, shape: &[usize], bytes: &[u8]) {
+        self.0.update([0]);
+        self.0.update(name);
+        self.0.update([0]);
+        shape.iter().for_each(|&side| self.0.update((side as u64).to_le_bytes()));
+        self.0.update(bytes);
+    }
+
+    fn finish(self) -> String {
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use safetensors::SafeTensors;
+    use safetensors::tensor::TensorView;
+
     use super::*;
 
     const KIND: FileKind = FileKind { name: "test", version: 2 };
+
+    fn parsed(bytes: &[u8]) -> std::result::Result<Content<Vec<u32>>, String> {
+        parse(&mut io::Cursor::new(bytes), bytes.len() as u64, KIND)
+    }
 
     fn sample(folder: &Path) -> (std::path::PathBuf, Vec<NamedTensor<'static>>) {
         let path = folder.join("file.safetensors");
@@ -234,12 +289,12 @@ mod tests {
             let mut altered = bytes.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
             // A flip in the header's padding is harmless; any other must be refused.
-            if let Ok(content) = parse::<Vec<u32>>(&altered, KIND) {
+            if let Ok(content) = parsed(&altered) {
                 assert_eq!(content, (vec![4, 5], tensors.clone()), "bit {bit}");
             }
         }
         for length in 0..bytes.len() {
-            assert!(parse::<Vec<u32>>(&bytes[..length], KIND).is_err(), "length {length}");
+            assert!(parsed(&bytes[..length]).is_err(), "length {length}");
         }
     }
 
@@ -265,7 +320,9 @@ mod tests {
             [(trick, Dtype::U8, "{}"), (KIND.name, Dtype::U8, "{}"), (KIND.name, Dtype::F32, "{\"\\u001b[2J\": 1}")]
         {
             let tensor = TensorView::new(dtype, vec![32 / dtype.bitsize()], &[0; 4]).unwrap();
-            let sha256 = digest(description, [(trick, tensor.clone())]);
+            let mut checksum = Checksum::new(description);
+            checksum.add(trick, tensor.shape(), tensor.data());
+            let sha256 = checksum.finish();
             let envelope = Envelope { kind: kind.into(), version: 2, sha256, description: description.into() };
             let metadata = HashMap::from([("prism".into(), serde_json::to_string(&envelope).unwrap())]);
             std::fs::write(&path, safetensors::serialize([(trick, tensor)], Some(metadata)).unwrap()).unwrap();

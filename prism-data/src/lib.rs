@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 pub use dataset::{Dataset, MAX_CLASS_NAME};
 pub use decode::Intensity;
 pub use duplicates::Duplicates;
-pub use folder::{Broken, PassedOver, Pictures, Survey};
+pub use folder::{Broken, PassedOver, People, Pictures, Survey};
 pub use locate::DATA_VARIABLE;
 
 /// Where images come from.

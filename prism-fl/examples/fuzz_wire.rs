@@ -16,7 +16,7 @@ use prism_fl::moments::coded::layer::LayerShape;
 use prism_fl::moments::envelope::{self, Kind};
 use prism_fl::moments::message::Form;
 use prism_fl::moments::statistics::{GroupStatistics, Statistics};
-use prism_fl::privacy::message::{decode_noisy, decode_ring, encode_noisy, encode_ring};
+use prism_fl::privacy::message::{decode_counts, decode_noisy, decode_ring, encode_counts, encode_noisy, encode_ring};
 use prism_fl::secagg::keys::Advert;
 use prism_fl::secagg::message::{Body, Dealt, Request, SEALED_BYTES, TAG_BYTES};
 use prism_fl::secagg::{Blinds, Purpose as SumPurpose, SumId};
@@ -96,7 +96,7 @@ fn targets() -> Vec<Target> {
 }
 
 /// A release with noise, and an opened sum.
-fn private_targets() -> [Target; 2] {
+fn private_targets() -> [Target; 3] {
     const SHAPE: (usize, usize) = (2, 5);
     let sums = vec![vec![1_000_000, -3, 70_000, 0, 9], vec![-1, 5, -900_000, 12, 1 << 26]];
     let noisy = [1, 9000].map(|sigma| encode_noisy(&sums, sigma)[envelope::BYTES..].to_vec());
@@ -109,7 +109,16 @@ fn private_targets() -> [Target; 2] {
         }
         Err(_) => false,
     };
+    let counts = encode_counts(&vec![vec![0, 0, 3, 1, 0], vec![0, 900, 0, 0, 1]])[envelope::BYTES..].to_vec();
+    let of_counts = |payload: &[u8]| match decode_counts(&envelope::seal(Kind::Counts, payload), 10) {
+        Ok(counts) => {
+            assert_eq!(counts.len(), 10);
+            true
+        }
+        Err(_) => false,
+    };
     [
+        Target { name: "counts".into(), truths: vec![counts], decode: Box::new(of_counts) },
         Target { name: "private noisy".into(), truths: noisy.to_vec(), decode: Box::new(of_noisy) },
         Target { name: "private ring".into(), truths: vec![ring], decode: Box::new(of_ring) },
     ]

@@ -216,7 +216,7 @@ pub fn moments(site: &Site<'_>, observer: &dyn Observer) -> Result<ClientMoments
         }
         Some(mechanism) => own_release(site, mechanism, observer).map_err(|error| match mechanism.trust() {
             Trust::Local => error,
-            Trust::Secagg => Error::usage(format!(
+            Trust::Secagg(_) => Error::usage(format!(
                 "client {id} lacks the moments that all clients share; answer the server's setup requests first"
             ))
             .into(),
@@ -256,7 +256,7 @@ fn warn_of_odd_features(id: u32, images: usize, observer: &dyn Observer) {
 /// A client's own moments under its own noise.
 fn own_release(site: &Site<'_>, mechanism: &PrivacyMechanism, observer: &dyn Observer) -> Result<ClientMoments> {
     let Site { id, context, data, .. } = *site;
-    if mechanism.trust() == Trust::Secagg {
+    if mechanism.trust().is_secagg() {
         return Err(unasked("moments").into());
     }
     let strata = context.strata(data, &site.thresholds()?)?;

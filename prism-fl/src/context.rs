@@ -22,7 +22,7 @@ use crate::privacy::histograms::Histograms;
 use crate::privacy::message::MessageSum;
 use crate::privacy::{PrivacyGuarantee, PrivacyMechanism, guarantee};
 use crate::secagg::{Purpose, Terms};
-use crate::settings::privacy::{Mechanism, Trust};
+use crate::settings::privacy::Mechanism;
 use crate::settings::{Objective, TrainingMask, TrainingMode};
 use crate::strata::{ClientData, Strata, Thresholds};
 use crate::wire::Session;
@@ -173,7 +173,7 @@ impl RunContext {
 
     /// Whether all clients train on the one secure sum of their moments.
     pub fn shares_moments(&self) -> bool {
-        !self.is_one_shot() && self.mechanism().is_some_and(|mechanism| mechanism.trust() == Trust::Secagg)
+        !self.is_one_shot() && self.mechanism().is_some_and(|mechanism| mechanism.trust().is_secagg())
     }
 
     /// What the clients of the secure sums for `purpose` agreed on: before the first round all of them are asked.
@@ -197,7 +197,7 @@ impl RunContext {
 
     /// Whether clients and server exchange secure sums, and so need keys and a list of peers.
     pub fn sums_securely(&self) -> bool {
-        let before = self.mechanism().is_some_and(|mechanism| mechanism.trust() == Trust::Secagg);
+        let before = self.mechanism().is_some_and(|mechanism| mechanism.trust().is_secagg());
         before || !self.is_one_shot() && self.session.uplink() == Uplink::Sums
     }
 

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::context::RunContext;
 use crate::exchange::Exchange;
 use crate::moments::ClientMoments;
+use crate::moments::combine::combine;
 use crate::moments::file::{load_moments, save_moments};
-use crate::moments::statistics::{self, GroupStatistics};
+use crate::moments::message::Message;
 use crate::privacy::message::MessageSum;
 use crate::secagg::{self, Plan, Purpose, SecureSum, Stage, Standing};
 use crate::setup::{self, Phase, Request};
@@ -47,10 +48,8 @@ enum Collected {
     Integers(MessageSum),
     /// A secure sum, once its first exchange has begun.
     Secure(Purpose, Option<Box<SecureSum>>),
-    /// Statistics without noise, added up in the order of the clients: those so far, and those that came before their turn.
-    Exact(GroupStatistics, BTreeMap<u32, GroupStatistics>),
-    /// Releases that are noisy each by itself.
-    Noisy(BTreeMap<u32, Vec<u8>>),
+    /// Messages of moments, without noise or noisy each by itself.
+    Moments(BTreeMap<u32, Vec<u8>>),
 }
 
 impl ServerSetup {
@@ -152,16 +151,10 @@ impl ServerSetup {
                 sum.add_input(client, &sum.decode_input(reply)?)?;
             }
             Collected::Secure(_, sum) => sum.as_mut().ok_or_else(finished)?.accept(client, reply)?,
-            Collected::Exact(total, early) => {
-                early.insert(client, context.moments_form()?.decode(reply)?);
-                // Floats are added in the order of the clients; a client's turn has come when all before it are there.
-                let mut next = self.answered.len() as u32 + 1 - early.len() as u32;
-                while let Some(sums) = early.remove(&next) {
-                    statistics::add(total, sums);
-                    next += 1;
-                }
+            Collected::Moments(messages) => {
+                check_moments(context, reply)?;
+                messages.insert(client, reply.to_vec());
             }
-            Collected::Noisy(messages) => _ = messages.insert(client, reply.to_vec()),
         }
         self.answered.push(client);
         // Of a secure sum they are counted at its end, whatever was stopped and went on.
@@ -197,15 +190,9 @@ impl ServerSetup {
                 self.done.thresholds = histograms.thresholds(sum);
             }
             Collected::Integers(sum) => self.end_secure_sum(context, sum)?,
-            Collected::Exact(mut total, early) => {
-                early.into_values().for_each(|sums| statistics::add(&mut total, sums));
-                self.save(context, ClientMoments::new(total, context.device())?)?;
-            }
-            Collected::Noisy(messages) => {
-                let mechanism = context.mechanism().ok_or_else(finished)?;
-                let messages = messages.values().map(Vec::as_slice);
-                let moments = mechanism.combined_moments(messages, context.group_count(), context.device())?;
-                self.save(context, moments)?;
+            Collected::Moments(messages) => {
+                let messages: Vec<&[u8]> = messages.values().map(Vec::as_slice).collect();
+                self.save(context, combined_moments(context, &messages)?)?;
             }
         }
         self.done.phases += 1;
@@ -243,17 +230,38 @@ impl ServerSetup {
     }
 
     fn begin(&self, context: &RunContext) -> Result<Collected> {
-        let mechanism = context.mechanism();
         if let Some(purpose) = self.phase().and_then(|phase| phase.purpose(context)) {
             return Ok(Collected::Secure(purpose, None));
         }
-        Ok(match (self.phase(), mechanism) {
-            (None | Some(Phase::Start), _) => Collected::Nothing,
-            (Some(Phase::Subclasses), _) => Collected::Integers(context.histograms().ok_or_else(finished)?.empty()),
-            (Some(Phase::Moments), None) => Collected::Exact(GroupStatistics::new(), BTreeMap::new()),
-            (Some(Phase::Moments), Some(_)) => Collected::Noisy(BTreeMap::new()),
+        Ok(match self.phase() {
+            None | Some(Phase::Start) => Collected::Nothing,
+            Some(Phase::Subclasses) => Collected::Integers(context.histograms().ok_or_else(finished)?.empty()),
+            Some(Phase::Moments) => Collected::Moments(BTreeMap::new()),
         })
     }
+}
+
+/// Refuses a message of moments that could not be added to others, or is longer than agreed.
+fn check_moments(context: &RunContext, message: &[u8]) -> Result<()> {
+    if let Some(mechanism) = context.mechanism() {
+        return mechanism.check_message(message, context.group_count());
+    }
+    let (length, most) = (message.len() as u64, context.agreement().settings.wire.message_size.bytes());
+    if length > most {
+        let why = format!("it has {length} bytes, and `message-size` is {most}");
+        return Err(Error::corrupt("a message of moments", why).into());
+    }
+    context.moments_form()?.open(message)?.check()
+}
+
+/// The moments of all clients' images, whose messages come in the order of the clients.
+fn combined_moments(context: &RunContext, messages: &[&[u8]]) -> Result<ClientMoments> {
+    if let Some(mechanism) = context.mechanism() {
+        return mechanism.combined_moments(messages.iter().copied(), context.group_count(), context.device());
+    }
+    let form = context.moments_form()?;
+    let messages = messages.iter().map(|bytes| form.open(bytes)).collect::<Result<Vec<Message<'_>>>>()?;
+    combine(&messages, form.layers.len(), context.device())
 }
 
 /// The secure sum of all clients' messages: as it was left where its input was complete, else a new attempt. Every client's input is

@@ -18,7 +18,6 @@ use crate::agreement::Agreement;
 use crate::context::RunContext;
 use crate::moments::envelope::{self, Kind};
 use crate::secagg::Purpose;
-use crate::settings::privacy::Trust;
 use crate::strata::Thresholds;
 
 /// What a request asks for.
@@ -45,7 +44,7 @@ impl Phase {
 
     /// The secure sum that its replies go into; none where they are not summed securely.
     pub fn purpose(self, context: &RunContext) -> Option<Purpose> {
-        context.mechanism().filter(|mechanism| mechanism.trust() == Trust::Secagg)?;
+        context.mechanism().filter(|mechanism| mechanism.trust().is_secagg())?;
         match self {
             Phase::Subclasses => Some(Purpose::Histograms),
             Phase::Moments => Some(Purpose::Moments),

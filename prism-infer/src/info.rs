@@ -105,8 +105,8 @@ impl Info<'_> {
 
     fn show_claim(&self, f: &mut Formatter<'_>, claim: &Claim) -> fmt::Result {
         let unit = match claim.unit {
-            Unit::Image => "one image",
-            Unit::Client => "all images of one client",
+            Unit::Image => claim.adjacency.protected(),
+            Unit::Client => "all images of one client".into(),
         };
         let Total { draws, adjacency, rho, epsilon } = claim.total;
         writeln!(
@@ -114,7 +114,8 @@ impl Info<'_> {
             "claim          epsilon {:.4}, delta {:e}, {unit}, {}, trust {}, rho {:.4e}, encoder trained on {}",
             claim.epsilon, claim.delta, claim.adjacency, claim.trust, claim.rho, claim.encoder_images
         )?;
-        writeln!(f, "all draws      {draws}: epsilon {epsilon:.4} for one image, {adjacency}, rho {rho:.4e}")
+        let images = adjacency.protected();
+        writeln!(f, "all draws      {draws}: epsilon {epsilon:.4} for {images}, {adjacency}, rho {rho:.4e}")
     }
 
     fn show_sizes(&self, f: &mut Formatter<'_>) -> fmt::Result {

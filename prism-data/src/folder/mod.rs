@@ -12,6 +12,7 @@
 
 mod listing;
 mod names;
+mod people;
 mod survey;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use super::decode::{self, Seen, Shape};
 use super::{Dataset, LoadOptions, Watch, blank_images};
 pub use listing::PassedOver;
 pub(super) use listing::{Listing, class_folders, has_classes, list_split, read_folder, shown};
+pub use people::People;
 pub use survey::{Broken, Pictures, Survey};
 
 /// Bytes of one image file: 64 MiB.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::listing::{PassedOver, shown};
+use super::people::People;
+use crate::Dataset;
 use crate::decode::{Range, Seen};
 
 /// Broken files that are listed by name.
@@ -85,6 +87,12 @@ impl Pictures {
 }
 
 impl Survey {
+    /// The people whose folders lie inside the classes of `set`, whose images are of these files; none where there are no such
+    /// folders.
+    pub fn people(&self, set: &Dataset) -> Option<People> {
+        People::of(set, &self.files)
+    }
+
     /// What a person may want to know of the files, in a line each; none of images that come from no folder.
     pub fn lines(&self) -> Vec<String> {
         let pictures = &self.pictures;

@@ -72,7 +72,7 @@ impl MaskNoise {
                 "clipped changes of the mask's probabilities in each of {rounds} rounds, with discrete Gaussian noise"
             ),
             unit: Unit::Client,
-            adjacency: Adjacency::ReplaceOne,
+            adjacency: Adjacency::REPLACE_ONE,
             trust: Trust::Local,
             epsilon: budget.epsilon(),
             delta: budget.delta(),

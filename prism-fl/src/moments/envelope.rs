@@ -33,6 +33,8 @@ pub enum Kind {
     SumRequest = 6,
     /// A client's reply to it (ibid).
     SumReply = 7,
+    /// A client's counts without noise ([`crate::privacy::message`]).
+    Counts = 8,
 }
 
 /// The message that carries `payload`.

@@ -1,9 +1,10 @@
 //! `moments.safetensors`: feature moments in the folder of whoever trains on them.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Layout, Storage, Tensor};
 use prism_core::Error;
 use prism_core::tensor_file::{self, FileKind, NamedTensor};
 use prism_nn::{Result, SecondMoment};
@@ -78,17 +79,22 @@ pub fn moments_path(folder: &Path) -> PathBuf {
 /// If the folder cannot be written.
 pub fn save_moments(folder: &Path, source: &MomentsSource, moments: &ClientMoments) -> Result<()> {
     make(folder)?;
-    let mut tensors = Vec::new();
+    let mut parts = Vec::new();
     let second = moments.kind();
     for (layer, moments) in moments.layers().iter().enumerate() {
-        tensors.push(named(format!("mean.{layer}"), &moments.mean)?);
-        tensors.push(named(format!("{second}.{layer}"), &moments.second)?);
-        tensors.push(named(format!("scale.{layer}"), &moments.scale)?);
+        parts.push((format!("mean.{layer}"), &moments.mean));
+        parts.push((format!("{second}.{layer}"), &moments.second));
+        parts.push((format!("scale.{layer}"), &moments.scale));
         if let Some([mean, weight]) = &moments.weights {
-            tensors.push(named(format!("mean-weight.{layer}"), mean)?);
-            tensors.push(named(format!("{second}-weight.{layer}"), weight)?);
+            parts.push((format!("mean-weight.{layer}"), mean));
+            parts.push((format!("{second}-weight.{layer}"), weight));
         }
     }
+    // They are written from where they are, for they may fill half of the memory.
+    let held: Vec<_> = parts.iter().map(|(_, tensor)| tensor.storage_and_layout()).collect();
+    let parts = parts.iter().zip(&held);
+    let tensors = parts.map(|((name, tensor), (storage, layout))| named(name, tensor, (storage, layout)));
+    let tensors = tensors.collect::<Result<Vec<_>>>()?;
     let (groups, second, grid) = (moments.groups().to_vec(), moments.kind(), moments.grid());
     let description = MomentsDescription { source: source.clone(), groups, second, grid, sent: moments.sent() };
     Ok(tensor_file::write(&moments_path(folder), MOMENTS, &description, &tensors)?)
@@ -186,8 +192,12 @@ fn take_layer(
     Ok(Some(LayerMoments { mean, second, scale, weights }))
 }
 
-fn named(name: String, tensor: &Tensor) -> Result<NamedTensor<'static>> {
-    Ok(NamedTensor { name, shape: tensor.dims().to_vec(), values: tensor.flatten_all()?.to_vec1()?.into() })
+fn named<'a>(name: &str, tensor: &Tensor, (storage, layout): (&'a Storage, &Layout)) -> Result<NamedTensor<'a>> {
+    let values = match (storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(storage), Some((start, end))) => Cow::Borrowed(&storage.as_slice()?[start..end]),
+        _ => Cow::Owned(tensor.flatten_all()?.to_vec1()?),
+    };
+    Ok(NamedTensor { name: name.into(), shape: tensor.dims().to_vec(), values })
 }
 
 fn make(folder: &Path) -> Result<()> {

@@ -19,6 +19,8 @@ use super::coded::tree::GroupTree;
 use super::envelope::{self, Kind};
 use super::statistics::{GroupStatistics, Statistics};
 
+/// What errors call a message.
+const SUBJECT: &str = "a message of moments";
 /// The finest quality: a quarter of a standard error of the widest layer.
 const FINEST: u8 = 16;
 /// The coarsest quality that is tried: 4,096 standard errors.
@@ -102,16 +104,15 @@ impl Form {
         envelope::seal(Kind::Moments, &bytes)
     }
 
-    /// What was in the message `bytes`.
+    /// The message in `bytes`, whose layers are decoded when they are asked for.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if the message is not one of this form.
-    pub fn decode(&self, bytes: &[u8]) -> Result<GroupStatistics> {
-        let refuse = |why: String| Error::corrupt("a message of moments", why);
+    /// [`Error::Corrupt`] if it is not one of this form, as far as that shows without decoding.
+    pub fn open<'a>(&'a self, bytes: &'a [u8]) -> Result<Message<'a>> {
+        let refuse = |why: String| Error::corrupt(SUBJECT, why);
         let mut rest = Reader(envelope::open(Kind::Moments, bytes)?);
         let (quality, groups) = self.read_groups(&mut rest).map_err(refuse)?;
         let tree = GroupTree::new(&groups, self.subclasses);
-        let counts: Vec<f64> = groups.iter().map(|&(_, images)| f64::from(images)).collect();
         let mut codes = Vec::new();
         for _ in &self.layers {
             let unit = rest.number().map(f32::from_bits).filter(|unit| *unit >= 0.0 && unit.is_finite());
@@ -125,15 +126,18 @@ impl Form {
         if !rest.0.is_empty() {
             return Err(refuse(format!("{} bytes follow its last layer", rest.0.len())).into());
         }
-        let layers = self
-            .layers
-            .par_iter()
-            .zip(codes)
-            .map(|(&shape, (unit, code))| layer::decode(code, (unit, quality), (shape, &tree), &counts));
-        let layers: Vec<Vec<Statistics>> = layers.collect::<std::result::Result<_, _>>().map_err(refuse)?;
-        let mut found: GroupStatistics = groups.iter().map(|&(group, _)| (group, Vec::new())).collect();
-        for layer in layers {
-            found.values_mut().zip(layer).for_each(|(layers, layer)| layers.push(layer));
+        Ok(Message { form: self, quality, groups, tree, codes })
+    }
+
+    /// What was in the message `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the message is not one of this form.
+    pub fn decode(&self, bytes: &[u8]) -> Result<GroupStatistics> {
+        let message = self.open(bytes)?;
+        let mut found: GroupStatistics = message.groups.iter().map(|&(group, _)| (group, Vec::new())).collect();
+        for layer in 0..self.layers.len() {
+            found.values_mut().zip(message.layer(layer)?).for_each(|(layers, layer)| layers.push(layer));
         }
         Ok(found)
     }
@@ -162,6 +166,41 @@ impl Form {
     }
 }
 
+/// A message whose layers are still coded.
+pub struct Message<'a> {
+    form: &'a Form,
+    quality: u8,
+    groups: Vec<(u32, u32)>,
+    tree: GroupTree,
+    codes: Vec<(f32, &'a [u8])>,
+}
+
+impl Message<'_> {
+    /// The number of each group, ascending, and how many images it has.
+    pub fn groups(&self) -> &[(u32, u32)] {
+        &self.groups
+    }
+
+    /// The statistics of encoder layer number `layer`, of every group.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the layer's code is none.
+    pub fn layer(&self, layer: usize) -> Result<Vec<Statistics>> {
+        let counts: Vec<f64> = self.groups.iter().map(|&(_, images)| f64::from(images)).collect();
+        let ((unit, code), shape) = (self.codes[layer], self.form.layers[layer]);
+        let found = layer::decode(code, (unit, self.quality), (shape, &self.tree), &counts);
+        Ok(found.map_err(|why| Error::corrupt(SUBJECT, why))?)
+    }
+
+    /// Refuses a message of which a layer cannot be decoded.
+    ///
+    /// # Errors
+    /// As for [`Message::layer`].
+    pub fn check(&self) -> Result<()> {
+        (0..self.codes.len()).into_par_iter().try_for_each(|layer| self.layer(layer).map(drop))
+    }
+}
+
 /// Bytes that are read from the front.
 struct Reader<'a>(&'a [u8]);
 
@@ -179,9 +218,12 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
     use prism_core::stream::{Purpose, Stream, StreamId};
     use proptest::prelude::*;
 
+    use super::super::ClientMoments;
+    use super::super::combine::combine;
     use super::super::statistics::tests::of;
     use super::*;
 
@@ -238,19 +280,40 @@ mod tests {
         assert!(error.exit_code() == 2 && error.to_string().contains("`message-size` is 100 bytes"), "{error}");
     }
 
+    /// Adds what another client measured.
+    fn add(total: &mut GroupStatistics, other: GroupStatistics) {
+        for (group, layers) in other {
+            let all = total.entry(group).or_insert_with(|| vec![Statistics::default(); layers.len()]);
+            all.iter_mut().zip(&layers).for_each(|(all, layer)| all.merge(layer));
+        }
+    }
+
     #[test]
     fn two_clients_messages_add_up_to_the_moments_of_all_their_images() {
         let (one, two) = (statistics(&GROUPS[..4], 40, 1), statistics(&GROUPS[2..], 60, 2));
         let (mut exact, mut found) = (GroupStatistics::new(), GroupStatistics::new());
+        let mut messages = Vec::new();
         for client in [one, two] {
             let message = form().encode(client.clone(), 1 << 30).unwrap();
-            crate::moments::statistics::add(&mut found, form().decode(&message).unwrap());
-            crate::moments::statistics::add(&mut exact, client);
+            add(&mut found, form().decode(&message).unwrap());
+            add(&mut exact, client);
+            messages.push(message);
         }
         assert_eq!(found.keys().collect::<Vec<_>>(), exact.keys().collect::<Vec<_>>());
         assert!(found.values().flatten().zip(exact.values().flatten()).all(|(a, b)| a.count == b.count));
         let error = error(&exact, &found);
         assert!(error < 1e-3, "{error}");
+
+        // A layer at a time, they are the same to the bit.
+        let form = form();
+        let messages: Vec<Message<'_>> = messages.iter().map(|bytes| form.open(bytes).unwrap()).collect();
+        let combined = combine(&messages, form.layers.len(), &Device::Cpu).unwrap();
+        let whole = ClientMoments::new(found, &Device::Cpu).unwrap();
+        assert_eq!(combined.groups(), whole.groups());
+        let numbers = |moments: &ClientMoments| -> Vec<Vec<f32>> {
+            moments.tensors().map(|tensor| tensor.flatten_all().unwrap().to_vec1().unwrap()).collect()
+        };
+        assert_eq!(numbers(&combined), numbers(&whole));
     }
 
     #[test]

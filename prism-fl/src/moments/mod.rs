@@ -13,6 +13,7 @@ use prism_nn::ops::MomentTargets;
 use prism_nn::{Error, Estimator, Result, SecondMoment};
 
 pub mod coded;
+pub mod combine;
 pub mod envelope;
 pub mod file;
 pub mod message;
@@ -71,10 +72,7 @@ impl ClientMoments {
         let wholes = unit::wholes(&statistics);
         statistics.retain(|_, layers| images(layers) >= MIN_IMAGES);
         if statistics.is_empty() {
-            return Err(Error::usage(format!(
-                "of {total} images no two are of one class and subclass, so their moments have no variance; choose fewer clients, \
-                 another partition or fewer subclasses"
-            )));
+            return Err(too_few(total));
         }
         let groups = statistics.keys().copied().collect();
         // A layer at a time, so that no number stands in memory twice.
@@ -158,6 +156,14 @@ impl ClientMoments {
         };
         Ok(self.layers.iter().map(target).collect::<candle_core::Result<_>>()?)
     }
+}
+
+/// The refusal of images of which no group has two.
+fn too_few(images: usize) -> Error {
+    Error::usage(format!(
+        "of {images} images no two are of one class and subclass, so their moments have no variance; choose fewer clients, another \
+         partition or fewer subclasses"
+    ))
 }
 
 /// One layer's moments of all groups as tensors; `whole` is the unit of a group of copies.

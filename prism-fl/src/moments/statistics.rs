@@ -76,14 +76,6 @@ pub fn measure(
     Ok(measured)
 }
 
-/// Adds what another client measured.
-pub fn add(total: &mut GroupStatistics, other: GroupStatistics) {
-    for (group, layers) in other {
-        let all = total.entry(group).or_insert_with(|| vec![Statistics::default(); layers.len()]);
-        all.iter_mut().zip(&layers).for_each(|(all, layer)| all.merge(layer));
-    }
-}
-
 impl From<&FeatureSums> for Statistics {
     fn from(sums: &FeatureSums) -> Self {
         let count = sums.images() as f64;

@@ -24,7 +24,8 @@ pub fn wholes(groups: &GroupStatistics) -> Vec<f64> {
     (0..layers).map(|layer| whole(groups.values().map(|group| &group[layer]))).collect()
 }
 
-fn whole<'a>(groups: impl Iterator<Item = &'a Statistics>) -> f64 {
+/// The unit of all images of one layer's groups together.
+pub fn whole<'a>(groups: impl Iterator<Item = &'a Statistics>) -> f64 {
     let mut all = Statistics::default();
     groups.for_each(|group| all.merge(group));
     if all.count < MIN_IMAGES { 0.0 } else { all.mean_variance().max(LEAST_WHOLE * all.mean_square()) }

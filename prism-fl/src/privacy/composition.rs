@@ -21,23 +21,31 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// Its rho where one image is replaced: that image is taken away and another one added, which moves a sum of nonnegative vectors
-    /// by sqrt(2) of what one of the two does, so that rho doubles; and replacing all of a client's images replaces each of them.
-    fn rho_of_replacement(&self) -> f64 {
+    /// Its rho where `images` images are replaced together.
+    ///
+    /// * An image that is replaced is taken away and another one added, which moves a sum of nonnegative vectors by sqrt(2) of what
+    ///   one of the two does, so that rho doubles.
+    /// * Twice as many images move a sum twice as far, which is four times the rho.
+    /// * Replacing all of a client's images replaces each of them, and `images` images may be of as many clients, each of whom
+    ///   has noise of its own.
+    fn rho_of_replacement(&self, images: u32) -> f64 {
+        let times = (f64::from(images) / f64::from(self.adjacency.images())).powi(2);
         match (self.unit, self.adjacency) {
-            (Unit::Image, Adjacency::AddRemove) => 2.0 * self.rho,
-            _ => self.rho,
+            (Unit::Client, _) => f64::from(images) * self.rho,
+            (Unit::Image, Adjacency::Replace(_)) => times * self.rho,
+            (Unit::Image, Adjacency::AddRemove(_)) => times * 2.0 * self.rho,
         }
     }
 }
 
-/// What `draws` on the same images promise together, of one image. Of neighbours that differ by an image added or removed, it says
-/// something only where all draws do; otherwise it is about one image in the place of another.
+/// What `draws` on the same images promise together: in the meaning of neighbours that all of them have, otherwise of images in
+/// the place of others, of as many together as the draw has that protects most.
 pub fn total(draws: &[Draw], delta: f64) -> Total {
-    let added = |draw: &Draw| draw.unit == Unit::Image && draw.adjacency == Adjacency::AddRemove;
+    let images = draws.iter().map(|draw| draw.adjacency.images()).max().unwrap_or(1);
+    let added = |draw: &Draw| draw.unit == Unit::Image && draw.adjacency == Adjacency::AddRemove(images);
     let (adjacency, rho) = match draws.iter().all(added) {
-        true => (Adjacency::AddRemove, draws.iter().map(|draw| draw.rho).sum()),
-        false => (Adjacency::ReplaceOne, draws.iter().map(Draw::rho_of_replacement).sum()),
+        true => (Adjacency::AddRemove(images), draws.iter().map(|draw| draw.rho).sum()),
+        false => (Adjacency::Replace(images), draws.iter().map(|draw| draw.rho_of_replacement(images)).sum()),
     };
     Total { draws: draws.len(), adjacency, rho, epsilon: epsilon_of(rho, delta) }
 }
@@ -52,17 +60,24 @@ mod tests {
 
     #[test]
     fn draws_add_up_in_one_meaning_of_neighbours() {
-        let replace = draw(Unit::Image, Adjacency::ReplaceOne, 0.03);
-        let add = draw(Unit::Image, Adjacency::AddRemove, 0.01);
-        let client = draw(Unit::Client, Adjacency::ReplaceOne, 0.02);
+        let replace = draw(Unit::Image, Adjacency::REPLACE_ONE, 0.03);
+        let add = draw(Unit::Image, Adjacency::ADD_REMOVE, 0.01);
+        let client = draw(Unit::Client, Adjacency::REPLACE_ONE, 0.02);
         let of = |draws: &[Draw]| {
             let total = total(draws, 1e-5);
             assert_eq!(total.epsilon, epsilon_of(total.rho, 1e-5));
             (total.adjacency, (total.rho * 1e6).round())
         };
-        assert_eq!(of(&[add, add]), (Adjacency::AddRemove, 20_000.0));
-        assert_eq!(of(&[add, replace]), (Adjacency::ReplaceOne, 50_000.0));
-        assert_eq!(of(&[replace, client]), (Adjacency::ReplaceOne, 50_000.0));
-        assert_eq!(of(&[add, client]), (Adjacency::ReplaceOne, 40_000.0));
+        assert_eq!(of(&[add, add]), (Adjacency::ADD_REMOVE, 20_000.0));
+        assert_eq!(of(&[add, replace]), (Adjacency::REPLACE_ONE, 50_000.0));
+        assert_eq!(of(&[replace, client]), (Adjacency::REPLACE_ONE, 50_000.0));
+        assert_eq!(of(&[add, client]), (Adjacency::REPLACE_ONE, 40_000.0));
+        let [five, any_five] = [Adjacency::Replace(5), Adjacency::AddRemove(5)].map(|a| draw(Unit::Image, a, 0.03));
+        assert_eq!(of(&[five]), (Adjacency::Replace(5), 30_000.0));
+        assert_eq!(of(&[any_five, any_five]), (Adjacency::AddRemove(5), 60_000.0));
+        // 25 times 0.03 and of 0.01 twice, and five clients of 0.02.
+        assert_eq!(of(&[five, replace]), (Adjacency::Replace(5), 780_000.0));
+        assert_eq!(of(&[five, add]), (Adjacency::Replace(5), 530_000.0));
+        assert_eq!(of(&[five, client]), (Adjacency::Replace(5), 130_000.0));
     }
 }

@@ -9,7 +9,7 @@ use super::accounting::Budget;
 use super::estimate::Noisy;
 use super::features::{LayerPart, VectorMap};
 use super::message::{MessageSum, encode_noisy, encode_ring};
-use super::release::{NoisePlan, Sums};
+use super::release::{NoisePlan, Shares, Sums};
 use crate::moments::envelope::{self, Kind};
 use crate::settings::privacy::{Adjacency, FeatureSet};
 
@@ -44,11 +44,12 @@ fn map(golden: &Value, grid: Option<usize>, clip_units: i64) -> VectorMap {
 fn noise_and_modulus_follow_from_the_promise() {
     for plan in golden()["plans"].as_array().unwrap() {
         let adjacency = match plan["adjacency"].as_str().unwrap() {
-            "replace-one" => Adjacency::ReplaceOne,
-            _ => Adjacency::AddRemove,
+            "replace-one" => Adjacency::REPLACE_ONE,
+            _ => Adjacency::ADD_REMOVE,
         };
         let budget = Budget::new(list(&plan["epsilon"]), list(&plan["delta"])).unwrap();
-        let found = NoisePlan::within(budget, list(&plan["part"]), adjacency, list(&plan["shares"])).unwrap();
+        let found =
+            NoisePlan::within(budget, list(&plan["part"]), adjacency, Shares::whole(list(&plan["shares"]))).unwrap();
         assert_eq!(found.clip_units, list::<i64>(&plan["clip_units"]), "{plan}");
         assert_eq!(found.share_sigma, list::<u64>(&plan["sigma"]), "{plan}");
         assert_eq!(found.ring_bits(list(&plan["images"])), list::<u32>(&plan["ring_bits"]), "{plan}");

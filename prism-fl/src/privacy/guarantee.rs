@@ -70,11 +70,11 @@ impl PrivacyGuarantee {
             delta: budget.delta(),
             noise: NoiseLevel {
                 rho: noise.rho + division.map_or(0.0, |division| division.rho),
-                noise_multiplier: noise.variance().sqrt() / noise.sensitivity,
+                noise_multiplier: noise.counted_variance().sqrt() / noise.sensitivity,
             },
             images: match settings.adjacency {
-                Adjacency::ReplaceOne => Some(images),
-                Adjacency::AddRemove => None,
+                Adjacency::Replace(_) => Some(images),
+                Adjacency::AddRemove(_) => None,
             },
             features: settings.features.to_string(),
         }
@@ -98,23 +98,37 @@ impl PrivacyGuarantee {
         let (whose, trust) = match self.trust {
             Trust::Local => (
                 "those of its client, who holds what being given",
-                "each client adds the whole noise itself and need trust nobody",
+                "each client adds the whole noise itself and need trust nobody".to_string(),
             ),
-            Trust::Secagg => (
+            Trust::SECAGG => (
                 "those of all clients",
                 "the noise is the sum of all clients' shares, so this assumes a secure sum and that every client adds its share, \
-                 and is for whoever knows none of them, as a client knows its own",
+                 and is for whoever knows none of them, as a client knows its own"
+                    .into(),
+            ),
+            Trust::Secagg(percent) => (
+                "those of all clients",
+                format!(
+                    "the noise is a sum of clients' shares, of which {percent}% are counted on, so this assumes a secure sum and \
+                     that so many clients add their share and tell it nobody; a client knows its own"
+                ),
             ),
         };
         format!(
-            "(epsilon = {}, delta = {:e})-differential privacy for one image and its label among {whose}, {} (number of images: \
+            "(epsilon = {}, delta = {:e})-differential privacy for {} among {whose}, {} (number of images: \
              {images}): {} of {:.3} times the sensitivity ({}), drawn once, features {}; {trust}; all later steps are post-processing; other \
              runs on the same images add up",
             self.epsilon,
             self.delta,
+            match self.adjacency.images() {
+                1 => "one image and its label".into(),
+                images => format!("any {images} images and their labels together"),
+            },
             match self.adjacency {
-                Adjacency::ReplaceOne => "replace-one",
-                Adjacency::AddRemove => "add-or-remove-one",
+                Adjacency::REPLACE_ONE => "replace-one",
+                Adjacency::ADD_REMOVE => "add-or-remove-one",
+                Adjacency::Replace(_) => "replaced",
+                Adjacency::AddRemove(_) => "added or removed",
             },
             self.mechanism,
             self.noise.noise_multiplier,
@@ -168,9 +182,10 @@ pub fn composition_warning(together: &Total, delta: f64) -> Option<String> {
     (together.draws > 1).then(|| {
         format!(
             "WARNING: the privacy ledger knows {} earlier draw(s) on these images; together with this run they guarantee only \
-             epsilon = {:.3} at delta = {delta:e} for one image, {}",
+             epsilon = {:.3} at delta = {delta:e} for {}, {}",
             together.draws - 1,
             together.epsilon,
+            together.adjacency.protected(),
             together.adjacency
         )
     })
@@ -188,6 +203,7 @@ pub fn fingerprint(claim: &PrivacyGuarantee, settings: &PrivacySettings, second:
 
 #[cfg(test)]
 mod tests {
+    use super::super::release::Shares;
     use super::*;
 
     #[test]
@@ -195,7 +211,7 @@ mod tests {
         let name = |epsilon: f64, second: SecondMoment| {
             let settings = PrivacySettings { epsilon: Some(epsilon), ..PrivacySettings::default() };
             let budget = Budget::of(&settings).unwrap().unwrap();
-            let noise = NoisePlan::new(budget, settings.adjacency, 10).unwrap();
+            let noise = NoisePlan::new(budget, settings.adjacency, Shares::whole(10)).unwrap();
             fingerprint(&PrivacyGuarantee::new(&settings, budget, &noise, None, 60_000), &settings, second).unwrap()
         };
         let variance = name(1.0, SecondMoment::Variance);
@@ -208,7 +224,7 @@ mod tests {
     fn draws_add_up() {
         let settings = PrivacySettings { epsilon: Some(0.2), ..PrivacySettings::default() };
         let budget = Budget::of(&settings).unwrap().unwrap();
-        let noise = NoisePlan::new(budget, settings.adjacency, 1).unwrap();
+        let noise = NoisePlan::new(budget, settings.adjacency, Shares::whole(1)).unwrap();
         let draw = PrivacyGuarantee::new(&settings, budget, &noise, None, 6000).draw();
         assert_eq!(composition_warning(&composition::total(&[draw], 1e-5), 1e-5), None);
         let warning = composition_warning(&composition::total(&[draw, draw], 1e-5), 1e-5).unwrap();
@@ -220,7 +236,7 @@ mod tests {
     fn the_claim_in_numbers_bears_checking() {
         let settings = PrivacySettings { epsilon: Some(1.0), ..PrivacySettings::default() };
         let budget = Budget::of(&settings).unwrap().unwrap();
-        let noise = NoisePlan::new(budget, settings.adjacency, 10).unwrap();
+        let noise = NoisePlan::new(budget, settings.adjacency, Shares::whole(10)).unwrap();
         PrivacyGuarantee::new(&settings, budget, &noise, None, 60_000).claim("cifar10", None).verify().unwrap();
     }
 }

@@ -52,13 +52,6 @@ impl Histograms {
         (self.classes, self.subclasses.bits() * self.bins())
     }
 
-    fn ring_bits(&self) -> u32 {
-        match &self.noise {
-            Some((plan, _)) => plan.ring_bits(self.images),
-            None => 2 + self.images.max(1).ilog2(),
-        }
-    }
-
     /// What one client sends; where images are protected, noise is drawn.
     ///
     /// # Errors
@@ -80,7 +73,8 @@ impl Histograms {
     pub(super) fn encode(&self, sums: &Sums) -> Vec<u8> {
         match &self.noise {
             Some((plan, Trust::Local)) => message::encode_noisy(sums, plan.share_sigma),
-            Some((_, Trust::Secagg)) | None => message::encode_ring(sums, self.ring_bits()),
+            Some((plan, Trust::Secagg(_))) => message::encode_ring(sums, plan.ring_bits(self.images)),
+            None => message::encode_counts(sums),
         }
     }
 
@@ -88,7 +82,8 @@ impl Histograms {
     pub fn empty(&self) -> MessageSum {
         match &self.noise {
             Some((_, Trust::Local)) => MessageSum::of_noisy(self.shape()),
-            Some((_, Trust::Secagg)) | None => MessageSum::of_ring(self.shape(), self.ring_bits()),
+            Some((plan, Trust::Secagg(_))) => MessageSum::of_ring(self.shape(), plan.ring_bits(self.images)),
+            None => MessageSum::of_counts(self.shape()),
         }
     }
 
@@ -138,6 +133,7 @@ fn median(histogram: &[i64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::release::Shares;
     use super::*;
     use crate::privacy::accounting::Budget;
     use crate::settings::privacy::Adjacency;
@@ -168,11 +164,12 @@ mod tests {
     fn thresholds_halve_their_classes_up_to_the_noise() {
         let (clients, all) = strokes();
         let subclasses = Subclasses::new(4).unwrap();
-        for noise in [Some((Trust::Local, 1)), Some((Trust::Secagg, 2)), None] {
+        for noise in [Some((Trust::Local, 1)), Some((Trust::SECAGG, 2)), None] {
             // With the usual share of a usual budget forty images of a class would be lost in the noise.
             let budget = Budget::new(100.0, 1e-5).unwrap();
-            let noise =
-                noise.map(|(trust, shares)| (NoisePlan::new(budget, Adjacency::ReplaceOne, shares).unwrap(), trust));
+            let noise = noise.map(|(trust, shares)| {
+                (NoisePlan::new(budget, Adjacency::REPLACE_ONE, Shares::whole(shares)).unwrap(), trust)
+            });
             let histograms = Histograms { classes: 10, subclasses, images: 400, noise };
             let (values, bytes) = drawn(&histograms, &clients);
             assert!(bytes > 0);
@@ -226,19 +223,19 @@ mod tests {
     fn where_the_number_of_images_is_private_no_message_tells_it() {
         let (clients, _) = strokes();
         let sent = |adjacency, images| {
-            let plan = NoisePlan::new(Budget::new(50.0, 1e-5).unwrap(), adjacency, 2).unwrap();
-            let noise = Some((plan, Trust::Secagg));
+            let plan = NoisePlan::new(Budget::new(50.0, 1e-5).unwrap(), adjacency, Shares::whole(2)).unwrap();
+            let noise = Some((plan, Trust::SECAGG));
             let histograms = Histograms { classes: 10, subclasses: Subclasses::new(4).unwrap(), images, noise };
             drawn(&histograms, &clients).1
         };
-        assert_eq!(sent(Adjacency::AddRemove, 4), sent(Adjacency::AddRemove, 400));
-        assert!(sent(Adjacency::ReplaceOne, 4) < sent(Adjacency::ReplaceOne, 400), "it is public there");
+        assert_eq!(sent(Adjacency::ADD_REMOVE, 4), sent(Adjacency::ADD_REMOVE, 400));
+        assert!(sent(Adjacency::REPLACE_ONE, 4) < sent(Adjacency::REPLACE_ONE, 400), "it is public there");
     }
 
     #[test]
     fn no_image_moves_the_sums_by_more_than_the_clip() {
         let (_, all) = strokes();
-        let plan = NoisePlan::new(Budget::new(1.0, 1e-5).unwrap(), Adjacency::ReplaceOne, 1).unwrap();
+        let plan = NoisePlan::new(Budget::new(1.0, 1e-5).unwrap(), Adjacency::REPLACE_ONE, Shares::whole(1)).unwrap();
         let (noise, subclasses) = (Some((plan, Trust::Local)), Subclasses::new(8).unwrap());
         let histograms = Histograms { classes: 10, subclasses, images: 1, noise };
         let clip = plan.clip_units * plan.clip_units;

@@ -166,6 +166,7 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::release::Shares;
     use super::*;
     use crate::privacy::accounting::Budget;
     use crate::privacy::release::NoisePlan;
@@ -181,7 +182,7 @@ mod tests {
     fn claim(epsilon: f64, adjacency: Adjacency) -> PrivacyGuarantee {
         let settings = PrivacySettings { epsilon: Some(epsilon), adjacency, ..PrivacySettings::default() };
         let budget = Budget::of(&settings).unwrap().unwrap();
-        let noise = NoisePlan::new(budget, adjacency, 1).unwrap();
+        let noise = NoisePlan::new(budget, adjacency, Shares::whole(1)).unwrap();
         PrivacyGuarantee::new(&settings, budget, &noise, None, 200)
     }
 
@@ -189,7 +190,7 @@ mod tests {
     fn a_selection_or_one_image_fewer_is_the_same_data_and_other_images_are_not() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(folder.path().join("ledger.jsonl"), None);
-        let (run, claim) = (Path::new("run"), claim(1.0, Adjacency::ReplaceOne));
+        let (run, claim) = (Path::new("run"), claim(1.0, Adjacency::REPLACE_ONE));
         let draws = |range| ledger.record(&claim, run, &images(range)).unwrap().draws;
         assert_eq!(draws(0..200), 1);
         assert_eq!(draws(0..199), 2);
@@ -207,7 +208,7 @@ mod tests {
     fn a_draw_beyond_the_limit_is_refused_before_it_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(folder.path().join("ledger.jsonl"), Some(1.2));
-        let (run, claim) = (Path::new("run"), claim(1.0, Adjacency::ReplaceOne));
+        let (run, claim) = (Path::new("run"), claim(1.0, Adjacency::REPLACE_ONE));
         ledger.record(&claim, run, &images(0..200)).unwrap();
         let error = ledger.record(&claim, run, &images(0..200)).unwrap_err();
         assert_eq!(error.exit_code(), 2);
@@ -219,7 +220,7 @@ mod tests {
     fn damage_is_not_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(folder.path().join("ledger.jsonl"), None);
-        let (run, claim) = (Path::new("run"), claim(1.0, Adjacency::AddRemove));
+        let (run, claim) = (Path::new("run"), claim(1.0, Adjacency::ADD_REMOVE));
         ledger.record(&claim, run, &images(0..9)).unwrap();
         let mut text = std::fs::read_to_string(ledger.path()).unwrap();
         text.push_str("{\"time\": 1");

@@ -17,7 +17,7 @@ use super::gaussian::NoiseSource;
 use super::guarantee::{self, PrivacyGuarantee};
 use super::histograms;
 use super::message::{self, MessageSum};
-use super::release::{NoisePlan, Sums, add_noise, exact_sums};
+use super::release::{NoisePlan, Shares, Sums, add_noise, exact_sums};
 use crate::agreement::Agreement;
 use crate::moments::ClientMoments;
 use crate::settings::privacy::{Adjacency, PrivacySettings, Trust};
@@ -43,7 +43,7 @@ impl PrivacyMechanism {
     /// [`Error::Usage`] if a setting is outside its limits, or all clients together are too small for the budget.
     pub fn plan(agreement: &Agreement, budget: Budget, encoder: &Encoder, device: &Device) -> Result<Self> {
         let mechanism = Self::new(agreement, budget, encoder, device)?;
-        if mechanism.settings.trust == Trust::Secagg {
+        if mechanism.settings.trust.is_secagg() {
             check_delta(budget.delta(), mechanism.images, "images of all clients")?;
             mechanism.check_count("all clients together hold", mechanism.images, "or more images")?;
         }
@@ -54,10 +54,7 @@ impl PrivacyMechanism {
     pub(super) fn new(agreement: &Agreement, budget: Budget, encoder: &Encoder, device: &Device) -> Result<Self> {
         let (training, model) = (&agreement.settings.training, &agreement.settings.model);
         let (settings, images) = (agreement.settings.privacy.clone(), agreement.data.images);
-        let shares = match settings.trust {
-            Trust::Local => 1,
-            Trust::Secagg => agreement.settings.federation.clients,
-        };
+        let shares = Shares::of(settings.trust, agreement.settings.federation.clients);
         let shape = (model.image_size, agreement.data.channels);
         let mut map = VectorMap::new(encoder, shape, settings.features, 1, device)?;
         let plan = |part| NoisePlan::within(budget, part, settings.adjacency, shares);
@@ -96,7 +93,7 @@ impl PrivacyMechanism {
     /// # Errors
     /// [`Error::Usage`] naming the limit.
     pub fn check_client(&self, client: u32, images: usize) -> Result<()> {
-        if self.settings.trust == Trust::Secagg {
+        if self.settings.trust.is_secagg() {
             return Ok(());
         }
         check_delta(self.settings.delta, images, &format!("images of client {client}"))?;
@@ -107,7 +104,7 @@ impl PrivacyMechanism {
     fn check_count(&self, whose: &str, images: usize, more: &str) -> Result<()> {
         let deviation = self.noise.variance().sqrt() * self.map.unit() / CONSTANT;
         let least = (PRESENT * deviation).ceil() as usize;
-        if self.settings.adjacency == Adjacency::AddRemove || images > least {
+        if matches!(self.settings.adjacency, Adjacency::AddRemove(_)) || images > least {
             return Ok(());
         }
         Err(Error::usage(format!(
@@ -150,7 +147,7 @@ impl PrivacyMechanism {
     pub fn encode(&self, release: &Sums) -> Vec<u8> {
         match self.settings.trust {
             Trust::Local => message::encode_noisy(release, self.noise.share_sigma),
-            Trust::Secagg => message::encode_ring(release, self.ring_bits()),
+            Trust::Secagg(_) => message::encode_ring(release, self.ring_bits()),
         }
     }
 
@@ -181,7 +178,15 @@ impl PrivacyMechanism {
     /// # Errors
     /// As for [`PrivacyMechanism::own_moments`].
     pub fn shared_moments(&self, sum: Sums, device: &Device) -> Result<ClientMoments> {
-        self.estimate(&self.noisy(sum, self.noise.shares), "all clients", device)
+        self.estimate(&self.noisy(sum, self.noise.shares.all), "all clients", device)
+    }
+
+    /// Refuses a client's own release that is none of `groups` groups.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] saying why.
+    pub fn check_message(&self, message: &[u8], groups: usize) -> Result<()> {
+        message::decode_noisy(message, (groups, self.map.dimensions())).map(drop)
     }
 
     /// The moments behind the clients' own releases, in the order of the clients.
@@ -209,7 +214,7 @@ impl PrivacyMechanism {
         noisy.estimate(&self.map, self.second, device)?.ok_or_else(|| {
             let remedy = match self.settings.trust {
                 Trust::Local => "fewer clients, or `trust` secagg",
-                Trust::Secagg => "or more images",
+                Trust::Secagg(_) => "or more images",
             };
             Error::usage(format!(
                 "no class of {whose} stands out of the noise at `epsilon` {}; choose a larger epsilon, {remedy} (this draw is \

@@ -3,6 +3,7 @@
 //! ```text
 //! noisy    groups u32, coordinates u32, shift u8, bits u8, then every coordinate >> shift in `bits` bits, two's complement
 //! ring     bits u8, then every coordinate modulo 2^bits
+//! counts   a range code of every coordinate, where nothing is protected: small, and mostly 0 beside 0
 //! ```
 //!
 //! Under the header of [`crate::moments::envelope`]. Numbers are little-endian, bits run from the lowest of each byte. A client's
@@ -11,9 +12,11 @@
 //! be left out of `ring`. In this form they stay with the client, and their sum goes back to all.
 
 use prism_core::Error;
+use prism_core::rangecoder::{Decoder, Encoder};
 use prism_nn::Result;
 
 use super::release::Sums;
+use crate::adaptive::NumberModel;
 use crate::moments::envelope::{self, Kind};
 use crate::secagg::ring::{Packer, mask, unpack};
 
@@ -65,23 +68,86 @@ pub fn encode_ring(sums: &Sums, bits: u32) -> Vec<u8> {
     envelope::seal(Kind::Ring, &writer.finish())
 }
 
+/// Models of a count: by how many of the two before it are not 0.
+struct CountModels {
+    models: [NumberModel; 3],
+    before: [bool; 2],
+}
+
+impl CountModels {
+    fn new() -> Self {
+        CountModels { models: std::array::from_fn(|_| NumberModel::new(31)), before: [false; 2] }
+    }
+
+    fn next(&mut self) -> &mut NumberModel {
+        &mut self.models[self.before.iter().filter(|there| **there).count()]
+    }
+
+    fn saw(&mut self, count: u32) {
+        self.before = [self.before[1], count != 0];
+    }
+}
+
+/// A client's counts, each below 2^32 - 1.
+pub fn encode_counts(sums: &Sums) -> Vec<u8> {
+    let (mut encoder, mut models) = (Encoder::default(), CountModels::new());
+    for &count in sums.iter().flatten() {
+        let count = count as u32;
+        models.next().put(&mut encoder, count);
+        models.saw(count);
+    }
+    envelope::seal(Kind::Counts, &encoder.finish())
+}
+
+/// So many counts of a client.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the message is no code of them.
+pub fn decode_counts(message: &[u8], count: usize) -> Result<Vec<u64>> {
+    let refuse = |why: String| Error::corrupt("a message of counts", why);
+    let mut decoder = Decoder::new(envelope::open(Kind::Counts, message)?).map_err(refuse)?;
+    let (mut models, mut counts) = (CountModels::new(), Vec::with_capacity(count));
+    for _ in 0..count {
+        let found = models.next().take(&mut decoder).ok_or_else(|| refuse("its code ends early".into()))?;
+        models.saw(found);
+        counts.push(u64::from(found));
+    }
+    decoder.finish().map_err(refuse)?;
+    Ok(counts)
+}
+
+/// What the messages of a sum are.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Releases that are noisy each by itself.
+    Noisy,
+    /// Parts of a secure sum modulo `2^bits`.
+    Ring(u32),
+    /// Counts without noise.
+    Counts,
+}
+
 /// A sum of messages of one shape, which does not depend on their order.
 pub struct MessageSum {
     values: Vec<u64>,
     shape: (usize, usize),
-    /// The modulus' bits, of parts of a secure sum; none of releases that are noisy each by itself.
-    ring: Option<u32>,
+    form: Form,
 }
 
 impl MessageSum {
     /// The sum of no releases, of `shape` `[groups][coordinates]`.
     pub fn of_noisy(shape: (usize, usize)) -> Self {
-        MessageSum { values: vec![0; shape.0 * shape.1], shape, ring: None }
+        MessageSum { values: vec![0; shape.0 * shape.1], shape, form: Form::Noisy }
+    }
+
+    /// The sum of no counts.
+    pub fn of_counts(shape: (usize, usize)) -> Self {
+        MessageSum { form: Form::Counts, ..Self::of_noisy(shape) }
     }
 
     /// The sum of no parts of a secure sum modulo `2^bits`.
     pub fn of_ring(shape: (usize, usize), bits: u32) -> Self {
-        MessageSum { ring: Some(bits), ..Self::of_noisy(shape) }
+        MessageSum { form: Form::Ring(bits), ..Self::of_noisy(shape) }
     }
 
     /// Adds a message.
@@ -89,9 +155,10 @@ impl MessageSum {
     /// # Errors
     /// [`Error::Corrupt`] if it is not of this kind and shape; nothing is then added.
     pub fn add(&mut self, message: &[u8]) -> Result<()> {
-        let numbers = match self.ring {
-            None => decode_noisy(message, self.shape)?.into_iter().flatten().map(|x| x as u64).collect(),
-            Some(bits) => decode_ring(message, bits, self.values.len())?,
+        let numbers = match self.form {
+            Form::Noisy => decode_noisy(message, self.shape)?.into_iter().flatten().map(|x| x as u64).collect(),
+            Form::Ring(bits) => decode_ring(message, bits, self.values.len())?,
+            Form::Counts => decode_counts(message, self.values.len())?,
         };
         self.add_numbers(&numbers);
         Ok(())
@@ -104,13 +171,17 @@ impl MessageSum {
 
     /// Bits of its numbers, and how many there are.
     pub fn ring_shape(&self) -> (u32, usize) {
-        (self.ring.unwrap_or(64), self.values.len())
+        let bits = if let Form::Ring(bits) = self.form { bits } else { 64 };
+        (bits, self.values.len())
     }
 
     /// The sum, `[groups][coordinates]`.
     pub fn finish(self) -> Sums {
-        let of_ring = |x: u64| self.ring.map_or(x as i64, |bits| signed(x & mask(bits), bits));
-        self.values.chunks(self.shape.1).map(|group| group.iter().map(|&x| of_ring(x)).collect()).collect()
+        let number = |x: u64| match self.form {
+            Form::Ring(bits) => signed(x & mask(bits), bits),
+            Form::Noisy | Form::Counts => x as i64,
+        };
+        self.values.chunks(self.shape.1).map(|group| group.iter().map(|&x| number(x)).collect()).collect()
     }
 }
 
@@ -130,6 +201,25 @@ pub fn decode_ring(message: &[u8], bits: u32, count: usize) -> Result<Vec<u64>> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_come_back_and_a_histogram_takes_few_bytes() {
+        let mut counts = vec![vec![0i64; 4096]; 3];
+        (0..600).for_each(|at| counts[1][2000 + at * 7 % 300] += 1);
+        counts[2][4095] = i64::from(u32::MAX) - 1;
+        let message = encode_counts(&counts);
+        assert!(message.len() < 250, "{} bytes", message.len());
+        let mut sum = MessageSum::of_counts((3, 4096));
+        sum.add(&message).unwrap();
+        sum.add(&message).unwrap();
+        let twice = counts.iter().map(|row| row.iter().map(|count| 2 * count).collect()).collect::<Sums>();
+        assert_eq!(sum.finish(), twice);
+        for length in 0..message.len() {
+            assert!(decode_counts(&message[..length], 3 * 4096).is_err(), "length {length}");
+        }
+        let longer = envelope::seal(Kind::Counts, &[&message[envelope::BYTES..], &[0; 9]].concat());
+        assert!(decode_counts(&longer, 3 * 4096).is_err());
+    }
 
     #[test]
     fn a_noisy_message_keeps_all_but_the_low_bits() {

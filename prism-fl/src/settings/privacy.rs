@@ -52,7 +52,7 @@ impl Default for PrivacySettings {
             delta: DEFAULT_DELTA,
             mechanism: Mechanism::Moments,
             features: DEFAULT_FEATURES,
-            adjacency: Adjacency::ReplaceOne,
+            adjacency: Adjacency::REPLACE_ONE,
             trust: Trust::Local,
         }
     }

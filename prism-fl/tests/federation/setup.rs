@@ -51,11 +51,38 @@ fn a_server_that_is_killed_between_phases_goes_on_with_the_next() {
     assert!(reopened.server.end_round(&()).unwrap().loss().is_some());
 }
 
+/// A message that could not be added to others would otherwise end the run when all have answered.
+#[test]
+fn moments_that_are_none_are_refused_when_they_come_and_the_others_go_on() {
+    let mut noisy = one_shot();
+    (noisy.training.subclasses, noisy.privacy.epsilon, noisy.privacy.delta) = (1, Some(100.0), 1e-3);
+    let mut small = one_shot();
+    small.training.subclasses = 1;
+    for settings in [small, noisy] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut fleet = open(&folder, agreement(settings, Vec::new()));
+        fleet.server.exchange().unwrap();
+        let request = fleet.server.request(0).unwrap();
+        let reply = |fleet: &mut Fleet, id: usize| fleet.clients[id].reply(&request, &()).unwrap();
+        let mut cut = reply(&mut fleet, 0);
+        cut.truncate(cut.len() - 1);
+        for damaged in [cut, Vec::new(), vec![7; 100]] {
+            assert!(fleet.server.accept_reply(0, &damaged).is_err());
+        }
+        for id in [1, 2] {
+            let reply = reply(&mut fleet, id as usize);
+            fleet.server.accept_reply(id, &reply).unwrap();
+        }
+        fleet.server.end_exchange().unwrap();
+        assert!(fleet.server.end_round(&()).unwrap().loss().is_some());
+    }
+}
+
 /// Moments of all clients together, under a secure sum.
 fn summed() -> Settings {
     let mut private = one_shot();
     (private.training.subclasses, private.privacy.epsilon) = (1, Some(100.0));
-    private.privacy.trust = Trust::Secagg;
+    private.privacy.trust = Trust::SECAGG;
     private.privacy.delta = 1e-3;
     private
 }

@@ -33,7 +33,7 @@ pub struct AuditArgs {
     #[arg(long, value_name = "D", default_value_t = 1e-5, allow_hyphen_values = true)]
     delta: f64,
     /// What neighbouring data sets differ in: replace-one or add-remove
-    #[arg(long, value_name = "RULE", default_value_t = Adjacency::ReplaceOne)]
+    #[arg(long, value_name = "RULE", default_value_t = Adjacency::REPLACE_ONE)]
     adjacency: Adjacency,
     /// Clients whose shares of the noise add up; 1 for local noise
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -80,6 +80,14 @@ pub fn run(args: &AuditArgs) -> Result<ExitCode> {
         if !(least..=most).contains(&value) {
             return Err(Error::usage(format!("--{flag} is {value}; choose a number from {least} to {most}")));
         }
+    }
+    if args.adjacency.images() > 1 {
+        return Err(Error::usage(format!(
+            "--adjacency is {}, and an audit moves one image at a time; choose replace-one or add-remove, whose noise is \
+             a {}th of it",
+            args.adjacency,
+            args.adjacency.images()
+        )));
     }
     let report = audit(args)?;
     if args.json {

@@ -8,7 +8,6 @@ use prism_data::partition::{Partition, Table};
 use prism_data::{Dataset, Duplicates, FolderLayout, Intensity, LoadOptions, Source, Split, Survey, Watch};
 use prism_export::RunFolder;
 use prism_fl::settings::TrainingMode;
-use prism_fl::settings::privacy::Trust;
 use prism_nn::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +62,7 @@ impl RunImages {
     /// What a person may want to know of their files, in a line each.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.survey.lines();
+        lines.extend(self.survey.people(&self.set).map(|people| people.to_string()));
         if self.copies.count() > 0 {
             lines.push(format!("{} images are copies of others at this size", self.copies.count()));
         }
@@ -76,7 +76,7 @@ impl RunImages {
         if across > 0 {
             warnings.push(format!("{across} pictures lie in several classes at once, so some labels are wrong"));
         }
-        let summed = settings.privacy.epsilon.is_some() && settings.privacy.trust == Trust::Secagg;
+        let summed = settings.privacy.epsilon.is_some() && settings.privacy.trust.is_secagg();
         let thin = self.thin_classes(summed || settings.federation.mode == TrainingMode::OneShot);
         if !thin.is_empty() {
             warnings.push(format!(

@@ -70,8 +70,8 @@ pub fn attack(
             let square: f64 = vector.iter().map(|&x| (x as f64).powi(2)).sum();
             // In deviations of the noise, from the middle between the two.
             let score = match audit.adjacency {
-                Adjacency::AddRemove => (along(&sums[canary]) - square / 2.0) / square.sqrt(),
-                Adjacency::ReplaceOne => {
+                Adjacency::AddRemove(_) => (along(&sums[canary]) - square / 2.0) / square.sqrt(),
+                Adjacency::Replace(_) => {
                     (along(&sums[2 * canary]) - along(&sums[2 * canary + 1])) / (2.0 * square).sqrt()
                 }
             };
@@ -97,8 +97,8 @@ fn judge(audit: &Audit, subject: Subject, scores: &[Vec<f64>; 2]) -> CanaryFindi
 
 fn classes_of_a_canary(adjacency: Adjacency) -> usize {
     match adjacency {
-        Adjacency::ReplaceOne => 2,
-        Adjacency::AddRemove => 1,
+        Adjacency::Replace(_) => 2,
+        Adjacency::AddRemove(_) => 1,
     }
 }
 
@@ -122,7 +122,7 @@ fn canaries(audit: &Audit, images: &Dataset, included: &[bool]) -> Result<Vec<Cl
     let labels = included.iter().enumerate().map(class).collect();
     let names = (0..CANARIES * sides).map(|class| class.to_string()).collect();
     let mut clients = held_by_the_first(images.clone().with_labels(names, labels)?, audit.shares);
-    if audit.adjacency == Adjacency::AddRemove {
+    if audit.adjacency == Adjacency::ADD_REMOVE {
         clients[0].members.retain(|&canary| included[canary]);
     }
     Ok(clients)
@@ -146,7 +146,7 @@ mod tests {
     fn canaries_prove_half_of_epsilon_1_and_betray_a_release_without_noise() {
         let encoder = Encoder::open("public", &Device::Cpu).unwrap();
         for (epsilon, adjacency, releases) in
-            [(0.2, Adjacency::ReplaceOne, 2), (1.0, Adjacency::AddRemove, 50), (10.0, Adjacency::ReplaceOne, 2)]
+            [(0.2, Adjacency::REPLACE_ONE, 2), (1.0, Adjacency::ADD_REMOVE, 50), (10.0, Adjacency::REPLACE_ONE, 2)]
         {
             let audit = Audit { budget: Budget::new(epsilon, 1e-5).unwrap(), adjacency, shares: 1 };
             let find = |subject| attack(&audit, &encoder, subject, (releases, NoiseSource::Seeded(4))).unwrap();

@@ -166,7 +166,7 @@ fn agreement(audit: &Audit, (classes, subclasses, cells): (usize, usize, usize))
     settings.privacy.epsilon = Some(audit.budget.epsilon());
     (settings.privacy.delta, settings.privacy.adjacency) = (audit.budget.delta(), audit.adjacency);
     settings.privacy.features = FeatureSet::Grid(cells);
-    settings.privacy.trust = if audit.shares > 1 { Trust::Secagg } else { Trust::Local };
+    settings.privacy.trust = if audit.shares > 1 { Trust::SECAGG } else { Trust::Local };
     let class_names = (0..classes).map(|class| class.to_string()).collect();
     let (name, partition) = ("audit".into(), "iid".into());
     Agreement { settings, data: DataDescription { name, channels: 1, class_names, images: MOST_IMAGES, partition } }

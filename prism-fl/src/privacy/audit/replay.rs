@@ -141,7 +141,7 @@ fn neighbours(audit: &Audit) -> Result<[Vec<ClientData>; 2]> {
     let mut other = vec![0; strokes.pixels_per_image()];
     StreamId::new(1, Purpose::Test).open().fill(&mut other);
     let mut neighbour = set(&other, (labels[0] + 1) % CLASSES as u16)?;
-    if audit.adjacency == Adjacency::AddRemove {
+    if audit.adjacency == Adjacency::ADD_REMOVE {
         neighbour.clone_from(&original);
         neighbour[0].members.remove(0);
     }
@@ -158,7 +158,7 @@ mod tests {
     fn a_replay_holds_at_every_epsilon_and_catches_every_planted_fault() {
         let encoder = Encoder::open("public", &Device::Cpu).unwrap();
         for (epsilon, adjacency, shares) in
-            [(0.2, Adjacency::ReplaceOne, 1), (1.0, Adjacency::AddRemove, 2), (10.0, Adjacency::ReplaceOne, 4)]
+            [(0.2, Adjacency::REPLACE_ONE, 1), (1.0, Adjacency::ADD_REMOVE, 2), (10.0, Adjacency::REPLACE_ONE, 4)]
         {
             let audit = Audit { budget: Budget::new(epsilon, 1e-6).unwrap(), adjacency, shares };
             for subject in Subject::of(&audit) {
@@ -179,7 +179,7 @@ mod tests {
     fn the_sum_of_all_clients_does_not_depend_on_who_holds_what() {
         let encoder = Encoder::open("public", &Device::Cpu).unwrap();
         let budget = Budget::new(1.0, 1e-6).unwrap();
-        let audit = Audit { budget, adjacency: Adjacency::ReplaceOne, shares: 4 };
+        let audit = Audit { budget, adjacency: Adjacency::REPLACE_ONE, shares: 4 };
         let federation = Federation::new(&audit, (CLASSES, SUBCLASSES, CELLS), &encoder, Subject::Release).unwrap();
         let [together, _] = neighbours(&audit).unwrap();
         let labels = together[0].dataset.labels();

@@ -21,11 +21,12 @@ pub static PRIVACY: [Flag; 6] = section(
         ),
         flag(
             "dp-trust",
-            ("WHOM", Names(Trust::NAMES)),
+            ("WHOM", Text(|text| text.parse::<Trust>().map(drop))),
             "Whose word it rests on: local or secagg",
             "local: each client adds the whole noise and need trust nobody. secagg: each adds its share, and all \
              together see a secure sum; far less noise, but every client must add its share, and know its peers' \
-             keys.",
+             keys. secagg:0.7 holds even if three in ten clients leave their share out or tell it, with noise of 1.2 times \
+             the deviation.",
         ),
         flag(
             "dp-delta",
@@ -50,10 +51,11 @@ pub static PRIVACY: [Flag; 6] = section(
         ),
         flag(
             "dp-adjacency",
-            ("RULE", Names(Adjacency::NAMES)),
+            ("RULE", Text(|text| text.parse::<Adjacency>().map(drop))),
             "What two neighbouring data sets differ in",
             "replace-one: one image is another; how many a client has is public. add-remove: one image is there or \
-             not; the number is private.",
+             not; the number is private. replace:5 and add-remove:5 protect any five images together, such as those of \
+             one person, with five times the noise.",
         ),
     ],
 );
