@@ -89,7 +89,7 @@ impl FromStr for Adjacency {
         };
         found.ok_or_else(|| {
             Error::usage(format!(
-                "the adjacency is '{text:.100}'; choose replace-one, add-remove, or replace:N or add-remove:N for N images \
+                "`adjacency` is {text:.100}; choose replace-one, add-remove, or replace:N or add-remove:N for N images \
                  together, at most {MOST_IMAGES}"
             ))
         })
@@ -154,7 +154,7 @@ impl FromStr for Trust {
         };
         found.ok_or_else(|| {
             Error::usage(format!(
-                "the trust is '{text:.100}'; choose local, secagg, or secagg:S with the share S of clients whose noise is \
+                "`trust` is {text:.100}; choose local, secagg, or secagg:S with the share S of clients whose noise is \
                  counted on, whole percents from 0.01 to 1"
             ))
         })

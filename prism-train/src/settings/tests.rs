@@ -136,6 +136,8 @@ fn values_that_a_flag_cannot_have_are_refused_in_one_sentence() {
         (&["--dp-epsilon", "NaN"], "--dp-epsilon is NaN"),
         (&["--dp-features", "grid:3"], "feature set 'grid:3' is unknown"),
         (&["--dp-trust", "secagg"], "give --dp-epsilon"),
+        (&["--dp-adjacency", "replace:0", "--dp-epsilon", "1"], "--dp-adjacency is replace:0; choose replace-one"),
+        (&["--dp-trust", "secagg:2", "--dp-epsilon", "1"], "--dp-trust is secagg:2; choose local"),
         (&["--components", "2"], "--components is 2; choose 1, or --mode one-shot"),
         (&["--dp-epsilon", "1", "--objective", "moments-sketches"], "noisy sketches"),
         (&["--dp-epsilon=1", "--dataset=folder", "--channels=1", "--limit=9"], "--limit is 9, and which images"),
