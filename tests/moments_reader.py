@@ -2,10 +2,11 @@
 """A second reader of messages of moments (FORMAT.md, section 5.6), written from the text alone, in Python and NumPy.
 
     moments_reader.py MESSAGE FORM.json EXPECTED.npy
+    moments_reader.py MESSAGE counts EXPECTED.npy
 
 FORM.json has what both sides know: {"groups", "subclasses", "layers": [[channels, side], ...]}. EXPECTED.npy has, for every layer and group,
 the means and then the mean squared deviations that another program read: they must agree within 1e-6 of the largest. Exits with 0 if
-they do, with 1 if anything differs, with 77 if NumPy is not installed.
+they do, with 1 if anything differs, with 77 if NumPy is not installed. A message of counts must have those of EXPECTED.npy, all of them.
 """
 
 import hashlib
@@ -131,12 +132,29 @@ def values(found, nodes, quality, unit, share):
     return both
 
 
-def main():
-    message, form, expected = open(sys.argv[1], "rb").read(), json.load(open(sys.argv[2])), np.load(sys.argv[3])
-    assert message[:4] == b"PRSO" and struct.unpack("<HH", message[4:8]) == (1, 1), "magic, version and kind"
+def payload_of(message, kind):
+    assert message[:4] == b"PRSO" and struct.unpack("<HH", message[4:8]) == (1, kind), "magic, version and kind"
     payload = message[24:]
     assert struct.unpack("<Q", message[8:16])[0] == len(payload)
     assert hashlib.sha256(message[:16] + payload).digest()[:8] == message[16:24], "checksum"
+    return payload
+
+
+def counts(code, count):
+    decoder, found = Decoder(code), [0, 0]
+    models = [{part: [[0, 0] for _ in range(32)] for part in ("length", "second")} for _ in range(3)]
+    for _ in range(count):
+        found.append(decoder.number(models[(found[-1] != 0) + (found[-2] != 0)], 31))
+    return found[2:]
+
+
+def main():
+    message, expected = open(sys.argv[1], "rb").read(), np.load(sys.argv[3])
+    if sys.argv[2] == "counts":
+        found = counts(payload_of(message, 8), len(expected))
+        print(f"{len(found)} counts")
+        return 0 if found == expected.tolist() else 1
+    form, payload = json.load(open(sys.argv[2])), payload_of(message, 1)
 
     quality, count = struct.unpack("<BI", payload[:5])
     groups = [struct.unpack("<II", payload[5 + 8 * i : 13 + 8 * i]) for i in range(count)]

@@ -38,6 +38,27 @@ macro_rules! text_enum {
     };
 }
 
+/// Lets serde read and write a type as its text, by `FromStr` and `Display`, where it says `#[serde(try_from = "String", into =
+/// "String")]`.
+#[macro_export]
+macro_rules! serde_as_text {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = <$name as std::str::FromStr>::Err;
+
+            fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.to_string()
+            }
+        }
+    };
+}
+
 /// The refusal of a name that no value has.
 pub fn unknown(what: &str, text: &str, names: &[&str]) -> crate::Error {
     let choice = match names.split_last() {

@@ -302,6 +302,7 @@ fn the_audit_passes_and_speaks_json() {
     assert!(text.contains("nearest real image was trained on") && text.contains("passed"), "{text}");
     refused("prism-train", folder.path(), &["audit", "--epsilon", "-1"], 2, &["epsilon is -1"]);
     refused("prism-train", folder.path(), &["audit", "--releases", "1"], 2, &["--releases is 1", "2 to 10000"]);
+    refused("prism-train", folder.path(), &["audit", "--adjacency", "replace:2"], 2, &["--adjacency is replace:2"]);
 }
 
 #[test]

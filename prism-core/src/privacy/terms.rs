@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::serde_as_text;
 
 /// Most images that a promise may be of together.
 const MOST_IMAGES: u32 = 1000;
@@ -161,25 +162,8 @@ impl FromStr for Trust {
     }
 }
 
-macro_rules! as_text {
-    ($($name:ident),+) => {$(
-        impl TryFrom<String> for $name {
-            type Error = Error;
-
-            fn try_from(text: String) -> Result<Self> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(value: $name) -> String {
-                value.to_string()
-            }
-        }
-    )+};
-}
-
-as_text!(Adjacency, Trust);
+serde_as_text!(Adjacency);
+serde_as_text!(Trust);
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use prism_core::{Error, Result};
+use prism_core::{Error, Result, serde_as_text};
 use serde::{Deserialize, Serialize};
 
 /// The values of 16-bit grey, or of a DICOM file in its unit, that become 0 and 255; what lies outside is cut off, and what
@@ -65,19 +65,7 @@ impl FromStr for Intensity {
     }
 }
 
-impl TryFrom<String> for Intensity {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Intensity> for String {
-    fn from(intensity: Intensity) -> Self {
-        intensity.to_string()
-    }
-}
+serde_as_text!(Intensity);
 
 #[cfg(test)]
 mod tests {

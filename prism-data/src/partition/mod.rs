@@ -21,7 +21,7 @@ mod table;
 use std::fmt;
 use std::str::FromStr;
 
-use prism_core::{Error, Purpose, Result, Stream, StreamId};
+use prism_core::{Error, Purpose, Result, Stream, StreamId, serde_as_text};
 use serde::{Deserialize, Serialize};
 
 pub use table::Table;
@@ -132,19 +132,7 @@ impl fmt::Display for Partition {
     }
 }
 
-impl From<Partition> for String {
-    fn from(partition: Partition) -> Self {
-        partition.to_string()
-    }
-}
-
-impl TryFrom<String> for Partition {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
+serde_as_text!(Partition);
 
 impl FromStr for Partition {
     type Err = Error;

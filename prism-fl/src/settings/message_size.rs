@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use prism_core::{Error, Result};
+use prism_core::{Error, Result, serde_as_text};
 use serde::{Deserialize, Serialize};
 
 /// The smallest and the largest size, in bytes.
@@ -51,19 +51,7 @@ impl fmt::Display for MessageSize {
     }
 }
 
-impl TryFrom<String> for MessageSize {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<MessageSize> for String {
-    fn from(size: MessageSize) -> Self {
-        size.to_string()
-    }
-}
+serde_as_text!(MessageSize);
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use prism_core::{Error, text_enum};
+use prism_core::{Error, serde_as_text, text_enum};
 use serde::{Deserialize, Serialize};
 
 pub use prism_core::privacy::{Adjacency, Trust};
@@ -107,19 +107,7 @@ impl FromStr for FeatureSet {
     }
 }
 
-impl TryFrom<String> for FeatureSet {
-    type Error = Error;
-
-    fn try_from(text: String) -> std::result::Result<Self, Error> {
-        text.parse()
-    }
-}
-
-impl From<FeatureSet> for String {
-    fn from(set: FeatureSet) -> String {
-        set.to_string()
-    }
-}
+serde_as_text!(FeatureSet);
 
 #[cfg(test)]
 mod tests {

@@ -16,8 +16,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use candle_core::{Device, Tensor};
-use prism_core::Error;
 use prism_core::stream::{Purpose, StreamId};
+use prism_core::{Error, serde_as_text};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -46,19 +46,7 @@ impl Grids {
     }
 }
 
-impl TryFrom<String> for Grids {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
-    }
-}
-
-impl From<Grids> for String {
-    fn from(grids: Grids) -> Self {
-        grids.to_string()
-    }
-}
+serde_as_text!(Grids);
 
 impl FromStr for Grids {
     type Err = Error;

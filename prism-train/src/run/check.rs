@@ -36,6 +36,7 @@ pub fn check(settings: &Settings, sheet: &Path) -> Result<Vec<String>> {
     let context = RunContext::new(agreement(settings, &images.set), device::open("cpu")?, Randomness::Seed)?;
     let mut lines = vec![images.headline(false)];
     lines.extend(images.lines());
+    lines.extend(images.survey.people(&images.set).map(|people| people.to_string()));
     lines.push(classes(&images.set));
     lines.extend(held_out(settings, &images.set));
     lines.push(images.table.to_string());

@@ -62,7 +62,6 @@ impl RunImages {
     /// What a person may want to know of their files, in a line each.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = self.survey.lines();
-        lines.extend(self.survey.people(&self.set).map(|people| people.to_string()));
         if self.copies.count() > 0 {
             lines.push(format!("{} images are copies of others at this size", self.copies.count()));
         }
