@@ -22,15 +22,21 @@ impl Forged {
     /// If it is not a good one.
     pub fn from_good(file: &[u8]) -> Self {
         let bytes = zstd::decode_all(file).expect("a good zstd frame");
-        let (_, header) = SafeTensors::read_metadata(&bytes).expect("a good header");
-        let text = header.metadata().as_ref().and_then(|map| map.get("prism")).expect("the key `prism`");
-        let meta: Value = serde_json::from_str(text).expect("good metadata");
-        let file = SafeTensors::deserialize(&bytes).expect("a good safetensors file");
-        let mut tensors: Vec<_> =
-            file.tensors().into_iter().map(|(name, view)| (name, view.dtype(), view.data().to_vec())).collect();
-        let position = |name: &str| hash_position(&meta, name);
-        tensors.sort_by_key(|(name, ..)| position(name));
-        Forged { meta, tensors }
+        Forged::from_unpacked(&bytes).expect("a good artifact")
+    }
+
+    /// Takes the safetensors file of an artifact apart; none if it is so damaged that it has no metadata or no such tensors.
+    pub fn from_unpacked(bytes: &[u8]) -> Option<Self> {
+        let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+        let meta: Value = serde_json::from_str(header.metadata().as_ref()?.get("prism")?).ok()?;
+        let file = SafeTensors::deserialize(bytes).ok()?;
+        let part = |(name, view): (String, TensorView<'_>)| {
+            let position = hash_position(&meta, &name).filter(|_| matches!(view.dtype(), Dtype::U8 | Dtype::F32))?;
+            Some((position, (name, view.dtype(), view.data().to_vec())))
+        };
+        let mut parts = file.tensors().into_iter().map(part).collect::<Option<Vec<_>>>()?;
+        parts.sort_by_key(|(position, _)| *position);
+        Some(Forged { meta, tensors: parts.into_iter().map(|(_, tensor)| tensor).collect() })
     }
 
     /// The bytes of tensor `name`.
@@ -98,20 +104,21 @@ pub fn packed(bytes: &[u8]) -> Vec<u8> {
 
 /// Where a tensor stands in the payload hash: component by component, masks in the order of the layers, then the norms, scale before
 /// shift.
-fn hash_position(meta: &Value, name: &str) -> (usize, (usize, usize, bool)) {
+fn hash_position(meta: &Value, name: &str) -> Option<(usize, (usize, usize, bool))> {
     let numbered = name.split_once('.').and_then(|(component, rest)| Some((component.parse().ok()?, rest)));
     let (component, own) = numbered.unwrap_or((0, name));
-    (component, position_in_component(meta, own))
+    Some((component, position_in_component(meta, own)?))
 }
 
-fn position_in_component(meta: &Value, name: &str) -> (usize, usize, bool) {
+fn position_in_component(meta: &Value, name: &str) -> Option<(usize, usize, bool)> {
     if let Some(layer) = name.strip_prefix("mask.") {
-        let layers = meta["layers"].as_array().expect("a list of layers");
-        return (0, layers.iter().position(|l| l["name"] == layer).expect("a listed layer"), false);
+        let position = meta["layers"].as_array()?.iter().position(|l| l["name"] == layer)?;
+        return Some((0, position, false));
     }
-    let (norm, what) = name.strip_prefix("norm.").and_then(|rest| rest.rsplit_once('.')).expect("a norm's tensor");
+    let (norm, what) = name.strip_prefix("norm.")?.rsplit_once('.')?;
     let block = |rest: &str| {
-        rest.split_once('.').map(|(block, bn)| 2 * block.parse::<usize>().unwrap_or(0) + usize::from(bn == "bn2"))
+        let (block, norm) = rest.split_once('.')?;
+        Some(2 * block.parse::<usize>().unwrap_or(0) + usize::from(norm == "bn2"))
     };
-    (1, norm.strip_prefix("blocks.").and_then(block).unwrap_or(usize::MAX), what == "shift")
+    Some((1, norm.strip_prefix("blocks.").and_then(block).unwrap_or(usize::MAX), what == "shift"))
 }

@@ -1,6 +1,7 @@
 //! Helpers of the whole-pipeline tests: they run the programs that users run.
 
 pub mod forge;
+pub mod fuzzing;
 pub mod model;
 pub mod tiny;
 

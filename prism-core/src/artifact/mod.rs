@@ -72,15 +72,7 @@ impl Artifact {
         let models = components.iter().enumerate().map(|(c, own)| Model::new(arch, seed(c), &own.mask, &own.norms));
         let models = models.collect::<Result<Vec<_>>>()?;
         let known_answer = known_answer(&models, 0, 0, latent::default_label(arch, 0))?;
-        let (mut layers, mut tensors) = (Vec::new(), Vec::new());
-        for component in &components {
-            for (layer, bits) in arch.layers().iter().zip(component.mask.layers()) {
-                let (meta, bytes) = payload::encode_mask(layer, bits);
-                layers.push(meta);
-                tensors.push(bytes);
-            }
-            tensors.extend(payload::encode_norms(&component.norms));
-        }
+        let (layers, tensors) = payload::encode(arch, &components);
         let version = Meta::version_for(components.len());
         let mut meta = Meta { version, payload_sha256: String::new(), description, layers, known_answer };
         payload::seal(&mut meta, &tensors).map_err(|e| Error::usage(format!("the description is no JSON: {e}")))?;

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::Component;
 use super::meta::{Encoding, LayerMeta, Meta};
 use crate::arch::{Architecture, Layer};
 use crate::mask::{self, LayerBits};
@@ -49,7 +50,7 @@ fn component_slots(arch: &Architecture, layers: &[LayerMeta], prefix: &str) -> V
 }
 
 /// A layer's mask in the shorter of its two encodings, raw where they are equally long.
-pub(super) fn encode_mask(layer: &Layer, bits: &LayerBits) -> (LayerMeta, Vec<u8>) {
+fn encode_mask(layer: &Layer, bits: &LayerBits) -> (LayerMeta, Vec<u8>) {
     let (raw, ones) = (mask::to_bytes(bits), bits.count_ones());
     let coded = rangecoder::encode(bits, rangecoder::probability(ones, bits.len()));
     let (encoding, bytes) = if coded.len() < raw.len() { (Encoding::Range, coded) } else { (Encoding::Raw, raw) };
@@ -77,9 +78,23 @@ pub(super) fn decode_mask(layer: &LayerMeta, bytes: &[u8]) -> Result<LayerBits, 
 }
 
 /// The norms' tensors, scale and shift in turn.
-pub(super) fn encode_norms(norms: &[FoldedNorm]) -> Vec<Vec<u8>> {
+fn encode_norms(norms: &[FoldedNorm]) -> Vec<Vec<u8>> {
     let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
     norms.iter().flat_map(|n| [bytes(&n.scale), bytes(&n.shift)]).collect()
+}
+
+/// The metadata of every layer and the tensors of all `components`, in the order of [`slots`].
+pub(super) fn encode(arch: &Architecture, components: &[Component]) -> (Vec<LayerMeta>, Vec<Vec<u8>>) {
+    let (mut layers, mut tensors) = (Vec::new(), Vec::new());
+    for component in components {
+        for (layer, bits) in arch.layers().iter().zip(component.mask.layers()) {
+            let (meta, bytes) = encode_mask(layer, bits);
+            layers.push(meta);
+            tensors.push(bytes);
+        }
+        tensors.extend(encode_norms(&component.norms));
+    }
+    (layers, tensors)
 }
 
 /// The norms of tensors that are scale and shift in turn.

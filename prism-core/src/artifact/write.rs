@@ -3,7 +3,7 @@
 use safetensors::{Dtype, serialize, tensor::TensorView};
 
 use super::payload::{self, ElementType};
-use super::{Artifact, Component, KEY};
+use super::{Artifact, KEY, Meta};
 use crate::error::{Error, Result};
 
 /// zstd's strongest ordinary level: artifacts are small, written once and read often.
@@ -11,9 +11,13 @@ const LEVEL: i32 = 19;
 
 /// The artifact as a zstd frame, with its length and a checksum in the frame, around a safetensors file.
 pub(super) fn to_bytes(artifact: &Artifact) -> Result<Vec<u8>> {
-    let text = serde_json::to_string(&artifact.meta).map_err(|e| refuse(&e))?;
-    let tensors = tensors(artifact);
-    let slots = payload::slots(&artifact.meta.description.architecture, &artifact.meta.layers);
+    let arch = &artifact.meta.description.architecture;
+    let (layers, tensors) = payload::encode(arch, &artifact.components);
+    // What another program wrote may have its masks coded otherwise, or its keys in another order: then the hash is another one.
+    let mut meta = Meta { layers, ..artifact.meta.clone() };
+    payload::seal(&mut meta, &tensors).map_err(|e| refuse(&e))?;
+    let text = serde_json::to_string(&meta).map_err(|e| refuse(&e))?;
+    let slots = payload::slots(arch, &meta.layers);
     let mut views = Vec::with_capacity(slots.len());
     for (slot, bytes) in slots.into_iter().zip(&tensors) {
         let dtype = match slot.element {
@@ -24,16 +28,6 @@ pub(super) fn to_bytes(artifact: &Artifact) -> Result<Vec<u8>> {
     }
     let file = serialize(views, Some([(KEY.to_owned(), text)].into_iter().collect())).map_err(|e| refuse(&e))?;
     compress(&file).map_err(|e| refuse(&e))
-}
-
-/// The tensors' bytes, in the order of the format.
-pub(super) fn tensors(artifact: &Artifact) -> Vec<Vec<u8>> {
-    let layers = artifact.meta.description.architecture.layers();
-    let of_component = |component: &Component| {
-        let masks = layers.iter().zip(component.mask.layers()).map(|(layer, bits)| payload::encode_mask(layer, bits).1);
-        masks.chain(payload::encode_norms(&component.norms)).collect::<Vec<_>>()
-    };
-    artifact.components.iter().flat_map(of_component).collect()
 }
 
 fn compress(file: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -172,10 +172,12 @@ fn dense_weights_cross_as_numbers(s: &Settings) -> Option<String> {
 }
 
 fn privacy_needs_a_public_encoder(s: &Settings) -> Option<String> {
-    let path = s.training.encoder.strip_prefix("file:").filter(|_| s.privacy.epsilon.is_some())?;
+    let encoder = &s.training.encoder;
+    let (pixels, own) = encoder.split_at(if encoder.starts_with("pixels+") { 7 } else { 0 });
+    let path = own.strip_prefix("file:").filter(|_| s.privacy.epsilon.is_some())?;
     Some(format!(
-        "`encoder` is file:{path}, and `epsilon` protects nothing where it was trained on clients' images; write public:{path} if \
-         all images that it was trained on are public"
+        "`encoder` is {encoder}, and `epsilon` protects nothing where it was trained on clients' images; write \
+         {pixels}public:{path} if all images that it was trained on are public"
     ))
 }
 
@@ -296,6 +298,7 @@ mod tests {
             }
         };
         assert!(refusal(encoder("file:a/b")).contains("write public:a/b if"));
+        assert!(refusal(encoder("pixels+file:a/b")).contains("write pixels+public:a/b if"));
         accepted(encoder("public:a/b"));
         accepted(|s| s.training.encoder = "file:a/b".into());
     }

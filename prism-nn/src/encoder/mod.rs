@@ -15,6 +15,7 @@
 //! | `public:PATH` | the same, declared to be trained on public images, as privacy needs it |
 //! | `random:SEED` | none were learned: Kaiming normal numbers of the seed ([`random`]) |
 //! | `vgg16:PATH`, `vgg19:PATH` | ImageNet's ([`mod@vgg`]); without a path, from the Hugging Face hub (feature `hub`) |
+//! | `pixels+` and one of these | the same, behind features of pixels themselves ([`pixels`]) |
 //!
 //! ```
 //! # fn main() -> prism_nn::Result<()> {
@@ -34,6 +35,7 @@ mod hub;
 pub mod layout;
 pub(crate) mod packed;
 mod pass;
+pub mod pixels;
 pub mod public;
 pub mod random;
 pub mod sketch;
@@ -90,12 +92,19 @@ pub struct Encoder {
 
 impl Encoder {
     /// Opens the encoder called `spec`: `public`, `file:PATH`, `public:PATH`, `random:SEED`, `vgg16:PATH` or
-    /// `vgg19:PATH`.
+    /// `vgg19:PATH`, or one of them behind `pixels+`.
     ///
     /// # Errors
     /// [`prism_core::Error::Usage`] if there is no such encoder or file, [`prism_core::Error::Corrupt`] if the file does
     /// not hold its weights.
     pub fn open(spec: &str, device: &Device) -> Result<Self> {
+        match spec.strip_prefix("pixels+") {
+            Some(behind) => Self::open_plain(behind, device)?.with_pixels(device),
+            None => Self::open_plain(spec, device),
+        }
+    }
+
+    fn open_plain(spec: &str, device: &Device) -> Result<Self> {
         let (kind, argument) = spec.split_once(':').map_or((spec, None), |(kind, argument)| (kind, Some(argument)));
         match (kind, argument) {
             ("public", None) => public::open(device),
@@ -105,7 +114,8 @@ impl Encoder {
                 (Some(vgg), Some(path)) => vgg.open(path.as_ref(), device),
                 (Some(vgg), None) => vgg.fetch(device),
                 (None, _) => Err(Error::usage(format!(
-                    "encoder '{spec}' is unknown; choose public, vgg16:PATH, vgg19:PATH, random:SEED or file:PATH"
+                    "encoder '{spec}' is unknown; choose public, vgg16:PATH, vgg19:PATH, random:SEED or file:PATH, or \
+                     pixels+ before one of them"
                 ))),
             },
         }

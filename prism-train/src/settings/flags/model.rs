@@ -66,8 +66,9 @@ pub static TRAINING: [Flag; 9] = section(
             ("NAME", ANY),
             "Frozen network whose feature moments are matched",
             "public is built in and was trained on CIFAR-10. vgg16:FILE and vgg19:FILE take ImageNet's \
-             weights as torchvision, timm or Keras have them; a step takes longer. file:PATH is what `prism-train encoder` made. random:SEED saw no images at all, and serves \
-             worse. It must not have been trained on clients' images.",
+             weights as torchvision, timm or Keras have them; a step takes longer. file:PATH is what `prism-train encoder` made. \
+             random:SEED saw no images at all, and serves worse. pixels+ before one of them, as in pixels+vgg16:FILE, compares \
+             pixels too, so that fewer patches are plain white. It must not have been trained on clients' images.",
         ),
         flag(
             "batch-size",

@@ -1,0 +1,3 @@
+#![no_main]
+
+e2e_fuzz::decoders!("record");
