@@ -1,6 +1,8 @@
-/* Lets one call of a program fail: preloaded, it makes call number FAIL_AT (from 1) of write, fsync, rename or ftruncate
- * fail with FAIL_ERRNO, counted over all of them, when the file lies below FAIL_BELOW (an absolute path). Where FAIL_AT is 0 it only
- * counts. At its end the program appends the count to FAIL_COUNT, a file. Calls of other files go through.
+/* Lets one call of a program fail: preloaded, it makes call number FAIL_AT (from 1) of those below fail, counted over all of
+ * them. Where FAIL_AT is 0 it only counts. At its end the program appends the count to FAIL_COUNT, a file.
+ *
+ * FAIL_WHAT is "disk": write, fsync, rename and ftruncate of files below FAIL_BELOW (an absolute path) fail with FAIL_ERRNO.
+ * FAIL_WHAT is "memory": allocations of 16 KB and more return nothing.
  *
  *   cc -shared -fPIC -O1 -o fail_call.so fail_call.c -ldl
  */
@@ -17,9 +19,14 @@
 
 static atomic_long calls;
 
+static int is(const char *what) {
+  const char *wanted = getenv("FAIL_WHAT");
+  return wanted && strcmp(wanted, what) == 0;
+}
+
 static int below(const char *path) {
   const char *root = getenv("FAIL_BELOW");
-  return root && strncmp(path, root, strlen(root)) == 0;
+  return is("disk") && root && strncmp(path, root, strlen(root)) == 0;
 }
 
 static int descriptor_below(int fd) {
@@ -37,6 +44,26 @@ static int fails(void) {
   if (atomic_fetch_add(&calls, 1) + 1 != (at ? atol(at) : 0)) return 0;
   errno = error ? atoi(error) : EIO;
   return 1;
+}
+
+/* glibc's own names: dlsym would allocate. */
+extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+
+static int out_of_memory(size_t size) { return size >= 16384 && is("memory") && fails(); }
+
+void *malloc(size_t size) { return out_of_memory(size) ? NULL : __libc_malloc(size); }
+
+void *calloc(size_t count, size_t size) {
+  return out_of_memory(count * size) ? NULL : __libc_calloc(count, size);
+}
+
+void *realloc(void *old, size_t size) { return out_of_memory(size) ? NULL : __libc_realloc(old, size); }
+
+int posix_memalign(void **out, size_t alignment, size_t size) {
+  if (out_of_memory(size)) return ENOMEM;
+  *out = __libc_memalign(alignment, size);
+  return *out ? 0 : ENOMEM;
 }
 
 static void *next(const char *name) { return dlsym(RTLD_NEXT, name); }

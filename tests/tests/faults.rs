@@ -1,5 +1,6 @@
-//! A disk that fails at any write, sync or rename: the run says so in one line, nothing that was saved is lost, and it resumes to the
-//! same bytes. `faults/fail_call.c` makes the call fail; without Linux and a C compiler these tests say that they did not run.
+//! A disk that fails at any write, sync or rename, and memory that is refused: a run that cannot go on ends, nothing that was saved
+//! is lost, and it resumes to the same bytes. `faults/fail_call.c` makes the call fail; without Linux and a C compiler these tests say
+//! that they did not run.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -30,44 +31,46 @@ fn library(folder: &Path) -> Option<PathBuf> {
     }
 }
 
-/// A program whose call number `at` on a file below `folder` fails with `error`; none fails at 0.
-struct Faults<'a> {
-    library: &'a Path,
-    folder: &'a Path,
-    at: usize,
-    error: &'a str,
+/// What fails, and how a program ends whose call failed.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// A call on a file below the folder, with an error number: exit code 1 and one sentence with the system's words.
+    Disk(&'static str),
+    /// An allocation of 16 KB and more: as above, or aborted, as Rust's allocations are.
+    Memory,
 }
 
-impl Faults<'_> {
-    fn run(&self, name: &str, arguments: &[&str]) -> Output {
-        let mut command = command(name, self.folder, arguments);
-        command.env("LD_PRELOAD", self.library).env("FAIL_BELOW", self.folder).env("FAIL_ERRNO", self.error);
-        command
-            .env("FAIL_AT", self.at.to_string())
-            .env("FAIL_COUNT", self.counts())
-            .output()
-            .expect("the program starts")
-    }
-
-    fn counts(&self) -> PathBuf {
-        self.library.with_extension("count")
-    }
-
-    /// How many calls the program makes that could fail.
-    fn count(&self, name: &str, arguments: &[&str]) -> usize {
-        let output = self.run(name, arguments);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = fs::read_to_string(self.counts()).expect("the count was written");
-        text.lines().last().and_then(|line| line.parse().ok()).expect("a count")
+impl Fault {
+    fn assert_ended(self, output: &Output, what: &str) {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("panicked"), "{what}: {said}");
+        match self {
+            Fault::Disk(_) => {
+                assert_eq!(output.status.code(), Some(1), "{what}: {said}");
+                assert_eq!(said.matches("error: ").count(), 1, "{what}: {said}");
+                assert!(
+                    said.contains("No space left on device") || said.contains("Input/output error"),
+                    "{what}: {said}"
+                );
+            }
+            Fault::Memory => assert!(said.contains("memory"), "{what}: {said}"),
+        }
     }
 }
 
-/// Asserts that a program failed as it should: exit code 1, one sentence that names a file, no panic.
-fn assert_said(output: &Output, what: &str) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{what}: {said}");
-    assert!(!said.contains("panicked") && said.matches("error: ").count() == 1, "{what}: {said}");
-    assert!(said.contains("No space left on device") || said.contains("Input/output error"), "{what}: {said}");
+/// Runs `prism-train` in `folder` with the library preloaded, where call number `at` fails; none fails at 0.
+fn run_with(library: &Path, folder: &Path, (at, fault): (usize, Fault), arguments: &[&str]) -> Output {
+    let (what, error) = match fault {
+        Fault::Disk(error) => ("disk", error),
+        Fault::Memory => ("memory", "12"),
+    };
+    let mut command = command("prism-train", folder, arguments);
+    command.env("LD_PRELOAD", library).env("FAIL_BELOW", folder).env("FAIL_WHAT", what).env("FAIL_ERRNO", error);
+    command.env("FAIL_AT", at.to_string()).env("FAIL_COUNT", count_file(library)).output().expect("the program starts")
+}
+
+fn count_file(library: &Path) -> PathBuf {
+    library.with_extension("count")
 }
 
 /// About `tests` numbers from 1 to `last`, the first and the last among them.
@@ -76,29 +79,34 @@ fn spread(last: usize, tests: usize) -> impl Iterator<Item = usize> {
     (1..last).step_by(stride).chain([last])
 }
 
-fn a_run_survives(more: &[&str]) {
+fn a_run_survives(faults: &[Fault], more: &[&str]) {
     let (folder, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let root = fs::canonicalize(folder.path()).unwrap();
     let Some(library) = library(beside.path()) else { return };
     let whole = train(&root, "whole", more);
-    let faults = |at, error| Faults { library: &library, folder: &root, at, error };
-    let path_of = |name: &str| root.join(name).display().to_string();
-    let counted = path_of("counted");
-    let calls = faults(0, EIO).count("prism-train", &tiny(&[more, &["--out", &counted]].concat()));
+    let start = |name: &str, fault: (usize, Fault)| {
+        let path = root.join(name).display().to_string();
+        // One thread, so that calls come in one order.
+        run_with(&library, &root, fault, &tiny(&[more, &["--threads", "1", "--out", &path]].concat()))
+    };
+    assert!(start("counted", (0, faults[0])).status.success());
+    let counts = fs::read_to_string(count_file(&library)).unwrap();
+    let calls: usize = counts.lines().last().unwrap().parse().unwrap();
     assert!(calls > 20, "{calls} calls: is the library loaded?");
     let mut failed = 0;
-    for (at, error) in spread(calls, 8).zip([ENOSPC, EIO].into_iter().cycle()) {
+    for (at, &fault) in spread(calls, 8).zip(faults.iter().cycle()) {
         let (name, what) = (format!("run-{at}"), format!("call {at} of {calls}"));
-        let (path, run) = (path_of(&name), root.join(&name));
-        let output = faults(at, error).run("prism-train", &tiny(&[more, &["--out", &path]].concat()));
+        let run = root.join(&name);
+        let output = start(&name, (at, fault));
         // What is only for durability, such as the sync of a folder, may fail.
         if !output.status.success() {
-            assert_said(&output, &what);
+            fault.assert_ended(&output, &what);
             failed += 1;
-            match run.join("settings.toml").exists() {
-                true => drop(succeed("prism-train", &root, &["--resume", &name, "--quiet"])),
-                // Nothing was made yet, and the same command starts it.
-                false => drop(train(&root, &name, more)),
+            if run.join("settings.toml").exists() {
+                succeed("prism-train", &root, &["--resume", &name, "--quiet"]);
+            } else {
+                // It had not begun, and the same command starts it.
+                train(&root, &name, more);
             }
         }
         assert!(whole == artifact(&run), "{what}");
@@ -109,10 +117,18 @@ fn a_run_survives(more: &[&str]) {
 
 #[test]
 fn rounds_on_a_failing_disk_lose_nothing() {
-    a_run_survives(&[]);
+    a_run_survives(&[Fault::Disk(ENOSPC), Fault::Disk(EIO)], &[]);
 }
 
 #[test]
 fn one_shot_on_a_failing_disk_loses_nothing() {
-    a_run_survives(&["--mode", "one-shot", "--subclasses", "2", "--batch-size", "16"]);
+    a_run_survives(
+        &[Fault::Disk(EIO), Fault::Disk(ENOSPC)],
+        &["--mode", "one-shot", "--subclasses", "2", "--batch-size", "16"],
+    );
+}
+
+#[test]
+fn a_run_that_gets_no_memory_loses_nothing() {
+    a_run_survives(&[Fault::Memory], &[]);
 }
