@@ -50,6 +50,7 @@ pub static RECIPES: &[Recipe] = recipes![
     "fashion-mnist-private",
     "fashion-mnist-private-0.2",
     "cifar10",
+    "cifar10-vgg16",
     "faces64",
     "folder-64",
 ];
