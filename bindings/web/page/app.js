@@ -14,6 +14,7 @@ const SHELF = {
   "fashion-mnist-rounds": "clothes, 59 KB",
   "fashion-mnist-shards2": "clothes, two a client",
   "cifar10": "colour photographs, not recognisable yet",
+  "cifar10-vgg16": "the same, through VGG16",
   "faces64": "drawn faces, 64 pixels",
 };
 const OWN = "";
