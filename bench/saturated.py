@@ -1,9 +1,10 @@
-"""Counts saturated images: those with a square of 5x5 pixels of at least 250 of 255.
+"""Counts saturated images: those with a square of 5x5 pixels of at least 250 of 255 (white), or of at most 5 (black).
 
     python3 bench/saturated.py [--real t10k-images-idx3-ubyte.gz] MODEL...
 
-Prints a line for each model, of 1,000 images, and for the first 2,000 real ones (resized bilinearly to 32 pixels). Needs NumPy, and Pillow
-for real images; draws through `cargo run --release --bin prism-infer`. No judge of `prism-train eval` sees such patches; people do.
+Prints a line for each model, of 1,000 images, and for 2,000 real ones: the first of an IDX file, or every n-th picture below a folder
+(resized bilinearly to 32 pixels). Needs NumPy, and Pillow for real images; draws through `cargo run --release --bin prism-infer`. No
+judge of `prism-train eval` sees such patches; people do.
 """
 
 import argparse
@@ -16,18 +17,21 @@ import numpy as np
 
 SIDE = 5
 WHITE = 250
+BLACK = 5
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def saturated(images):
-    """Whether each of `images [n, height, width]`, in bytes, has a white square."""
-    white = np.pad((images >= WHITE).cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
-    squares = white[:, SIDE:, SIDE:] - white[:, :-SIDE, SIDE:] - white[:, SIDE:, :-SIDE] + white[:, :-SIDE, :-SIDE]
-    return (squares == SIDE * SIDE).any((1, 2))
+def squares(pixels):
+    """The share of images with a square of the `pixels [n, height, width]` that are meant."""
+    sums = np.pad(pixels.cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
+    counts = sums[:, SIDE:, SIDE:] - sums[:, :-SIDE, SIDE:] - sums[:, SIDE:, :-SIDE] + sums[:, :-SIDE, :-SIDE]
+    return (counts == SIDE * SIDE).any((1, 2)).mean()
 
 
 def report(name, images):
-    print(f"{name}: {saturated(images).mean():.1%} of {len(images)} images saturated, {(images >= WHITE).mean():.2%} of pixels white")
+    white, black = images >= WHITE, images <= BLACK
+    print(f"{name}: of {len(images)} images {squares(white):.1%} with a white square, {squares(black):.1%} with a black one; "
+          f"{white.mean():.2%} of pixels white")
 
 
 def drawn(model, count):
@@ -44,6 +48,10 @@ def drawn(model, count):
 def real(path, count, side):
     from PIL import Image
 
+    if Path(path).is_dir():
+        files = sorted(file for file in Path(path).rglob("*") if file.is_file())
+        pictures = [Image.open(file).convert("RGB") for file in files[:: max(1, len(files) // count)][:count]]
+        return np.stack([np.array(picture.resize((side, side), Image.BILINEAR)).mean(-1) for picture in pictures])
     raw = (gzip.open if path.endswith(".gz") else open)(path, "rb").read()
     height, width = (int.from_bytes(raw[at : at + 4], "big") for at in (8, 12))
     images = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, height, width)[:count]
@@ -53,7 +61,7 @@ def real(path, count, side):
 def main():
     parser = argparse.ArgumentParser(description="Counts saturated images.")
     parser.add_argument("models", nargs="*", metavar="MODEL", help="artifacts")
-    parser.add_argument("--real", metavar="FILE", help="IDX file of real images to compare with")
+    parser.add_argument("--real", metavar="FILE", help="IDX file, or folder, of real images to compare with")
     args = parser.parse_args()
     if args.real:
         report("real", real(args.real, 2000, 32))

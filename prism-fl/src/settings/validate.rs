@@ -2,6 +2,7 @@
 
 use prism_core::Error;
 use prism_nn::Result;
+use prism_nn::encoder::pixels::PREFIX;
 use prism_nn::generator::Subclasses;
 
 use super::privacy::{Mechanism, PrivacySettings};
@@ -173,12 +174,14 @@ fn dense_weights_cross_as_numbers(s: &Settings) -> Option<String> {
 
 fn privacy_needs_a_public_encoder(s: &Settings) -> Option<String> {
     let encoder = &s.training.encoder;
-    let (pixels, own) = encoder.split_at(if encoder.starts_with("pixels+") { 7 } else { 0 });
-    let path = own.strip_prefix("file:").filter(|_| s.privacy.epsilon.is_some())?;
-    Some(format!(
-        "`encoder` is {encoder}, and `epsilon` protects nothing where it was trained on clients' images; write \
-         {pixels}public:{path} if all images that it was trained on are public"
-    ))
+    let own = encoder.strip_prefix(PREFIX).unwrap_or(encoder);
+    (own.starts_with("file:") && s.privacy.epsilon.is_some()).then(|| {
+        format!(
+            "`encoder` is {encoder}, and `epsilon` protects nothing where it was trained on clients' images; write {} if all images \
+             that it was trained on are public",
+            encoder.replacen("file:", "public:", 1)
+        )
+    })
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl Encoder {
     /// [`prism_core::Error::Usage`] if there is no such encoder or file, [`prism_core::Error::Corrupt`] if the file does
     /// not hold its weights.
     pub fn open(spec: &str, device: &Device) -> Result<Self> {
-        match spec.strip_prefix("pixels+") {
+        match spec.strip_prefix(pixels::PREFIX) {
             Some(behind) => Self::open_plain(behind, device)?.with_pixels(device),
             None => Self::open_plain(spec, device),
         }

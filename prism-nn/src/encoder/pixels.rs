@@ -21,6 +21,9 @@ use super::{ConvWeights, Encoder, EncoderLayout};
 use crate::error::Result;
 use crate::ops::FrozenConv;
 
+/// What stands before the name of an encoder behind these features.
+pub const PREFIX: &str = "pixels+";
+
 /// Features of a pixel: five of each colour, and a constant.
 pub const FEATURES: usize = 5 * INPUTS + 1;
 
@@ -34,11 +37,11 @@ const TAPS: usize = KERNEL * KERNEL;
 const CENTRE: usize = TAPS / 2;
 
 impl Encoder {
-    /// The same encoder, whose outputs begin with the features of pixels.
+    /// The same encoder, which has no sketches yet, whose outputs begin with the features of pixels.
     ///
     /// # Errors
     /// [`prism_core::Error::Usage`] if it already has as many layers as an encoder may have; if its weights cannot be read.
-    pub fn with_pixels(self, device: &Device) -> Result<Self> {
+    pub(super) fn with_pixels(self, device: &Device) -> Result<Self> {
         let layout = format!("{FEATURES},{}", self.layout).parse::<EncoderLayout>()?;
         let own = self.convs.iter().map(weights_of).collect::<candle_core::Result<Vec<_>>>()?;
         let [scale, shift] = match &self.normalisation {
@@ -48,7 +51,7 @@ impl Encoder {
         let mut convs = vec![pixel_conv()];
         convs.extend(own.iter().take(1).map(|first| reading_pixels(first, scale, shift)));
         convs.extend(own.into_iter().skip(1));
-        let mut encoder = Encoder::from_weights(format!("pixels+{}", self.name), layout, &convs, None, device)?;
+        let mut encoder = Encoder::from_weights(format!("{PREFIX}{}", self.name), layout, &convs, None, device)?;
         // Of the parts, as they were read: the same wherever the rewritten weights are rounded.
         encoder.digest =
             weights::hex(Sha256::new().chain_update("prism-encoder-pixels-v1\0").chain_update(&self.digest));

@@ -82,7 +82,7 @@ impl Vgg {
     pub fn fetch(self, _device: &Device) -> Result<Encoder> {
         let name = self.name();
         Err(crate::Error::usage(format!(
-            "encoder '{name}' needs a weights file; write {name}:PATH with a safetensors file in torchvision's, timm's or Keras' \
+            "encoder '{name}' needs a weights file; write :PATH behind it, as in {name}:PATH, with a safetensors file in torchvision's, timm's or Keras' \
              naming (such as model.safetensors of timm/{name}.tv_in1k), build with --features hub to have it fetched, or choose \
              public"
         )))
