@@ -10,7 +10,7 @@ from . import demo, dry_run
 from .flower import Flower, FlowerError, lay_out_app
 from .keys import write_certificates, write_node_key
 
-LIMITS = ("min-clients", "join-timeout", "setup-timeout", "round-timeout")
+LIMITS = ("min-clients", "concurrency", "join-timeout", "setup-timeout", "round-timeout")
 
 
 def parser() -> argparse.ArgumentParser:

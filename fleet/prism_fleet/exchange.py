@@ -8,6 +8,8 @@ broadcast, and ends when all have answered or its time is up. What it copes with
   is asked again.
 * A node that restarts quickly has lost the message in its memory, and nothing says so but the time of its last
   connection.
+* An app that its node has not heard of for half a minute counts as crashed, and its message as lost: it was killed, or
+  many start at once on one machine. It is asked again, twice at most.
 * A reply that comes after its exchange has ended is named and dropped.
 """
 
@@ -27,6 +29,9 @@ from .roster import Node, Roster
 # Flower's codes for a message that was dropped because its node was away, and for one that is too old or unknown.
 NODE_UNAVAILABLE = 5
 MESSAGE_GONE = (3, 4)
+# Its code for an app that its node has lost sight of, and how often a client is asked again after it.
+APP_CRASHED = 8
+REPEATS = 2
 # A message outlives its exchange by this much, so that a late reply can be told from a lost one.
 GRACE_SECONDS = 60.0
 
@@ -74,6 +79,8 @@ class Fleet:
     roster: Roster
     # What each request says of the server (`envelope.digests`).
     settings: tuple[str, ...]
+    # Most clients that work at the same time; 0: all.
+    concurrency: int = 0
     poll: float = 1.0
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -118,7 +125,7 @@ class Fleet:
         return online
 
     def exchange(self, errand: Errand, clients: Iterable[int], timeout: float) -> Outcome:
-        """Puts `errand` to `clients` and waits at most `timeout` seconds for them."""
+        """Puts `errand` to `clients` and waits at most `timeout` seconds for each, from when its turn has come."""
         return Exchange(self, errand, clients, timeout).run()
 
     def pull(self) -> list[tuple[Ask, Message]]:
@@ -144,21 +151,21 @@ class Exchange:
         # The last message to each client, if it is not known to be lost, and who needs a snapshot.
         self._asked: dict[int, Ask] = {}
         self._snapshots: set[int] = set()
+        # How often a client's app has crashed.
+        self._crashes: dict[int, int] = {}
+        # Until when each is waited for; and who is connected, but its turn has not come.
+        self._due = dict.fromkeys(self.waiting, fleet.clock() + timeout)
+        self._held: set[int] = set()
 
     def run(self) -> Outcome:
         """Asks, polls and repeats until nobody is waited for or the time is up."""
-        end = self.fleet.clock() + self.timeout
         while True:
             online = self.fleet.online() if self.waiting else {}
             self._ask(online)
             for ask, reply in self.fleet.pull():
                 self._take(ask, reply)
+            self._give_up(online)
             if not self.waiting:
-                break
-            if self.fleet.clock() >= end:
-                for client in self.waiting:
-                    state = "no answer" if client in online else "not connected"
-                    self.outcome.missing[client] = f"{state} within {self.timeout:g} s"
                 break
             self.fleet.sleep(self.fleet.poll)
         self.outcome.answered.sort()
@@ -166,13 +173,26 @@ class Exchange:
 
     def _ask(self, online: dict[int, Node]) -> None:
         """Sends to each client that is waited for and connected, unless this connection already has its message."""
-        for client in sorted(self.waiting & online.keys()):
+        self._held.clear()
+        for client in sorted(self.waiting & online.keys(), key=lambda c: (self._crashes.get(c, 0), c)):
             node, last = online[client], self._asked.get(client)
             if last is not None:
                 if (last.node.node_id, last.node.connected) == (node.node_id, node.connected):
                     continue
                 log.info("%s: %s started again and is asked again", self.errand.title, self._label(client))
+            elif 0 < self.fleet.concurrency <= len(self.waiting & online.keys() & self._asked.keys()):
+                self._held.add(client)
+                self._due[client] = self.fleet.clock() + self.timeout
+                continue
             self._send(client, node)
+
+    def _give_up(self, online: dict[int, Node]) -> None:
+        """Ends the wait for those whose time is up; a client whose turn has not come has all its time before it."""
+        late = {client for client in self.waiting - self._held if self.fleet.clock() >= self._due[client]}
+        for client in late:
+            state = "no answer" if client in online else "not connected"
+            self.outcome.missing[client] = f"{state} within {self.timeout:g} s"
+        self.waiting -= late
 
     def _send(self, client: int, node: Node) -> None:
         source = self.errand.snapshot if client in self._snapshots else self.errand.request
@@ -236,6 +256,10 @@ class Exchange:
             # Asked again as soon as it is connected.
             self._asked.pop(client, None)
             log.warning("%s: %s is gone; it is asked again when it is back", self.errand.title, self._label(client))
+        elif code == APP_CRASHED and (crashes := self._crashes.get(client, 0)) < REPEATS:
+            self._crashes[client] = crashes + 1
+            self._asked.pop(client, None)
+            log.warning("%s: %s: its app crashed and is asked again", self.errand.title, self._label(client))
         else:
             self._miss(client, f"its app failed (Flower's code {code}): {printable(reason)}")
 

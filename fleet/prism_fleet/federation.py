@@ -30,9 +30,10 @@ class FleetError(RuntimeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """How long the server waits, in seconds, and for how many clients."""
+    """How long the server waits, in seconds, for how many clients, and how many it asks at the same time (0: all)."""
 
     min_clients: int = 1
+    concurrency: int = 0
     join: float = 120.0
     setup: float = 3600.0
     round: float = 600.0
@@ -103,12 +104,14 @@ def report(metrics: dict[str, Any], rounds: int, who: str | None) -> None:
 
 
 def read_limits(config: dict[str, Any]) -> Limits:
-    """The limits that a run's configuration sets. Raises `FleetError` where one is below 1."""
+    """The limits that a run's configuration sets. Raises `FleetError` where one is too small."""
     keys = {"min_clients": "min-clients", "join": "join-timeout", "setup": "setup-timeout", "round": "round-timeout"}
+    keys["concurrency"] = "concurrency"
     found = {name: config[key] for name, key in keys.items() if key in config}
     for name, value in found.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 1:
-            raise FleetError(f"{keys[name]} is {value!r}: it takes a number from 1 up")
+        least = 0 if name == "concurrency" else 1
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
+            raise FleetError(f"{keys[name]} is {value!r}: it takes a number from {least} up")
     return Limits(**found)
 
 

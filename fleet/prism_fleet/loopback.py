@@ -10,7 +10,9 @@ FOLDER/settings.toml              the same for all
 ```
 """
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import ssl
@@ -18,8 +20,8 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Self
 
 import prism_fl
 
@@ -29,6 +31,11 @@ from .keys import write_certificates, write_node_key
 SUPERLINK = "loopback"
 START_SECONDS = 90.0
 STOP_SECONDS = 15.0
+# Nodes that cannot connect and start again at once would keep a small machine busy with starting.
+REST_SECONDS = 15.0
+# Below those that systems give to outgoing connections, so that nobody has taken one by the time it is used.
+PORTS = range(20000, 32000)
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class LoopbackFleet:
@@ -42,6 +49,9 @@ class LoopbackFleet:
         self.env = environment() | {"FLWR_HOME": str(self.folder / "flwr"), "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5"}
         self.flower = Flower(SUPERLINK, self.env)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._handlers: dict[int, Any] = {}
+        # When each process began, last.
+        self._began: dict[str, float] = {}
         self._lay_out(settings)
 
     def _lay_out(self, settings: str) -> None:
@@ -58,12 +68,20 @@ class LoopbackFleet:
         (self.folder / "flwr" / "config.toml").write_text(address, encoding="utf-8")
 
     def __enter__(self) -> Self:
+        # Whoever ends this process ends what it started, also by `kill` or a closed terminal.
+        self._handlers = {ending: signal.signal(ending, _leave) for ending in ENDINGS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        # A second Ctrl-C must not leave half of them behind.
+        self._handlers[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self.stop()
+        finally:
+            for ending, handler in self._handlers.items():
+                signal.signal(ending, handler)
 
     def start(self) -> None:
         """Starts all and registers the nodes' keys, in the order of the sites."""
@@ -84,9 +102,10 @@ class LoopbackFleet:
         settings.write_text(f'{text}\n[run]\npeers = "{self.folder / "peers"}"\n', encoding="utf-8")
 
     def revive(self) -> None:
-        """Starts nodes that have ended, as their supervisors would."""
+        """Starts nodes that have ended, as their supervisors would: not those that began a moment ago."""
         for number, site in enumerate(self.sites):
-            if site.name not in self.processes or self.processes[site.name].poll() is not None:
+            ended = site.name not in self.processes or self.processes[site.name].poll() is not None
+            if ended and time.monotonic() - self._began.get(site.name, 0.0) > REST_SECONDS:
                 self.start_node(number)
 
     def start_link(self) -> None:
@@ -160,33 +179,45 @@ class LoopbackFleet:
         while (left := self.left_over()) and time.monotonic() < end:
             time.sleep(0.2)
         for pid in left:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def left_over(self) -> list[int]:
-        """Processes that carry this fleet's folder in their environment (Linux; elsewhere Flower must see to them)."""
-        mark, found = f"FLWR_HOME={self.env['FLWR_HOME']}".encode(), []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if mark in path.read_bytes().split(b"\0"):
-                    found.append(int(path.parent.name))
-            except OSError:
-                continue
-        return found
+        """This fleet's processes that still run."""
+        return processes_of(self.folder)
 
     def _start(self, name: str, command: list[str]) -> None:
+        self._began[name] = time.monotonic()
         with open(self.log(name), "ab") as log:
             self.processes[name] = subprocess.Popen(
                 command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
 
+def processes_of(folder: Path) -> list[int]:
+    """Processes that carry a fleet's folder in their environment (Linux; elsewhere Flower must see to them)."""
+    mark, found = f"FLWR_HOME={folder.resolve() / 'flwr'}".encode(), []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def _leave(ending: int, frame: FrameType | None) -> NoReturn:
+    """Ends this process as the signal says, by way of every `finally`."""
+    raise SystemExit(128 + ending)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of 127.0.0.1 that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    found: list[int] = []
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            break
+        with contextlib.suppress(OSError), socket.socket() as trial:
+            trial.bind(("127.0.0.1", port))
+            found.append(port)
+    return found

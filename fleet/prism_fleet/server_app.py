@@ -37,5 +37,5 @@ def main(grid: Grid, context: Context) -> None:
     with sole_user(Path(run_dir), LOCK_PATIENCE):
         server = prism_fl.Server(settings, run_dir)
         roster = Roster(Path(run_dir), server.clients)
-        fleet = Fleet(grid, roster, digests(settings), poll=float(config["poll-seconds"]))
+        fleet = Fleet(grid, roster, digests(settings), limits.concurrency, float(config["poll-seconds"]))
         conduct(server, fleet, limits)

@@ -1,7 +1,7 @@
 """A SuperLink and its nodes in one process and on a clock of its own, as Flower 1.42 was seen to behave.
 
-A node takes one message at a time; the SuperLink drops a message whose node is away and says so once; it takes one
-reply a message; it forgets a message whose time to live is over.
+The SuperLink drops a message whose node is away and says so once; it forgets a message whose time to live is over.
+Unlike Flower's it hands on every reply that a message has when it is asked for, so that the app meets a second one.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import prism_fl
 import tiny
 from flwr.app import Error, Message
 from flwr.proto.node_pb2 import NodeInfo
@@ -19,10 +20,12 @@ from tiny import write_images
 from prism_fleet.client_app import reply
 from prism_fleet.envelope import digests
 from prism_fleet.exchange import Fleet
+from prism_fleet.federation import Limits, conduct
 from prism_fleet.roster import Roster
 
 # Subclasses are agreed on before the first round: two setups, then three rounds.
 SETTINGS = tiny.settings(training={"subclasses": 2})
+LIMITS = Limits(join=20.0, setup=60.0, round=60.0)
 
 
 @dataclass
@@ -123,7 +126,7 @@ class FakeGrid(Grid):
             elif not entry.node.online:
                 found.append(Message(Error(5, "no heartbeat"), reply_to=entry.message))
             elif due := [answer for when, answer in entry.replies if when <= self.now]:
-                found.append(due[0])
+                found += due
             else:
                 continue
             del self.messages[key]
@@ -156,6 +159,20 @@ def make_grid(folder: Path, sites: int = 3, settings: str = SETTINGS) -> FakeGri
     return FakeGrid([FakeNode(10 + k, make_site(folder, k, settings)) for k in range(sites)])
 
 
-def make_fleet(grid: FakeGrid, run: Path, settings: str = SETTINGS, clients: int = 3) -> Fleet:
-    """The server app's view of `grid`."""
-    return Fleet(grid, Roster(run, clients), digests(settings), poll=1.0, clock=lambda: grid.now, sleep=grid.sleep)
+def run(grid: FakeGrid, folder: Path, settings: str = SETTINGS, limits: Limits = LIMITS) -> bytes:
+    """One `flwr run`; returns the model's bytes."""
+    server, clock = prism_fl.Server(settings, str(folder)), lambda: grid.now
+    roster = Roster(folder, server.clients)
+    fleet = Fleet(grid, roster, digests(settings), limits.concurrency, poll=1.0, clock=clock, sleep=grid.sleep)
+    return Path(conduct(server, fleet, limits)).read_bytes()
+
+
+def at_round(node: FakeNode, number: int, act: Callable[[Message], list[tuple[float, Message]]]) -> None:
+    """Lets `act` answer in the place of the node's app in one round."""
+
+    def on_message(message: Message) -> list[tuple[float, Message]]:
+        if message.metadata.group_id == str(number):
+            return act(message)
+        return [(node.seconds, node.genuine(message))]
+
+    node.on_message = on_message

@@ -6,40 +6,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import prism_fl
 import pytest
 import tiny
-from fake_grid import SETTINGS, FakeGrid, FakeNode, make_fleet, make_grid, make_site
+from fake_grid import SETTINGS, FakeGrid, at_round, make_grid, make_site, run
 from flwr.app import Error, Message
 
 from prism_fleet.envelope import Reply, Request
-from prism_fleet.federation import FleetError, Limits, conduct
-
-LIMITS = Limits(join=20.0, setup=60.0, round=60.0)
-
-
-def run(grid: FakeGrid, folder: Path, settings: str = SETTINGS, limits: Limits = LIMITS) -> bytes:
-    """One `flwr run`; returns the model's bytes."""
-    server = prism_fl.Server(settings, str(folder))
-    return Path(conduct(server, make_fleet(grid, folder, settings), limits)).read_bytes()
-
-
-def at_round(node: FakeNode, number: int, act) -> None:  # type: ignore[no-untyped-def]
-    """Lets `act` answer in the place of the node's app in one round."""
-
-    def on_message(message: Message) -> list[tuple[float, Message]]:
-        if message.metadata.group_id == str(number):
-            return act(message)  # type: ignore[no-any-return]
-        return [(node.seconds, node.genuine(message))]
-
-    node.on_message = on_message
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The model of a run in which all went well."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    return run(make_grid(folder), folder / "run")
+from prism_fleet.federation import FleetError, Limits
 
 
 def test_three_sites_train_a_model_and_are_numbered_as_they_were_registered(tmp_path: Path, undisturbed: bytes) -> None:
@@ -220,14 +193,37 @@ def test_a_damaged_update_is_refused_by_name_and_the_round_goes_on(
     assert "client 1 (site-11): refused by the server: " in caplog.text and "checksum" in caplog.text
 
 
-def test_an_app_that_crashes_is_named_and_the_round_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_app_that_fails_is_named_and_the_round_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     grid = make_grid(tmp_path)
-    at_round(grid.fakes[11], 1, lambda message: [(1.0, Message(Error(8, "ClientApp\nstopped"), reply_to=message))])
+    at_round(grid.fakes[11], 1, lambda message: [(1.0, Message(Error(2, "ClientApp\nraised"), reply_to=message))])
     with caplog.at_level("INFO"):
         run(grid, tmp_path / "run")
-    assert (
-        "round 1/3: 2 answered; client 1 (site-11): its app failed (Flower's code 8): ClientApp stopped" in caplog.text
-    )
+    named = "round 1/3: 2 answered; client 1 (site-11): its app failed (Flower's code 2): ClientApp raised"
+    assert named in caplog.text
+
+
+def test_an_app_that_crashed_once_is_asked_again(tmp_path: Path, undisturbed: bytes) -> None:
+    grid = make_grid(tmp_path)
+    node = grid.fakes[11]
+
+    def crash(message: Message) -> list[tuple[float, Message]]:
+        node.on_message = None
+        return [(30.0, Message(Error(8, "ClientApp stopped responding."), reply_to=message))]
+
+    at_round(node, 2, crash)
+    assert run(grid, tmp_path / "run") == undisturbed
+
+
+def test_an_app_that_crashes_again_and_again_is_named_and_the_round_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grid = make_grid(tmp_path)
+    at_round(grid.fakes[11], 1, lambda message: [(1.0, Message(Error(8, "no heartbeat"), reply_to=message))])
+    with caplog.at_level("INFO"):
+        run(grid, tmp_path / "run")
+    assert "round 1/3: 2 answered; client 1 (site-11): its app failed (Flower's code 8): no heartbeat" in caplog.text
+    # Two of setup, three tries of round 1, two rounds.
+    assert len(grid.fakes[11].received) == 2 + 3 + 2
 
 
 def test_a_site_with_other_settings_is_named_with_the_table_that_differs(

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.flower
 
 # A node that was killed is let in again when its heartbeat has expired, about a minute later.
 PATIENCE = 300.0
+SECURE = "secagg"
 
 
 class Fleet(LoopbackFleet):
@@ -45,6 +46,8 @@ class Fleet(LoopbackFleet):
         """Another federation on the same nodes: what all agreed on changes at once, and sites forget what they knew."""
         self.runs += 1
         (self.folder / "settings.toml").write_text(settings)
+        if any(word in settings for word in (SECURE, "sums")):
+            self.gather_keys()
 
     def hold(self, point: str) -> None:
         """Makes whoever comes to `point` wait there."""
@@ -114,20 +117,25 @@ def wait_until(happened: Callable[[], bool], what: str) -> None:
     [
         tiny.settings(federation={"rounds": 2}),
         tiny.settings(mode="one-shot", federation={"rounds": 2}),
+        tiny.settings(federation={"rounds": 1}, wire={"codec": "sums"}),
     ],
-    ids=["rounds", "one-shot"],
+    ids=["rounds", "one-shot", "secure-sum"],
 )
 def test_the_fleets_model_is_the_simulations(fleet: Fleet, tmp_path: Path, settings: str) -> None:
     fleet.begin(settings)
     assert fleet.finish(fleet.start_run(join_timeout=PATIENCE)) == simulation(fleet, tmp_path)
 
 
-def test_a_fleet_with_noise_says_what_it_promises_and_each_site_keeps_its_books(fleet: Fleet) -> None:
-    fleet.begin(tiny.settings(mode="one-shot", federation={"rounds": 1}, privacy={"epsilon": 100.0}))
+@pytest.mark.parametrize("trust", ["local", SECURE])
+def test_a_fleet_with_noise_says_what_it_promises_and_each_site_keeps_its_books(fleet: Fleet, trust: str) -> None:
+    books = [site / "state" / "privacy-ledger.jsonl" for site in fleet.sites]
+    before = [len(read(book).splitlines()) for book in books]
+    privacy = {"epsilon": 100.0, "trust": trust}
+    fleet.begin(tiny.settings(mode="one-shot", federation={"rounds": 1}, privacy=privacy))
     fleet.finish(fleet.start_run(join_timeout=PATIENCE))
     assert json.loads((fleet.run_dir / "privacy.json").read_text())["epsilon"] == 100.0
-    for site in fleet.sites:
-        (draw,) = (site / "state" / "privacy-ledger.jsonl").read_text().splitlines()
+    for book, known in zip(books, before, strict=True):
+        (draw,) = read(book).splitlines()[known:]
         assert json.loads(draw)["epsilon"] == 100.0
 
 
