@@ -122,8 +122,9 @@ def measure(fleet: Sites, work: float, counter: Counter) -> None:
     print(f"{work:g} s of work added to each client's round:")
     for line in rounds(fleet, run, 1800):
         up, down = counter.lap()
+        more = f" ({line['seconds'] / work - 1:.0%} more than the work)" if work else ""
         print(
-            f"  round {line['round']:.0f}: {line['seconds']:.1f} s; up {line['uplink_bytes']:,.0f} bytes counted, "
+            f"  round {line['round']:.0f}: {line['seconds']:.1f} s{more}; up {line['uplink_bytes']:,.0f} bytes counted, "
             f"{up:,} carried; down {line['downlink_bytes']:,.0f} counted, {down:,} carried",
             flush=True,
         )

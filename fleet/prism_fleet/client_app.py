@@ -91,7 +91,9 @@ def reply(content: RecordDict, config: dict[str, Any]) -> RecordDict:
         log.error("refused: %s", error)
         return Reply("refused", nonce, reason="the site's state folder is in use by another process").pack()
     except Exception as error:
-        log.exception("this site cannot answer: %s", error)
+        # What the site's people can mend is one sentence to them; what they cannot, comes with all its calls.
+        mendable = isinstance(error, (SiteError, prism_fl.UsageError, OSError, RuntimeError))
+        log.error("this site cannot answer: %s", error, exc_info=not mendable)
         reason = f"the site cannot answer ({type(error).__name__}); its own log says why"
         return Reply("refused", nonce, reason=reason).pack()
 

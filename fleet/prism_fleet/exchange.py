@@ -153,9 +153,8 @@ class Exchange:
         self._snapshots: set[int] = set()
         # How often a client's app has crashed.
         self._crashes: dict[int, int] = {}
-        # Until when each is waited for; and who is connected, but its turn has not come.
+        # Until when each is waited for.
         self._due = dict.fromkeys(self.waiting, fleet.clock() + timeout)
-        self._held: set[int] = set()
 
     def run(self) -> Outcome:
         """Asks, polls and repeats until nobody is waited for or the time is up."""
@@ -173,7 +172,6 @@ class Exchange:
 
     def _ask(self, online: dict[int, Node]) -> None:
         """Sends to each client that is waited for and connected, unless this connection already has its message."""
-        self._held.clear()
         for client in sorted(self.waiting & online.keys(), key=lambda c: (self._crashes.get(c, 0), c)):
             node, last = online[client], self._asked.get(client)
             if last is not None:
@@ -181,14 +179,14 @@ class Exchange:
                     continue
                 log.info("%s: %s started again and is asked again", self.errand.title, self._label(client))
             elif 0 < self.fleet.concurrency <= len(self.waiting & online.keys() & self._asked.keys()):
-                self._held.add(client)
+                # Its turn has not come, so its time has not begun.
                 self._due[client] = self.fleet.clock() + self.timeout
                 continue
             self._send(client, node)
 
     def _give_up(self, online: dict[int, Node]) -> None:
-        """Ends the wait for those whose time is up; a client whose turn has not come has all its time before it."""
-        late = {client for client in self.waiting - self._held if self.fleet.clock() >= self._due[client]}
+        """Ends the wait for those whose time is up."""
+        late = {client for client in self.waiting if self.fleet.clock() >= self._due[client]}
         for client in late:
             state = "no answer" if client in online else "not connected"
             self.outcome.missing[client] = f"{state} within {self.timeout:g} s"

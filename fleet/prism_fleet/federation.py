@@ -41,6 +41,9 @@ class Limits:
 
 def conduct(server: prism_fl.Server, fleet: Fleet, limits: Limits) -> str:
     """Runs what is left of the federation; returns the model's path. Raises `FleetError` if too few clients answer."""
+    if limits.min_clients > server.clients:
+        found = f"min-clients is {limits.min_clients} and the settings have {server.clients} clients"
+        raise FleetError(f"{found}: give at most as many")
     if server.phase == "setup" or (server.phase == "rounds" and server.mode == "rounds"):
         fleet.gather(limits.join)
     hold_exchanges(server, fleet, limits, limits.setup)

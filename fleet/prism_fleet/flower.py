@@ -80,5 +80,7 @@ class Flower:
         except ValueError:
             answer = {}
         if not isinstance(answer, dict) or not answer.get("success"):
-            raise FlowerError(f"{' '.join(command)} failed ({done.returncode}): {done.stdout}{done.stderr}".strip())
+            said = answer.get("error-message") if isinstance(answer, dict) else None
+            said = " ".join(str(said or f"{done.stdout}{done.stderr} (exit code {done.returncode})").split())
+            raise FlowerError(f"`flwr {' '.join(arguments[:2])}` failed: {said}")
         return answer

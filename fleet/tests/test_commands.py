@@ -72,6 +72,18 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(
     assert "is not empty" in capsys.readouterr().err
 
 
+def test_what_flower_refuses_is_one_sentence_and_exit_code_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))
+    paths = ("--settings", tmp_path / "settings.toml", "--run-dir", tmp_path / "run")
+    assert command(monkeypatch, "app", tmp_path / "app") == 0
+    capsys.readouterr()
+    assert command(monkeypatch, "run", tmp_path / "app", "nowhere", *paths) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: `flwr run ") and "'nowhere' not found" in error and error.count("\n") == 1
+
+
 def test_keys_are_what_flower_reads_and_secrets_are_the_owners_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -323,6 +323,13 @@ def test_a_run_without_enough_clients_ends_with_a_sentence_and_resumes(tmp_path:
     assert run(grid, tmp_path / "run", limits=limits) == undisturbed
 
 
+def test_a_minimum_that_cannot_be_reached_is_refused_at_once(tmp_path: Path) -> None:
+    grid = make_grid(tmp_path)
+    with pytest.raises(FleetError, match="min-clients is 4 and the settings have 3 clients"):
+        run(grid, tmp_path / "run", limits=Limits(min_clients=4))
+    assert grid.now == 0
+
+
 def test_a_server_that_was_killed_resumes_to_the_same_bytes_with_the_same_numbers(
     tmp_path: Path, undisturbed: bytes
 ) -> None:
