@@ -22,18 +22,22 @@ def rounds(fleet: LoopbackFleet, run: str, timeout: float) -> Iterator[dict[str,
 
     Nodes that end are started again: where many start at once, Flower's give up after half a minute.
     """
-    path, seen, end, looked = fleet.run_dir / "metrics.jsonl", 0, time.monotonic() + timeout, time.monotonic()
+    path, model = fleet.run_dir / "metrics.jsonl", fleet.run_dir / "model.safetensors.zst"
+    seen, end, looked = 0, time.monotonic() + timeout, time.monotonic()
     while time.monotonic() < end:
+        finished = model.exists()
         lines = path.read_text().splitlines() if path.exists() else []
         yield from map(json.loads, lines[seen:])
         seen = len(lines)
+        if finished:
+            break
         if time.monotonic() - looked > 60:
             looked = time.monotonic()
             if fleet.flower.status(run)[0].startswith("finished"):
                 break
         fleet.revive()
         time.sleep(0.1)
-    fleet.flower.wait(run, 1.0)
+    fleet.flower.wait(run, 60.0)
 
 
 def descendants(pid: int) -> list[int]:

@@ -47,7 +47,7 @@ class LoopbackFleet:
         self.sites = [self.folder / f"site-{name}" for name in names]
         self.port, *self.node_ports = free_ports(sites + 1)
         # How often each node's executor looks for work: fifty that look twice a second keep a core busy with looking.
-        look = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": str(max(0.5, sites / 25))}
+        look = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": str(max(0.2, sites / 25))}
         self.env = environment() | look | {"FLWR_HOME": str(self.folder / "flwr")}
         self.flower = Flower(SUPERLINK, self.env)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
