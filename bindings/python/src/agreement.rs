@@ -17,6 +17,7 @@
 //! peers = "/etc/prism/peers"          # the list of all clients' public keys, where sums are secure
 //! total-epsilon = 2.0                # a site: most that all draws on its images may give away together
 //! intensity = "0-4095"               # a site: which values of its scanner are black and white
+//! skip-broken = true                 # a site: passes over image files that cannot be read
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ struct Run {
     peers: Option<PathBuf>,
     total_epsilon: Option<f64>,
     intensity: Intensity,
+    skip_broken: bool,
     randomness: Choices,
 }
 
@@ -58,6 +60,7 @@ impl Default for Run {
             peers: None,
             total_epsilon: None,
             intensity: Intensity::FULL,
+            skip_broken: false,
             randomness: Choices::System,
         }
     }
@@ -71,8 +74,17 @@ pub struct Own {
     pub peers: Option<Peers>,
     /// Most that all draws on a site's images may give away together.
     pub total_epsilon: Option<f64>,
-    /// Which values of a site's scanner are black and white.
+    /// How a site's image files are read.
+    pub reading: Reading,
+}
+
+/// How a site's image files are read.
+#[derive(Clone, Copy)]
+pub struct Reading {
+    /// Which values of its scanner are black and white.
     pub intensity: Intensity,
+    /// Whether files that cannot be read are passed over, or refused.
+    pub skip_broken: bool,
 }
 
 /// Reads a settings file and opens the networks.
@@ -99,7 +111,8 @@ pub fn open(text: &str) -> Result<Own> {
         None => None,
     };
     let context = RunContext::new(Agreement { settings, data }, device, randomness)?;
-    Ok(Own { context, peers, total_epsilon: run.total_epsilon, intensity: run.intensity })
+    let reading = Reading { intensity: run.intensity, skip_broken: run.skip_broken };
+    Ok(Own { context, peers, total_epsilon: run.total_epsilon, reading })
 }
 
 /// The first 16 hexadecimal digits of SHA-256 over what all agreed on: the name of a federation's folder at a site.
@@ -112,28 +125,24 @@ pub fn id(agreement: &Agreement) -> Result<String> {
     Ok(Sha256::digest(&json)[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The images in `folder`, which must be of the agreed kind, with black and white as `intensity` says. What looks wrong with
-/// them is told to `observer`, at the site.
+/// The images in `folder`, which must be of the agreed kind, read as `reading` says. What looks wrong with them is told to
+/// `observer`, at the site.
 ///
 /// # Errors
 /// [`prism_core::Error::Usage`] if there are none, or they are of another kind.
-pub fn load_images(
-    agreement: &Agreement,
-    folder: &Path,
-    intensity: Intensity,
-    observer: &dyn Observer,
-) -> Result<Dataset> {
+pub fn load_images(agreement: &Agreement, folder: &Path, reading: Reading, observer: &dyn Observer) -> Result<Dataset> {
     let agreed = &agreement.data.class_names;
     let options = LoadOptions {
         data_dir: Some(folder.to_path_buf()),
         image_size: agreement.settings.model.image_size,
         channels: Some(agreement.data.channels),
-        intensity,
+        intensity: reading.intensity,
+        skip_broken: reading.skip_broken,
         layout: if agreed.is_empty() { FolderLayout::Classes } else { FolderLayout::Agreed(agreed.clone()) },
         ..LoadOptions::default()
     };
     let (images, survey) = prism_data::load_surveyed(Source::Folder, &options, &|_| ())?;
-    survey.warnings(intensity == Intensity::FULL).iter().for_each(|line| observer.on_warning(line));
+    survey.warnings(reading.intensity == Intensity::FULL).iter().for_each(|line| observer.on_warning(line));
     match images.labels() {
         Some(_) if agreed.is_empty() => Err(Error::usage(format!(
             "{} has the classes [{}] and the settings agree on none; name them in class-names, or put all images into one folder",

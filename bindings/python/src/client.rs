@@ -60,7 +60,7 @@ impl Client {
 /// state_dir/<federation>/...          what the client keeps
 /// ```
 fn open(settings: &str, (data_dir, state_dir): (&Path, &Path), number: u32, notes: &Notes) -> Result<prism_fl::Client> {
-    let agreement::Own { context, peers, total_epsilon, intensity } = agreement::open(settings)?;
+    let agreement::Own { context, peers, total_epsilon, reading } = agreement::open(settings)?;
     let clients = context.agreement().settings.federation.clients;
     if number >= clients {
         return Err(Error::usage(format!("client {number} does not exist; {clients} clients are numbered from 0")));
@@ -68,7 +68,7 @@ fn open(settings: &str, (data_dir, state_dir): (&Path, &Path), number: u32, note
     let folder = state_dir.join(agreement::id(context.agreement())?);
     std::fs::create_dir_all(&folder).map_err(|e| prism_core::Error::io("create the folder", &folder, e))?;
     keep_number(&folder.join("number"), number)?;
-    let data = ClientData::whole(agreement::load_images(context.agreement(), data_dir, intensity, notes)?);
+    let data = ClientData::whole(agreement::load_images(context.agreement(), data_dir, reading, notes)?);
     let client = prism_fl::Client::open(context, number, data, &folder);
     let client = client.with_ledger(Ledger::new(state_dir.join("privacy-ledger.jsonl"), total_epsilon));
     if let Some(peers) = &peers {

@@ -121,6 +121,16 @@ def test_a_site_is_told_of_scans_that_would_be_black_and_says_what_its_scanner_h
         prism_fl.Client(settings() + '[run]\nintensity = "dark"\n', str(sites[0]), str(tmp_path / "other"), 0)
 
 
+def test_a_site_may_pass_over_files_that_cannot_be_read_and_is_told_which(
+    tmp_path: Path, sites: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    (sites[0] / "dark" / "0.png").write_bytes(b"broken")
+    with pytest.raises(RuntimeError, match="1 broken image files: .*dark/0.png.*`skip-broken`"):
+        prism_fl.Client(settings(), str(sites[0]), str(tmp_path / "state"), 0)
+    prism_fl.Client(settings() + "[run]\nskip-broken = true\n", str(sites[0]), str(tmp_path / "state"), 0)
+    assert "passed over 1 broken image files: " in caplog.text and "dark/0.png" in caplog.text
+
+
 def test_a_users_mistake_is_named(tmp_path: Path, sites: list[Path]) -> None:
     state = str(tmp_path / "state")
     for text, sentence in (
