@@ -50,6 +50,7 @@ def main():
     flags.add_argument("--seconds", type=float, default=5, help="how long each memory format and batch size is tried")
     flags.add_argument("--threads", type=int, default=0, help="0 for PyTorch's own choice")
     flags.add_argument("--no-sums", action="store_true")
+    flags.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     args = flags.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -61,11 +62,12 @@ def main():
                 encoder = Encoder(LAYOUTS.get(name, name)).to(memory_format=memory)
                 for batch in args.batch:
                     images = torch.rand(batch, 3, size, size).to(memory_format=memory)
-                    with torch.inference_mode():
+                    autocast = torch.autocast("cpu", torch.bfloat16, enabled=args.bf16)
+                    with torch.inference_mode(), autocast:
                         rates[form, batch] = images_per_second(encoder, images, not args.no_sums, args.seconds)
             (form, batch), rate = max(rates.items(), key=lambda item: item[1])
             report = {
-                "peer": f"PyTorch {torch.__version__}, {form}, batch {batch}",
+                "peer": f"PyTorch {torch.__version__}, {form}, batch {batch}" + (", bf16" if args.bf16 else ""),
                 "threads": torch.get_num_threads(),
                 "encoder": name,
                 "size": size,

@@ -26,15 +26,19 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PROGRAM = HERE.parent / "target" / "release" / "prism-train"
 
-# Name, and the sizes that both programs are given.
+# Name, the sizes that both programs are given, and what each is given beside.
 CASES = {
-    "ngf-16": ["--ngf", "16", "--encoder", "public", "--steps", "10"],
-    "ngf-64": ["--ngf", "64", "--encoder", "public", "--steps", "6"],
-    "vgg19": ["--ngf", "64", "--encoder", "vgg19", "--steps", "3"],
+    "ngf-16": (["--ngf", "16", "--steps", "10"], ["--encoder", "public"], ["--encoder", "public"]),
+    "ngf-64": (["--ngf", "64", "--steps", "6"], ["--encoder", "public"], ["--encoder", "public"]),
+    "vgg16": (["--ngf", "32", "--steps", "5"], ["--encoder", "vgg16"], ["--encoder", "vgg16"]),
+    "vgg16-bf16": (["--ngf", "32", "--steps", "5"], ["--encoder", "bf16+vgg16"], ["--encoder", "vgg16", "--bf16"]),
+    "vgg19": (["--ngf", "64", "--steps", "3"], ["--encoder", "vgg19"], ["--encoder", "vgg19"]),
 }
 TITLES = {
     "ngf-16": "step, ngf 16, public encoder",
     "ngf-64": "step, ngf 64, public encoder",
+    "vgg16": "step, ngf 32, VGG16",
+    "vgg16-bf16": "step, ngf 32, VGG16 by bf16 (PyTorch: autocast)",
     "vgg19": "step, ngf 64, VGG19",
 }
 
@@ -49,10 +53,11 @@ def measure(command):
 
 def contenders(case, args):
     """Each program's name and command."""
-    sizes = CASES[case] + ["--batch", str(args.batch), "--threads", str(args.threads), "--device", args.device]
-    peer = [sys.executable, HERE / "train_step.py", *sizes]
+    sizes, own, of_peer = CASES[case]
+    sizes = sizes + ["--batch", str(args.batch), "--threads", str(args.threads), "--device", args.device]
+    peer = [sys.executable, HERE / "train_step.py", *sizes, *of_peer]
     return {
-        "prism": [args.program, "bench", "--json", *sizes],
+        "prism": [args.program, "bench", "--json", *sizes, *own],
         "torch": peer,
         "torch-last": [*peer, "--channels-last"],
     }

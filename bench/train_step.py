@@ -7,7 +7,7 @@ The same shapes, the same mathematics, written the way a PyTorch user would writ
 only the time counts. Needs `pip install torch`. Prints one line of JSON with the keys of `prism-train bench --json` that it can
 fill.
 
-    bench/train_step.py --ngf 64 --batch 64 --threads 2 [--channels-last] [--encoder vgg19] [--device cuda]
+    bench/train_step.py --ngf 64 --batch 64 --threads 2 [--channels-last] [--bf16] [--encoder vgg19] [--device cuda]
 """
 
 import argparse
@@ -133,7 +133,9 @@ def seconds_per_step(args, generator, encoder):
         synchronise()
         begun = time.perf_counter()
         z = torch.randn(args.batch, args.latent, device=args.device)
-        loss = moment_loss(encoder(generator(z)), targets)
+        with torch.autocast(args.device.split(":")[0], torch.bfloat16, enabled=args.bf16):
+            features = encoder(generator(z))
+        loss = moment_loss([feature.float() for feature in features], targets)
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -154,6 +156,7 @@ def main():
     flags.add_argument("--threads", type=int, default=0, help="0 for PyTorch's own choice")
     flags.add_argument("--device", default="cpu")
     flags.add_argument("--channels-last", action="store_true")
+    flags.add_argument("--bf16", action="store_true", help="autocast to bfloat16; the loss stays in float32")
     args = flags.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -165,7 +168,7 @@ def main():
         encoder = encoder.to(memory_format=torch.channels_last)
     seconds = seconds_per_step(args, generator, encoder)
     report = {
-        "peer": f"PyTorch {torch.__version__}" + (", channels last" if args.channels_last else ""),
+        "peer": f"PyTorch {torch.__version__}" + (", channels last" if args.channels_last else "") + (", bf16" if args.bf16 else ""),
         "device": args.device,
         "threads": torch.get_num_threads(),
         "ngf": args.ngf,

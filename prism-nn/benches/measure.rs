@@ -12,15 +12,18 @@ use prism_nn::encoder::{Encoder, EncoderLayout, FeatureSums, random};
 /// Images that are measured at once, as a client does.
 const IMAGES: usize = 256;
 
-fn measure(c: &mut Criterion, name: &str, layout: EncoderLayout, side: usize) -> prism_nn::Result<()> {
+fn random_encoder(name: &str, layout: EncoderLayout) -> prism_nn::Result<Encoder> {
     let weights = random::kaiming(&layout, 1);
-    let encoder = Encoder::from_weights(name, layout, &weights, None, &Device::Cpu)?;
+    Encoder::from_weights(name, layout, &weights, None, &Device::Cpu)
+}
+
+fn measure(c: &mut Criterion, encoder: &Encoder, side: usize) -> prism_nn::Result<()> {
     let mut pixels = vec![0.0; IMAGES * 3 * side * side];
     StreamId::new(1, Purpose::Test).open().fill_normal(&mut pixels);
     let images = Tensor::from_vec(pixels, (IMAGES, 3, side, side), &Device::Cpu)?.tanh()?;
     let mut sums = vec![FeatureSums::default(); encoder.feature_shapes(side)?.len()];
 
-    let mut group = c.benchmark_group(format!("measure/{name}"));
+    let mut group = c.benchmark_group(format!("measure/{encoder}"));
     group.sample_size(10).throughput(Throughput::Elements(IMAGES as u64));
     group.bench_function(format!("{side}x{side}/cpu"), |b| {
         b.iter(|| {
@@ -36,10 +39,15 @@ fn measure(c: &mut Criterion, name: &str, layout: EncoderLayout, side: usize) ->
 
 fn encoders(c: &mut Criterion) {
     for side in [32, 64] {
-        measure(c, "public", random::LAYOUT.parse().expect("a layout"), side)
-            .expect("an encoder that can be made ready");
-        for vgg in [Vgg::Vgg16, Vgg::Vgg19] {
-            measure(c, vgg.name(), vgg.layout(), side).expect("an encoder that can be made ready");
+        let layouts = [("public", random::LAYOUT.parse().expect("a layout"))];
+        let vggs = [Vgg::Vgg16, Vgg::Vgg19].map(|vgg| (vgg.name(), vgg.layout()));
+        for (name, layout) in layouts.into_iter().chain(vggs) {
+            let encoder = random_encoder(name, layout).expect("an encoder that can be made ready");
+            measure(c, &encoder, side).expect("features of fitting images");
+            // Not every machine multiplies bf16.
+            if let Ok(encoder) = encoder.with_bf16() {
+                measure(c, &encoder, side).expect("features of fitting images");
+            }
         }
     }
 }

@@ -2,14 +2,12 @@
 //!
 //! A layer's outputs are a rectangle, tiles by panels of channels, and each thread of a team takes a rectangle of it.
 //! Its tiles it takes in groups small enough for the second-level cache. Their inputs are transformed into
-//! `[products][tiles] [channels]`; then, panel by panel, every product is computed and its sums are transformed back
+//! `[inputs read][tiles] [channels]`; then, panel by panel, every product is computed and its sums are transformed back
 //! and handed to the sink while they are in the cache:
 //!
 //! ```text
 //! v = input(d)        m = v u        y = output(m)  ->  sink
 //! ```
-//!
-//! A scheme with several phases does so for each of them.
 //!
 //! A thread transforms all that it multiplies, although threads that share tiles then do so twice: that is sooner done
 //! than waiting for each other and fetching from another core's cache.
@@ -33,7 +31,7 @@ use super::team::Member;
 use super::weights::Packed;
 use crate::simd::{Aligned, Isa};
 use patch::{Finish, Transform, Transformed};
-use tiles::{Phase, TileGrid, part_of, sums_plane};
+use tiles::{TileGrid, part_of, sums_plane};
 
 /// Memory of one thread.
 pub(super) struct Scratch<E: Element> {
@@ -56,10 +54,14 @@ pub(super) struct Convolution<'a, C, E> {
 }
 
 impl<'a, C: Scheme<E>, E: Element> Convolution<'a, C, E> {
-    /// Phases of the scheme on each axis.
-    const PHASES: usize = C::WEIGHT.len();
-    /// Products of a phase.
-    pub(super) const PRODUCTS: usize = C::IN * C::IN;
+    /// Products of a tile.
+    const PRODUCTS: usize = C::PRODUCTS * C::PRODUCTS;
+    /// Transformed inputs that are read along an axis.
+    const READ: usize = C::READS[C::PRODUCTS - 1] + 1;
+    /// Transformed inputs of a tile.
+    const INPUTS: usize = Self::READ * Self::READ;
+    /// Transformed inputs and products of a tile.
+    pub(super) const SIZES: (usize, usize) = (Self::INPUTS, Self::PRODUCTS);
 
     /// A layer over `input`, whose border must be the scheme's padding.
     pub(super) fn new(isa: Isa, weights: &'a Packed, input: MapView<E>, images: usize) -> Self {
@@ -78,13 +80,11 @@ impl<'a, C: Scheme<E>, E: Element> Convolution<'a, C, E> {
         let stride = self.input.shape.stride;
         let layout = GroupLayout::new::<E>(Self::PRODUCTS, tiles.len(), stride, self.isa.lanes());
         for group in layout.groups(tiles) {
-            for phase in Phase::all(Self::PHASES) {
-                // SAFETY: the caller's machine and memory; each part of the outputs is written by one thread.
-                unsafe {
-                    let inputs = self.transform(phase, group.clone(), layout, &mut scratch.inputs);
-                    for panel in panels.clone() {
-                        self.multiply(panel, (phase, group.clone()), inputs, scratch, sink);
-                    }
+            // SAFETY: the caller's machine and memory; each part of the outputs is written by one thread.
+            unsafe {
+                let inputs = self.transform(group.clone(), layout, &mut scratch.inputs);
+                for panel in panels.clone() {
+                    self.multiply(panel, group.clone(), inputs, scratch, sink);
                 }
             }
         }
@@ -94,35 +94,29 @@ impl<'a, C: Scheme<E>, E: Element> Convolution<'a, C, E> {
     ///
     /// # Safety
     /// As for `run`.
-    unsafe fn transform(
-        &self,
-        phase: Phase,
-        tiles: Range<usize>,
-        layout: GroupLayout,
-        memory: &mut [E],
-    ) -> Transformed<*const E> {
+    unsafe fn transform(&self, tiles: Range<usize>, layout: GroupLayout, memory: &mut [E]) -> Transformed<*const E> {
         if C::IN == 1 {
             // SAFETY: the first tile's pixel; without a border the next ones follow it.
             let base = unsafe { self.input.bordered(self.tiles.position(tiles.start)) }.cast_const();
             return Transformed { base, row: self.input.shape.stride, plane: 0 };
         }
-        assert!(memory.len() >= layout.inputs_len(Self::PRODUCTS), "memory for transformed inputs");
+        assert!(memory.len() >= layout.inputs_len(Self::INPUTS), "memory for transformed inputs");
         let GroupLayout { row, plane, .. } = layout;
         let to = Transformed { base: memory.as_mut_ptr(), row, plane };
         let (input, grid) = (self.input, self.tiles);
         // SAFETY: the caller's machine; there is room.
-        unsafe { self.isa.run(Transform::<C, E> { input, grid, tiles, phase, to, scheme: PhantomData }) };
+        unsafe { self.isa.run(Transform::<C, E> { input, grid, tiles, to, scheme: PhantomData }) };
         Transformed { base: to.base.cast_const(), row, plane }
     }
 
-    /// Multiplies a group's transformed inputs with a panel, and hands a phase's outputs on.
+    /// Multiplies a group's transformed inputs with a panel, and hands the outputs on.
     ///
     /// # Safety
     /// As for `run`, with complete inputs.
     unsafe fn multiply(
         &self,
         panel: usize,
-        (phase, tiles): (Phase, Range<usize>),
+        tiles: Range<usize>,
         inputs: Transformed<*const E>,
         scratch: &mut Scratch<E>,
         sink: impl Sink<E>,
@@ -131,14 +125,14 @@ impl<'a, C: Scheme<E>, E: Element> Convolution<'a, C, E> {
         let sums_plane = sums_plane(tiles.len(), columns.len());
         assert!(scratch.sums.len() >= Self::PRODUCTS * sums_plane, "memory for the sums");
         let sums = scratch.sums.as_mut_ptr();
-        let first = phase.number(Self::PHASES) * Self::PRODUCTS;
         for product in 0..Self::PRODUCTS {
+            let read = C::READS[product / C::PRODUCTS] * Self::READ + C::READS[product % C::PRODUCTS];
             // SAFETY: rows and sums of this product lie in their memory.
             unsafe {
                 self.isa.run(Product {
-                    a: (inputs.base.add(product * inputs.plane), inputs.row),
+                    a: (inputs.base.add(read * inputs.plane), inputs.row),
                     rows: tiles.len(),
-                    weights: self.weights.panel(panel, first + product),
+                    weights: self.weights.panel(panel, product),
                     depth: self.weights.depth(),
                     widened: &mut scratch.widened,
                     c: (sums.add(product * sums_plane), columns.len()),
@@ -146,7 +140,7 @@ impl<'a, C: Scheme<E>, E: Element> Convolution<'a, C, E> {
             }
         }
         let sums = (sums.cast_const(), sums_plane);
-        let work = Finish::<C, E, _> { grid: self.tiles, tiles, phase, columns, sums, sink, scheme: PhantomData };
+        let work = Finish::<C, E, _> { grid: self.tiles, tiles, columns, sums, sink, scheme: PhantomData };
         // SAFETY: the sums are complete, and the sink takes these outputs from this thread alone.
         unsafe { self.isa.run(work) };
     }

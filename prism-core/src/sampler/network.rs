@@ -106,13 +106,13 @@ impl<E: Schemes> ResidualBlock<E> {
         let (lanes, index) = (isa.lanes(), 1 + 3 * block);
         let (conv1, conv2, skip) = (&layers[index], &layers[index + 1], &layers[index + 2]);
         let (norm1, norm2) = (&model.norms()[2 * block], &model.norms()[2 * block + 1]);
-        let input = E::scale(ACTIVATIONS, ValueRange { inputs: 2, weights: 9, depth: conv1.inputs });
         let inner = E::scale(ACTIVATIONS, ValueRange { inputs: 4, weights: 9, depth: conv2.inputs });
         let plain = E::scale(range_before(norm1), ValueRange { inputs: 1, weights: 1, depth: skip.inputs });
         let (conv1_packed, conv1_divisor) = match block {
             0 => (pack::<E, Doubled>(model, index, conv1, lanes), <Doubled as Scheme<E>>::DIVISOR),
             _ => (pack::<E, E::Twice>(model, index, conv1, lanes), <E::Twice as Scheme<E>>::DIVISOR),
         };
+        let input = E::scale(ACTIVATIONS, ValueRange { inputs: 2, weights: 9, depth: conv1.inputs });
         let conv1_factor = conv1.sigma() / (conv1_divisor * input.factor);
         ResidualBlock {
             side: 4 << block,

@@ -5,7 +5,7 @@ use super::element::Element;
 use super::layer::{Convolution, GroupLayout, Scratch};
 use super::maps::{MapShape, MapView, Maps};
 use super::network::{Network, ResidualBlock, stride};
-use super::scheme::{Doubled, Pointwise, Scheme, Schemes};
+use super::scheme::{Doubled, Scheme, Schemes};
 use crate::simd::Aligned;
 
 /// Bytes that the maps of a team may take, where one image does not take more.
@@ -151,23 +151,23 @@ impl<E: Element> BlockMaps<E> {
 fn sizes<E: Schemes>(network: &Network<E>, shapes: &Shapes, images: usize) -> (usize, usize, usize) {
     let lanes = network.isa.lanes();
     let (mut inputs, mut sums) = (0, 0);
-    let mut layer = |products: usize, tiles: usize, stride: usize| {
+    let mut layer = |(read, products): (usize, usize), tiles: usize, stride: usize| {
         let layout = GroupLayout::new::<E>(products, images * tiles, stride, lanes);
         sums = sums.max(layout.sums_len(products, lanes));
-        inputs = inputs.max(if products > 1 { layout.inputs_len(products) } else { 0 });
+        inputs = inputs.max(if products > 1 { layout.inputs_len(read) } else { 0 });
     };
-    layer(1, 1, shapes.input.stride);
-    layer(1, network.arch.image_size.pow(2), shapes.last.stride);
+    layer((1, 1), 1, shapes.input.stride);
+    layer((1, 1), network.arch.image_size.pow(2), shapes.last.stride);
     for (index, (block, [plain, _, input, inner])) in network.blocks.iter().zip(&shapes.blocks).enumerate() {
         let pixels = block.side * block.side;
-        layer(Convolution::<Pointwise, E>::PRODUCTS, pixels, plain.stride);
-        let (products, step) = match index {
-            0 => (Convolution::<Doubled, E>::PRODUCTS, <Doubled as Scheme<E>>::STEP),
-            _ => (Convolution::<E::Twice, E>::PRODUCTS, <E::Twice as Scheme<E>>::STEP),
+        layer((1, 1), pixels, plain.stride);
+        let (sizes, step) = match index {
+            0 => (Convolution::<Doubled, E>::SIZES, <Doubled as Scheme<E>>::STEP),
+            _ => (Convolution::<E::Twice, E>::SIZES, <E::Twice as Scheme<E>>::STEP),
         };
-        layer(products, (block.side / step).pow(2), input.stride);
+        layer(sizes, (block.side / step).pow(2), input.stride);
         let tiles = (2 * block.side / <E::Same as Scheme<E>>::STEP).pow(2);
-        layer(Convolution::<E::Same, E>::PRODUCTS, tiles, inner.stride);
+        layer(Convolution::<E::Same, E>::SIZES, tiles, inner.stride);
     }
     let packed = network.blocks.iter().flat_map(|block| [&block.conv1, &block.conv2, &block.skip]);
     let widened = packed.chain([&network.first, &network.last]).map(|packed| packed.block_len::<E>()).max();

@@ -5,7 +5,7 @@
 //! left):
 //!
 //! ```text
-//! [panels][phases, down and across][products][inputs / pack][columns of the panel][pack]
+//! [panels][products][inputs / pack][columns of the panel][pack]
 //! ```
 
 use std::ops::Range;
@@ -40,7 +40,7 @@ impl Packed {
         taps: impl Fn(usize, usize) -> Option<&'a [i8]>,
     ) -> Self {
         assert!(2 * lanes <= WIDEST, "no panel is wider than {WIDEST} columns");
-        let (depth, products) = (inputs.div_ceil(E::PACK), (C::WEIGHT.len() * C::IN).pow(2));
+        let (depth, products) = (inputs.div_ceil(E::PACK), C::PRODUCTS.pow(2));
         let columns = columns.next_multiple_of(lanes);
         let mut packed = Packed {
             data: vec![0; depth * E::PACK * columns * products],
@@ -123,20 +123,14 @@ fn gather<'a>(columns: impl Iterator<Item = Option<&'a [i8]>>) -> [Lanes; MOST_T
     filters
 }
 
-/// Hands on the weights of filters transformed, product by product and phase by phase.
+/// Hands on the weights of filters transformed, product by product.
 fn transform<E: Element, C: Scheme<E>>(filters: &[Lanes; MOST_TAPS], mut put: impl FnMut(&Lanes)) {
     for down in C::WEIGHT {
-        let mut lines = [[[0; WIDEST]; SIDE]; SIDE];
-        for (line, factors) in lines.iter_mut().zip(*down) {
-            for column in 0..C::TAPS {
-                line[column] = combine(factors, filters[column..].iter().step_by(C::TAPS));
-            }
+        let mut line = [[0; WIDEST]; SIDE];
+        for column in 0..C::TAPS {
+            line[column] = combine(down, filters[column..].iter().step_by(C::TAPS));
         }
-        for across in C::WEIGHT {
-            for line in &lines[..C::IN] {
-                across.iter().for_each(|factors| put(&combine(factors, line)));
-            }
-        }
+        C::WEIGHT.iter().for_each(|across| put(&combine(across, &line)));
     }
 }
 

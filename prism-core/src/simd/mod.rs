@@ -107,6 +107,47 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn dot(acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
     /// Writes the nearest integers (ties to even) of floats within the range of `i16`.
     unsafe fn store_rounded(p: *mut i16, v: Self::V);
+
+    /// Writes `LANES` floats as [`bf16`]. Where the instruction set has products of them ([`Isa::multiplies_bf16`]) it
+    /// rounds by an instruction, too.
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u16, v: Self::V) {
+        let mut floats = [0f32; 16];
+        // SAFETY: the caller's promise; the widest register has 16 lanes.
+        unsafe {
+            Self::store(floats.as_mut_ptr(), v);
+            for (i, x) in floats.iter().take(Self::LANES).enumerate() {
+                *p.add(i) = bf16(*x);
+            }
+        }
+    }
+    /// `acc + a.0 * b.0 + a.1 * b.1` for the two [`bf16`] of each lane; AVX-512 must have the instruction.
+    #[inline(always)]
+    unsafe fn dot_bf16(acc: Self::V, a: Self::I, b: Self::I) -> Self::V {
+        let (mut sums, mut pairs) = ([0f32; 16], [[0i32; 16]; 2]);
+        // SAFETY: the caller's promise; the widest register has 16 lanes.
+        unsafe {
+            Self::store(sums.as_mut_ptr(), acc);
+            Self::store_int(pairs[0].as_mut_ptr(), a);
+            Self::store_int(pairs[1].as_mut_ptr(), b);
+            for (i, sum) in sums.iter_mut().take(Self::LANES).enumerate() {
+                let [low, high] = [16, 0].map(|shift| pairs.map(|pair| of_bf16(pair[i] << shift)));
+                *sum += low[0] * low[1] + high[0] * high[1];
+            }
+            Self::load(sums.as_ptr())
+        }
+    }
+}
+
+/// The nearest number (ties to even) of which 16 bits are left: sign, exponent and 7 bits of the fraction.
+pub fn bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+/// The number whose upper half are the upper 16 of `bits`.
+fn of_bf16(bits: i32) -> f32 {
+    f32::from_bits(bits as u32 & 0xffff_0000)
 }
 
 /// Register blocking of an instruction set: how many accumulators its register file holds.
@@ -193,6 +234,15 @@ impl Isa {
         sets.push(Isa::Wasm);
         sets.push(Isa::Portable);
         sets
+    }
+
+    /// Whether this machine multiplies [`bf16`] by an instruction. Other instruction sets take them apart, slowly.
+    pub fn multiplies_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if self == Isa::Avx512 {
+            return is_x86_feature_detected!("avx512bf16");
+        }
+        false
     }
 
     /// 32-bit lanes of a register.

@@ -111,3 +111,60 @@ fn an_instruction_set_is_chosen_by_its_name_and_no_other() {
         assert!(error.exit_code() == 2 && error.to_string().contains("portable"), "{error}");
     }
 }
+
+/// Pairs of `bf16` multiplied and added to sums, and floats rounded to `bf16`.
+struct Bf16<'a> {
+    sums: &'a [f32; 16],
+    factors: &'a [[f32; 32]; 2],
+}
+
+impl Kernel for Bf16<'_> {
+    type Output = ([f32; 16], [u16; 32]);
+
+    #[inline(always)]
+    unsafe fn run<S: Shape>(self) -> Self::Output {
+        let (mut sums, mut rounded) = ([0.0; 16], [[0u16; 32]; 2]);
+        // SAFETY: below `Isa::run`; every array holds whole registers.
+        unsafe {
+            for (to, from) in rounded.iter_mut().zip(self.factors) {
+                for at in (0..32).step_by(S::LANES) {
+                    S::store_bf16(to[at..].as_mut_ptr(), S::load(from[at..].as_ptr()));
+                }
+            }
+            for at in (0..16).step_by(S::LANES) {
+                let [a, b] = [0, 1].map(|i| rounded[i][2 * at..].as_ptr().cast());
+                let sum = S::dot_bf16(S::load(self.sums[at..].as_ptr()), S::load_short(a), S::load_short(b));
+                S::store(sums[at..].as_mut_ptr(), sum);
+            }
+        }
+        (sums, rounded[0])
+    }
+}
+
+proptest! {
+    #[test]
+    fn bf16_rounds_to_the_nearest_and_its_products_are_sums_of_pairs(
+        sums in proptest::array::uniform16(-1e3f32..1e3),
+        factors in proptest::array::uniform2(proptest::array::uniform32(-1e3f32..1e3)),
+    ) {
+        let real = |x: f32| f64::from(of_bf16(i32::from(bf16(x)) << 16));
+        for isa in Isa::available() {
+            if isa != Isa::Portable && isa.lanes() == 16 && !isa.multiplies_bf16() {
+                continue;
+            }
+            // SAFETY: an instruction set of this machine, with the instruction where it needs one.
+            let (found, rounded) = unsafe { isa.run(Bf16 { sums: &sums, factors: &factors }) };
+            for (i, x) in factors[0].iter().enumerate() {
+                prop_assert_eq!(rounded[i], bf16(*x));
+                // 8 bits of the fraction, one of them hidden.
+                prop_assert!((real(*x) - f64::from(*x)).abs() <= f64::from(x.abs()) / 256.0);
+            }
+            for (i, sum) in found.iter().enumerate() {
+                let terms = [2 * i, 2 * i + 1].map(|k| real(factors[0][k]) * real(factors[1][k]));
+                let exact = f64::from(sums[i]) + terms[0] + terms[1];
+                let size = f64::from(sums[i].abs()) + terms[0].abs() + terms[1].abs();
+                prop_assert!((f64::from(*sum) - exact).abs() <= 3e-7 * size, "{:?}: {} for {}", isa, sum, exact);
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use prism_core::Error;
 use prism_nn::Result;
-use prism_nn::encoder::pixels::PREFIX;
+use prism_nn::encoder::without_prefixes;
 use prism_nn::generator::Subclasses;
 
 use super::privacy::{Mechanism, PrivacySettings};
@@ -174,8 +174,7 @@ fn dense_weights_cross_as_numbers(s: &Settings) -> Option<String> {
 
 fn privacy_needs_a_public_encoder(s: &Settings) -> Option<String> {
     let encoder = &s.training.encoder;
-    let own = encoder.strip_prefix(PREFIX).unwrap_or(encoder);
-    (own.starts_with("file:") && s.privacy.epsilon.is_some()).then(|| {
+    (without_prefixes(encoder).starts_with("file:") && s.privacy.epsilon.is_some()).then(|| {
         format!(
             "`encoder` is {encoder}, and `epsilon` protects nothing where it was trained on clients' images; write {} if all images \
              that it was trained on are public",
@@ -302,6 +301,7 @@ mod tests {
         };
         assert!(refusal(encoder("file:a/b")).contains("write public:a/b if"));
         assert!(refusal(encoder("pixels+file:a/b")).contains("write pixels+public:a/b if"));
+        assert!(refusal(encoder("bf16+pixels+file:a/b")).contains("write bf16+pixels+public:a/b if"));
         accepted(encoder("public:a/b"));
         accepted(|s| s.training.encoder = "file:a/b".into());
     }

@@ -20,6 +20,7 @@
 //! No column matrix is ever stored by any of them.
 
 pub mod conv;
+pub mod factor;
 pub mod gemm;
 pub mod map;
 pub mod map_norm;

@@ -1,13 +1,15 @@
 //! Transformed weights, and their gradients on the way back.
 //!
 //! `weight [O, I, taps]` becomes one `[I, O]` matrix for each product of the scheme, in panels of columns
-//! ([`super::gemm`]), and the transposes `[O, I]` for the gradient with respect to the input.
+//! ([`super::gemm`]), and the transposes `[O, I]` for the gradient with respect to the input. Rows are filled up to whole packs
+//! ([`Factor::PACK`]).
 
 #![expect(clippy::needless_range_loop, reason = "rows and columns of a patch are numbers first, indices second")]
 
 use prism_core::simd::{Isa, Kernel, Shape, Simd};
 use rayon::prelude::*;
 
+use super::factor::Factor;
 use super::gemm::panel_width;
 use super::scheme::{SIDE, Scheme, both_axes};
 use super::share::Disjoint;
@@ -28,12 +30,12 @@ impl WeightShape {
         self.inputs * self.taps
     }
 
-    fn exchanged(&self) -> Factor {
-        Factor { shared: self.outputs, shared_step: self.output_step(), columns: self.inputs, column_step: self.taps }
+    fn exchanged(&self) -> Matrix {
+        Matrix { shared: self.outputs, shared_step: self.output_step(), columns: self.inputs, column_step: self.taps }
     }
 
-    fn plain(&self) -> Factor {
-        Factor { shared: self.inputs, shared_step: self.taps, columns: self.outputs, column_step: self.output_step() }
+    fn plain(&self) -> Matrix {
+        Matrix { shared: self.inputs, shared_step: self.taps, columns: self.outputs, column_step: self.output_step() }
     }
 
     fn check<C: Scheme>(&self, weight: &[f32]) {
@@ -54,8 +56,8 @@ impl WeightShape {
 
 /// One order of the two channel axes.
 #[derive(Clone, Copy)]
-struct Factor {
-    /// Rows of the matrix.
+struct Matrix {
+    /// Rows.
     shared: usize,
     shared_step: usize,
     columns: usize,
@@ -64,14 +66,14 @@ struct Factor {
 
 /// A convolution's weights, ready for both directions.
 #[derive(Clone, Debug, Default)]
-pub struct Packed {
-    /// `[products][panels][I][panel]`.
-    pub forward: Vec<f32>,
-    /// `[products][panels][O][panel]`.
-    pub backward: Vec<f32>,
+pub struct Packed<T = f32> {
+    /// `[products][panels][I / pack][panel][pack]`.
+    pub forward: Vec<T>,
+    /// `[products][panels][O / pack][panel][pack]`.
+    pub backward: Vec<T>,
 }
 
-impl Packed {
+impl<T: Factor> Packed<T> {
     /// Packs `weight` by scheme `C` for both directions, reusing this value's memory.
     ///
     /// # Panics
@@ -87,7 +89,7 @@ impl Packed {
     /// As for [`Packed::pack`].
     pub fn pack_forward<C: Scheme>(&mut self, isa: Isa, weight: &[f32], shape: WeightShape) {
         shape.check::<C>(weight);
-        pack_factor::<C>(isa, weight, shape.plain(), &mut self.forward);
+        pack_matrices::<C, T>(isa, weight, shape.plain(), &mut self.forward);
     }
 
     /// Packs `weight` for gradients of inputs alone.
@@ -96,22 +98,22 @@ impl Packed {
     /// As for [`Packed::pack`].
     pub fn pack_backward<C: Scheme>(&mut self, isa: Isa, weight: &[f32], shape: WeightShape) {
         shape.check::<C>(weight);
-        pack_factor::<C>(isa, weight, shape.exchanged(), &mut self.backward);
+        pack_matrices::<C, T>(isa, weight, shape.exchanged(), &mut self.backward);
     }
 }
 
-fn pack_factor<C: Scheme>(isa: Isa, weight: &[f32], factor: Factor, out: &mut Vec<f32>) {
-    let padded = factor.columns.next_multiple_of(isa.lanes());
-    let plane = factor.shared * padded;
-    out.resize(C::IN * C::IN * plane, 0.0);
+fn pack_matrices<C: Scheme, T: Factor>(isa: Isa, weight: &[f32], matrix: Matrix, out: &mut Vec<T>) {
+    let padded = matrix.columns.next_multiple_of(isa.lanes());
+    let rows = matrix.shared.next_multiple_of(T::PACK);
+    out.resize(C::PRODUCTS * C::PRODUCTS * rows * padded, T::default());
     let shared = Disjoint::new(out);
     (0..padded / isa.lanes()).into_par_iter().for_each(|vector| {
-        let work = PackColumns::<C> {
+        let work = PackColumns::<C, T> {
             weight,
-            factor,
+            matrix,
             column: vector * isa.lanes(),
             padded,
-            plane,
+            rows,
             out: shared,
             scheme: std::marker::PhantomData,
         };
@@ -121,25 +123,26 @@ fn pack_factor<C: Scheme>(isa: Isa, weight: &[f32], factor: Factor, out: &mut Ve
 }
 
 /// One vector of columns of every product's matrix.
-struct PackColumns<'a, C> {
+struct PackColumns<'a, C, T> {
     weight: &'a [f32],
-    factor: Factor,
+    matrix: Matrix,
     column: usize,
     padded: usize,
-    plane: usize,
-    out: Disjoint<'a, f32>,
+    /// Rows of a matrix, whole packs of them.
+    rows: usize,
+    out: Disjoint<'a, T>,
     scheme: std::marker::PhantomData<C>,
 }
 
-impl<C: Scheme> Kernel for PackColumns<'_, C> {
+impl<C: Scheme, T: Factor> Kernel for PackColumns<'_, C, T> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
-        let Factor { shared, shared_step, columns, column_step } = self.factor;
+        let Matrix { shared, shared_step, columns, column_step } = self.matrix;
         let panel_start = self.column / (2 * S::LANES) * (2 * S::LANES);
         let width = panel_width(S::LANES, panel_start, self.padded);
-        let start = shared * panel_start + self.column - panel_start;
+        let start = self.rows * panel_start + (self.column - panel_start) * T::PACK;
         let lanes = S::LANES.min(columns - self.column);
         let mut gathered = [[0f32; 16]; 9];
         for k in 0..shared {
@@ -159,12 +162,34 @@ impl<C: Scheme> Kernel for PackColumns<'_, C> {
                     }
                 }
                 let patch = both_axes::<C::Weight, S>(patch);
-                for row in 0..C::IN {
-                    for column in 0..C::IN {
-                        let product = row * C::IN + column;
-                        S::store(self.out.at(product * self.plane + start + k * width), patch[row][column]);
+                for row in 0..C::PRODUCTS {
+                    for column in 0..C::PRODUCTS {
+                        let product = row * C::PRODUCTS + column;
+                        let at = product * self.rows * self.padded + start + k / T::PACK * width * T::PACK;
+                        self.put::<S>(at + k % T::PACK, patch[row][column]);
                     }
                 }
+            }
+        }
+    }
+}
+
+impl<C: Scheme, T: Factor> PackColumns<'_, C, T> {
+    /// Writes a register's numbers from `at` on, a pack apart.
+    ///
+    /// # Safety
+    /// Below `Isa::run` of `S`; the places must be this task's.
+    #[inline(always)]
+    unsafe fn put<S: Simd>(&self, at: usize, v: S::V) {
+        // SAFETY: the caller's promise; the line holds the 16 lanes of the widest register.
+        unsafe {
+            if T::PACK == 1 {
+                return T::store::<S>(self.out.at(at), v);
+            }
+            let mut line = [T::default(); 16];
+            T::store::<S>(line.as_mut_ptr(), v);
+            for (lane, x) in line.iter().take(S::LANES).enumerate() {
+                *self.out.at(at + lane * T::PACK) = *x;
             }
         }
     }
@@ -179,7 +204,7 @@ impl<C: Scheme> Kernel for PackColumns<'_, C> {
 pub fn unpack_gradient<C: Scheme>(isa: Isa, pieces: &[f32], shape: WeightShape, out: &mut [f32]) {
     assert_eq!(out.len(), shape.len(), "a gradient for every weight");
     let padded = shape.outputs.next_multiple_of(isa.lanes());
-    let piece = C::IN * C::IN * shape.inputs * padded;
+    let piece = C::PRODUCTS * C::PRODUCTS * shape.inputs * padded;
     assert!(piece > 0 && pieces.len().is_multiple_of(piece), "whole pieces");
     let out = Disjoint::new(out);
     (0..padded / isa.lanes()).into_par_iter().for_each(|vector| {
@@ -238,9 +263,9 @@ impl<C: Scheme> UnpackOutputs<'_, C> {
         // SAFETY: the caller's promise.
         unsafe {
             let mut patch = [[S::splat(0.0); SIDE]; SIDE];
-            for row in 0..C::IN {
-                for column in 0..C::IN {
-                    let product = row * C::IN + column;
+            for row in 0..C::PRODUCTS {
+                for column in 0..C::PRODUCTS {
+                    let product = row * C::PRODUCTS + column;
                     let at = (product * self.shape.inputs + input) * self.padded + self.output;
                     let mut sum = S::splat(0.0);
                     for first in (0..self.pieces.len()).step_by(self.piece) {

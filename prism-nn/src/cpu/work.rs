@@ -29,7 +29,7 @@ impl Work {
         let (x, y) = (layer.input, layer.output);
         let taps = C::TAPS * C::TAPS;
         let direct = 2 * y.batch * y.pixels() * taps * x.channels * y.channels;
-        let tiles = 2 * y.batch * layer.tiles_per_image() * C::IN * C::IN;
+        let tiles = 2 * y.batch * layer.tiles_per_image() * C::PRODUCTS * C::PRODUCTS;
         let (forward, backward) = (tiles * x.channels * y.stride, tiles * y.channels * x.stride);
         let trained = usize::from(weights);
         Work { direct: (direct * (2 + trained)) as u64, products: (forward * (1 + trained) + backward) as u64 }

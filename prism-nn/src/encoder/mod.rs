@@ -16,6 +16,7 @@
 //! | `random:SEED` | none were learned: Kaiming normal numbers of the seed ([`random`]) |
 //! | `vgg16:PATH`, `vgg19:PATH` | ImageNet's ([`mod@vgg`]); without a path, from the Hugging Face hub (feature `hub`) |
 //! | `pixels+` and one of these | the same, behind features of pixels themselves ([`pixels`]) |
+//! | `bf16+` and one of these | the same, by products of half as wide numbers ([`precision`]) |
 //!
 //! ```
 //! # fn main() -> prism_nn::Result<()> {
@@ -33,9 +34,11 @@ pub mod file;
 #[cfg(feature = "hub")]
 mod hub;
 pub mod layout;
+mod name;
 pub(crate) mod packed;
 mod pass;
 pub mod pixels;
+pub mod precision;
 pub mod public;
 pub mod random;
 pub mod sketch;
@@ -55,10 +58,11 @@ use crate::error::{Error, Result};
 use crate::ops::storage::{on_cpu, with_floats};
 use crate::ops::{self, FrozenConv};
 use packed::PackedEncoder;
+use precision::Precision;
 use sketch::Sketch;
-use vgg::Vgg;
 
 pub use layout::{EncoderLayer, EncoderLayout};
+pub use name::without_prefixes;
 pub use pass::Features;
 pub use sketch::Grids;
 pub use sums::FeatureSums;
@@ -85,42 +89,13 @@ pub struct Encoder {
     /// Scale and shift of each colour, `[1, 3, 1, 1]`, from pixels in [-1, 1].
     normalisation: Option<(Tensor, Tensor)>,
     sketches: Vec<Sketch>,
+    precision: Precision,
     /// What forward passes on the CPU read, made ready by the first of them.
     packed: Arc<OnceLock<Arc<PackedEncoder>>>,
     spare: Arc<pass::Spare>,
 }
 
 impl Encoder {
-    /// Opens the encoder called `spec`: `public`, `file:PATH`, `public:PATH`, `random:SEED`, `vgg16:PATH` or
-    /// `vgg19:PATH`, or one of them behind `pixels+`.
-    ///
-    /// # Errors
-    /// [`prism_core::Error::Usage`] if there is no such encoder or file, [`prism_core::Error::Corrupt`] if the file does
-    /// not hold its weights.
-    pub fn open(spec: &str, device: &Device) -> Result<Self> {
-        match spec.strip_prefix(pixels::PREFIX) {
-            Some(behind) => Self::open_plain(behind, device)?.with_pixels(device),
-            None => Self::open_plain(spec, device),
-        }
-    }
-
-    fn open_plain(spec: &str, device: &Device) -> Result<Self> {
-        let (kind, argument) = spec.split_once(':').map_or((spec, None), |(kind, argument)| (kind, Some(argument)));
-        match (kind, argument) {
-            ("public", None) => public::open(device),
-            ("file" | "public", Some(path)) => file::open(path.as_ref(), device),
-            ("random", Some(seed)) => random::open(seed, device),
-            _ => match (Vgg::named(kind), argument) {
-                (Some(vgg), Some(path)) => vgg.open(path.as_ref(), device),
-                (Some(vgg), None) => vgg.fetch(device),
-                (None, _) => Err(Error::usage(format!(
-                    "encoder '{spec}' is unknown; choose public, vgg16:PATH, vgg19:PATH, random:SEED or file:PATH, or \
-                     pixels+ before one of them"
-                ))),
-            },
-        }
-    }
-
     /// An encoder from its parts; without `normalisation` it sees pixels in [-1, 1] as they are.
     ///
     /// # Errors
@@ -137,7 +112,7 @@ impl Encoder {
         let digest = weights::digest(&layout, weights, normalisation.as_ref());
         let convs = weights.iter().map(|conv| conv.freeze(device)).collect::<Result<_>>()?;
         let normalisation = normalisation.map(|n| per_colour(&n, device)).transpose()?;
-        let (packed, spare) = Default::default();
+        let (precision, packed, spare) = Default::default();
         Ok(Encoder {
             name,
             digest,
@@ -146,6 +121,7 @@ impl Encoder {
             convs,
             normalisation,
             sketches: Vec::new(),
+            precision,
             packed,
             spare,
         })
@@ -200,6 +176,11 @@ impl Encoder {
     /// The sketches, in order.
     pub(crate) fn sketches(&self) -> &[Sketch] {
         &self.sketches
+    }
+
+    /// What the convolutions multiply on a CPU.
+    pub(crate) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Scale and shift of each colour, if the encoder normalises its images.

@@ -5,11 +5,12 @@ use prism_core::simd::Isa;
 
 use super::Encoder;
 use super::layout::{EncoderLayer, INPUTS};
+use super::precision::Weights;
 use super::sketch::Sketch;
 use crate::cpu::conv::ConvLayer;
 use crate::cpu::map::Map;
 use crate::cpu::map_pool::{halved, max_pool};
-use crate::cpu::packed::{Packed, WeightShape};
+use crate::cpu::packed::WeightShape;
 use crate::cpu::scheme::Winograd;
 use crate::cpu::share::Disjoint;
 use crate::cpu::sketch::Mix;
@@ -33,7 +34,7 @@ pub(crate) struct PackedEncoder {
 #[derive(Debug)]
 struct PackedConv {
     /// For the forward pass only.
-    packed: Packed,
+    weights: Weights,
     /// One number a stored channel.
     bias: Vec<f32>,
 }
@@ -93,11 +94,10 @@ impl PackedEncoder {
         let pack = |conv: &FrozenConv| {
             let shape = shape_of(conv)?;
             with_floats([conv.weight(), conv.bias()], |[weight, bias]| {
-                let mut packed = Packed::default();
-                packed.pack_forward::<Winograd>(isa, weight, shape);
+                let weights = encoder.precision().pack_forward(isa, weight, shape);
                 let mut bias = bias.to_vec();
                 bias.resize(shape.outputs.next_multiple_of(isa.lanes()), 0.0);
-                PackedConv { packed, bias }
+                PackedConv { weights, bias }
             })
         };
         let (mut scale, mut shift) = ([1.0; INPUTS], [0.0; INPUTS]);
@@ -150,7 +150,7 @@ impl PackedEncoder {
                 let conv = &self.convs[number];
                 let store = Store { values: Disjoint::new(y), map: layer.output };
                 let sink = BiasRelu { store, bias: &conv.bias };
-                layer.forward(Plain { values: x, map: layer.input }, &conv.packed, sink, |_| ());
+                conv.weights.forward(layer, Plain { values: x, map: layer.input }, sink);
             }
         }
     }

@@ -148,3 +148,22 @@ fn every_instruction_set_computes_the_portable_features() {
         }
     }
 }
+
+#[test]
+fn an_encoder_by_bf16_sees_nearly_the_same_and_is_another() {
+    let plain = Encoder::open("pixels+random:7", &Device::Cpu).unwrap();
+    if !Isa::detect().multiplies_bf16() {
+        let error = Encoder::open("bf16+pixels+random:7", &Device::Cpu).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("leave out bf16+"), "{error}");
+        return;
+    }
+    let encoder = Encoder::open("bf16+pixels+random:7", &Device::Cpu).unwrap();
+    assert_eq!(encoder.name(), "bf16+pixels+random:7");
+    assert_ne!(encoder.digest(), plain.digest());
+    let (found, expected) = (encoder.forward(&images(3, 16)).unwrap(), plain.forward(&images(3, 16)).unwrap());
+    for (found, expected) in found.iter().zip(&expected) {
+        let size = |t: &Tensor| t.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+        let error = size(&(found - expected).unwrap()) / size(expected);
+        assert!(error > 0.0 && error < 0.03, "{error}");
+    }
+}

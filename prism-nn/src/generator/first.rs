@@ -81,6 +81,7 @@ impl FirstLayer {
                 b: packed[pixel * self.plane()..].as_ptr(),
                 c: y.at(pixel * self.output.stride),
                 c_row: self.output.image_len(),
+                accumulate: false,
             };
             // SAFETY: `isa` is one of this machine's; lengths were checked, and every task writes its own pixel of each image.
             unsafe { self.isa.run(product) };

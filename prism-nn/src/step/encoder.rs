@@ -12,11 +12,10 @@ use super::sketch::{self, Sketches};
 use crate::cpu::map::Map;
 use crate::cpu::map_pool::max_pool_gradient;
 use crate::cpu::moments::{Gradient, Targets, moment_loss, pooled};
-use crate::cpu::packed::Packed;
-use crate::cpu::scheme::Winograd;
 use crate::cpu::source::{FeatureGradient, Plain};
 use crate::cpu::work::Work;
 use crate::encoder::packed::{PackedEncoder, Stage, shape_of, stages};
+use crate::encoder::precision;
 use crate::encoder::{Encoder, EncoderLayer};
 use crate::ops::FrozenConv;
 use crate::ops::storage::with_floats;
@@ -27,7 +26,7 @@ pub struct Weights {
     /// What the forward pass reads, shared with passes that only measure.
     pub forward: Arc<PackedEncoder>,
     /// What the gradients of each convolution's inputs are computed by.
-    backward: Arc<Vec<Packed>>,
+    backward: Arc<Vec<precision::Weights>>,
 }
 
 /// The shapes of an encoder for one batch and image size.
@@ -42,7 +41,8 @@ pub struct Net {
 pub struct Memory {
     /// Output of every step of the layout.
     outputs: Vec<Vec<f32>>,
-    losses: Vec<Gradient>,
+    /// Gradient of the loss of one convolution's features.
+    of_features: Gradient,
     /// Gradient of the step's output, and of its input.
     gradients: [Vec<f32>; 2],
     /// The targets of each output of the encoder.
@@ -79,11 +79,7 @@ impl Weights {
         let forward = encoder.packed()?;
         let pack = |conv: &FrozenConv| {
             let shape = shape_of(conv)?;
-            with_floats([conv.weight()], |[weight]| {
-                let mut packed = Packed::default();
-                packed.pack_backward::<Winograd>(forward.isa, weight, shape);
-                packed
-            })
+            with_floats([conv.weight()], |[weight]| encoder.precision().pack_backward(forward.isa, weight, shape))
         };
         let backward = encoder.convs().iter().map(pack).collect::<Result<Vec<_>>>()?;
         Ok(Weights { forward, backward: Arc::new(backward) })
@@ -101,10 +97,9 @@ impl Net {
         let outputs = self.stages.iter().map(|stage| vec![0.0; stage.output().len()]);
         let PackedEncoder { sketches, .. } = &*self.weights.forward;
         let convs = self.weights.forward.convs();
-        let losses = vec![Gradient::default(); convs];
         let targets = vec![Reordered::default(); convs * (1 + sketches.len())];
         let sketches = vec![sketch::Memory::default(); sketches.len()];
-        Memory { outputs: outputs.collect(), losses, targets, sketches, ..Memory::default() }
+        Memory { outputs: outputs.collect(), targets, sketches, ..Memory::default() }
     }
 
     /// Computes the features of `images`, a map of the net's input shape.
@@ -116,25 +111,66 @@ impl Net {
         }
     }
 
-    /// The moment loss of the features, group after group; `targets` has an entry for each output of the encoder.
-    pub fn loss(&self, memory: &mut Memory, targets: &[LayerTargets<'_>]) -> f64 {
-        let (mut loss, all) = (0.0, targets);
-        for (index, stage) in self.stages.iter().enumerate() {
-            let Stage::Conv(layer, number) = *stage else { continue };
-            let LayerTargets { targets, grid, tensors } = targets[number];
-            let (map, isa) = (layer.output, self.weights.forward.isa);
-            let side = grid.map(|grid| pooled::cells(grid, map.height));
-            let of_targets = side.map_or(map, |side| Map { height: side, width: side, ..map });
-            let targets = memory.targets[number].reorder(targets, tensors, of_targets);
-            let features = Plain { values: &memory.outputs[index], map };
-            let gradient = &mut memory.losses[number];
-            loss += match side {
-                Some(side) => pooled::moment_loss(isa, features, side, targets, gradient),
-                None => moment_loss(isa, features, targets, gradient),
-            };
-            loss += self.sketch_loss(memory, (index, number), map, all);
+    /// The moment loss of the features of `images`, whose groups are `groups`; `targets` has an entry for each output of the
+    /// encoder. Leaves the gradient with respect to the images in [`Memory::of_images`].
+    ///
+    /// Each layer's loss is differentiated when the way back comes to it, so that one layer's gradient is kept at a time.
+    pub fn loss(&self, memory: &mut Memory, images: &[f32], groups: &[usize], targets: &[LayerTargets<'_>]) -> f64 {
+        let mut losses = vec![[0.0; 2]; self.weights.forward.convs()];
+        let each: Vec<usize> = (0..groups.len()).collect();
+        // Above the last convolution nothing has a gradient.
+        let mut begun = false;
+        for (index, stage) in self.stages.iter().enumerate().rev() {
+            match *stage {
+                Stage::Pool(_) if !begun => continue,
+                Stage::Pool(map) => {
+                    let Memory { outputs, gradients: [upstream, dx], .. } = &mut *memory;
+                    dx.resize(map.len(), 0.0);
+                    let x = if index == 0 { images } else { &outputs[index - 1] };
+                    max_pool_gradient(self.weights.forward.isa, [x, &outputs[index], upstream], map, dx);
+                }
+                Stage::Conv(layer, number) => {
+                    losses[number] = self.layer_loss(memory, (index, number), layer.output, targets);
+                    let Memory { outputs, of_features, gradients: [upstream, dx], .. } = &mut *memory;
+                    dx.resize(layer.input.len(), 0.0);
+                    let y = Plain { values: &outputs[index], map: layer.output };
+                    let Gradient { shift, slope, per_image } = of_features;
+                    let rows = if *per_image { &each } else { groups };
+                    let upstream = begun.then_some(upstream.as_slice());
+                    let slope = (!slope.is_empty()).then_some(slope.as_slice());
+                    let dy = FeatureGradient { y, upstream, shift, slope, rows };
+                    self.weights.backward[number].input_gradient(layer, dy, dx);
+                    begun = true;
+                }
+            }
+            memory.gradients.swap(0, 1);
         }
-        loss
+        if !begun {
+            memory.gradients[0].clear();
+            memory.gradients[0].resize(images.len(), 0.0);
+        }
+        losses.as_flattened().iter().sum()
+    }
+
+    /// The moment loss of convolution `number`, step `index`, whose output is a `map`, and that of its sketches.
+    fn layer_loss(
+        &self,
+        memory: &mut Memory,
+        (index, number): (usize, usize),
+        map: Map,
+        all: &[LayerTargets<'_>],
+    ) -> [f64; 2] {
+        let LayerTargets { targets, grid, tensors } = all[number];
+        let isa = self.weights.forward.isa;
+        let side = grid.map(|grid| pooled::cells(grid, map.height));
+        let of_targets = side.map_or(map, |side| Map { height: side, width: side, ..map });
+        let targets = memory.targets[number].reorder(targets, tensors, of_targets);
+        let features = Plain { values: &memory.outputs[index], map };
+        let loss = match side {
+            Some(side) => pooled::moment_loss(isa, features, side, targets, &mut memory.of_features),
+            None => moment_loss(isa, features, targets, &mut memory.of_features),
+        };
+        [loss, self.sketch_loss(memory, (index, number), map, all)]
     }
 
     /// The moment loss of all sketches of convolution `number`, step `index`, whose output is a `map`; its gradient is added to
@@ -156,47 +192,17 @@ impl Net {
             place.reorder(targets, tensors, grid.shape(map))
         });
         let targets: Vec<Targets<'_>> = reordered.collect();
-        let (features, gradient) = (memory.outputs[index].as_slice(), &mut memory.losses[number]);
+        let (features, gradient) = (memory.outputs[index].as_slice(), &mut memory.of_features);
         gradient.evaluate(features, targets.first().map_or(1, |targets| targets.scale.len()));
-        let gradient = &mut gradient.shift;
         let sketches = Sketches { isa, grids, conv: number, map };
-        sketches.loss(features, &targets, &mut memory.sketches, gradient)
+        sketches.loss(features, &targets, &mut memory.sketches, &mut gradient.shift)
     }
+}
 
-    /// The gradient of the loss with respect to `images`; `groups` is each image's group.
-    pub fn backward<'m>(&self, memory: &'m mut Memory, images: &[f32], groups: &[usize]) -> &'m [f32] {
-        let Memory { outputs, losses, gradients, .. } = memory;
-        let [upstream, dx] = gradients;
-        let each: Vec<usize> = (0..groups.len()).collect();
-        // Above the last convolution nothing has a gradient.
-        let mut begun = false;
-        for (index, stage) in self.stages.iter().enumerate().rev() {
-            match *stage {
-                Stage::Pool(_) if !begun => continue,
-                Stage::Pool(map) => {
-                    dx.resize(map.len(), 0.0);
-                    let x = if index == 0 { images } else { &outputs[index - 1] };
-                    max_pool_gradient(self.weights.forward.isa, [x, &outputs[index], upstream], map, dx);
-                }
-                Stage::Conv(layer, number) => {
-                    dx.resize(layer.input.len(), 0.0);
-                    let y = Plain { values: &outputs[index], map: layer.output };
-                    let Gradient { shift, slope, per_image } = &losses[number];
-                    let rows = if *per_image { &each } else { groups };
-                    let upstream = begun.then_some(upstream.as_slice());
-                    let slope = (!slope.is_empty()).then_some(slope.as_slice());
-                    let dy = FeatureGradient { y, upstream, shift, slope, rows };
-                    layer.backward((y, dy), &self.weights.backward[number], dx, None, |_, _| ());
-                    begun = true;
-                }
-            }
-            std::mem::swap(upstream, dx);
-        }
-        if !begun {
-            upstream.clear();
-            upstream.resize(images.len(), 0.0);
-        }
-        upstream
+impl Memory {
+    /// The gradient of the last loss with respect to the images.
+    pub fn of_images(&self) -> &[f32] {
+        &self.gradients[0]
     }
 }
 

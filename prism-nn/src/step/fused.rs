@@ -124,11 +124,9 @@ impl Pass {
 
         let groups = targets.first().map_or(1, |t| t.scale.elem_count());
         let images = self.batch / groups;
-        let loss = self.loss(targets)?;
-
         let groups: Vec<usize> = (0..self.batch).map(|image| image / images).collect();
-        let de = self.encoder.backward(&mut self.encoder_memory, &self.input, &groups);
-        self.images.backward(de, &self.tanh, &mut self.du);
+        let loss = self.loss(targets, &groups)?;
+        self.images.backward(self.encoder_memory.of_images(), &self.tanh, &mut self.du);
         let mut gradients: Vec<Option<Tensor>> = vec![None; scores.len()];
         let (weights, memory) = (&self.generator_weights, &mut self.generator_memory);
         self.generator.backward(weights, memory, z, &self.du, |index, gradient| {
@@ -143,7 +141,8 @@ impl Pass {
         Ok(LossAndGradients { loss, gradients: gradients.into_iter().flatten().collect() })
     }
 
-    fn loss(&mut self, targets: &[MomentTargets]) -> Result<f64> {
+    /// The moment loss of the encoder's features, whose gradient stays in the encoder's memory.
+    fn loss(&mut self, targets: &[MomentTargets], groups: &[usize]) -> Result<f64> {
         let mut tensors = Vec::new();
         for MomentTargets { mean, second, scale, weights, .. } in targets {
             for tensor in [mean, second, scale].into_iter().chain(weights.iter().flatten()) {
@@ -166,7 +165,7 @@ impl Pass {
                 encoder::LayerTargets { targets, grid: layer.grid, tensors }
             })
             .collect();
-        Ok(self.encoder.loss(&mut self.encoder_memory, &targets))
+        Ok(self.encoder.loss(&mut self.encoder_memory, &self.input, groups, &targets))
     }
 }
 

@@ -13,7 +13,7 @@ use prism_fl::optimiser::OptimiserState;
 use prism_nn::adam::Adam;
 use prism_nn::cpu::peak;
 use prism_nn::encoder::vgg::Vgg;
-use prism_nn::encoder::{Encoder, EncoderLayout, random};
+use prism_nn::encoder::{Encoder, EncoderLayout, precision, random};
 use prism_nn::generator::{Generator, latents};
 use prism_nn::ops::MomentTargets;
 use prism_nn::step::{LossAndGradients, TrainingStep};
@@ -162,13 +162,15 @@ impl Bench {
     /// The encoder asked for; by layout alone, one of random weights.
     fn encoder(&self, device: &Device) -> Result<Encoder> {
         let name = self.encoder.as_str();
-        let layout = match (Vgg::named(name), name.parse::<EncoderLayout>()) {
+        let plain = name.strip_prefix(precision::PREFIX).unwrap_or(name);
+        let layout = match (Vgg::named(plain), plain.parse::<EncoderLayout>()) {
             (Some(vgg), _) => vgg.layout(),
             (None, Ok(layout)) => layout,
             (None, Err(_)) => return Encoder::open(name, device),
         };
         let weights = random::kaiming(&layout, 0);
-        Encoder::from_weights(name, layout, &weights, None, device)
+        let encoder = Encoder::from_weights(plain, layout, &weights, None, device)?;
+        if plain == name { Ok(encoder) } else { encoder.with_bf16() }
     }
 
     /// Median seconds of a step.

@@ -6,20 +6,20 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::tiles::{Phase, TileGrid};
+use super::tiles::TileGrid;
 use crate::sampler::element::Element;
 use crate::sampler::maps::{MapView, Position};
 use crate::sampler::scheme::{SIDE, Scheme};
 use crate::sampler::sink::Sink;
 use crate::simd::{Kernel, Shape, Simd};
 
-/// Transformed inputs, one product after another and in each of them one tile after another.
+/// Transformed inputs, one after another and in each of them one tile after another.
 #[derive(Clone, Copy)]
 pub(super) struct Transformed<P> {
     pub(super) base: P,
     /// Elements from a tile to the next.
     pub(super) row: usize,
-    /// Elements from a product to the next.
+    /// Elements from one transformed input to the next.
     pub(super) plane: usize,
 }
 
@@ -28,7 +28,6 @@ pub(super) struct Transform<C, E> {
     pub(super) input: MapView<E>,
     pub(super) grid: TileGrid,
     pub(super) tiles: Range<usize>,
-    pub(super) phase: Phase,
     pub(super) to: Transformed<*mut E>,
     pub(super) scheme: PhantomData<C>,
 }
@@ -39,20 +38,20 @@ impl<C: Scheme<E>, E: Element> Kernel for Transform<C, E> {
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
         let Transformed { base, row: to_row, plane } = self.to;
-        let stride = self.input.shape.stride;
+        let (stride, read) = (self.input.shape.stride, C::READS[C::PRODUCTS - 1] + 1);
         let pitch = (self.input.shape.side + 2 * self.input.shape.border) * stride;
         for (index, tile) in self.tiles.enumerate() {
             let Position { image, row, column } = self.grid.position(tile);
             // SAFETY: the tile's patch lies inside the bordered map, and its row inside every product's memory.
             unsafe {
-                let (row, column) = (row * C::STEP + self.phase.down, column * C::STEP + self.phase.across);
-                let from = self.input.bordered(Position { image, row, column }).cast_const();
+                let corner = Position { image, row: row * C::STEP, column: column * C::STEP };
+                let from = self.input.bordered(corner).cast_const();
                 let to = base.add(index * to_row);
                 for channel in (0..stride).step_by(S::LANES * E::PACK) {
-                    let patch = read::<S, C, E>(from.add(channel), pitch, stride);
-                    for i in 0..C::IN {
-                        for j in 0..C::IN {
-                            E::store::<S>(to.add((i * C::IN + j) * plane + channel), patch[i][j]);
+                    let patch = transformed::<S, C, E>(from.add(channel), pitch, stride);
+                    for i in 0..read {
+                        for j in 0..read {
+                            E::store::<S>(to.add((i * read + j) * plane + channel), patch[i][j]);
                         }
                     }
                 }
@@ -66,7 +65,7 @@ impl<C: Scheme<E>, E: Element> Kernel for Transform<C, E> {
 /// # Safety
 /// Below `Isa::run` of `S`; the pixels must be readable at `from`.
 #[inline(always)]
-unsafe fn read<S: Simd, C: Scheme<E>, E: Element>(
+unsafe fn transformed<S: Simd, C: Scheme<E>, E: Element>(
     from: *const E,
     pitch: usize,
     stride: usize,
@@ -80,13 +79,14 @@ unsafe fn read<S: Simd, C: Scheme<E>, E: Element>(
             }
             patch[i] = C::input::<S>(patch[i]);
         }
-        for j in 0..C::IN {
+        let read = C::READS[C::PRODUCTS - 1] + 1;
+        for j in 0..read {
             let mut line = [patch[0][j]; SIDE];
             for i in 0..C::IN {
                 line[i] = patch[i][j];
             }
             let line = C::input::<S>(line);
-            for i in 0..C::IN {
+            for i in 0..read {
                 patch[i][j] = line[i];
             }
         }
@@ -98,7 +98,6 @@ unsafe fn read<S: Simd, C: Scheme<E>, E: Element>(
 pub(super) struct Finish<C, E: Element, K> {
     pub(super) grid: TileGrid,
     pub(super) tiles: Range<usize>,
-    pub(super) phase: Phase,
     pub(super) columns: Range<usize>,
     /// `[products][tiles][columns]`, and sums from a product to the next.
     pub(super) sums: (*const E::Sum, usize),
@@ -115,11 +114,7 @@ impl<C: Scheme<E>, E: Element, K: Sink<E>> Kernel for Finish<C, E, K> {
         let (sums, plane) = self.sums;
         for (index, tile) in self.tiles.enumerate() {
             let Position { image, row, column } = self.grid.position(tile);
-            let output = |i: usize, j: usize| Position {
-                image,
-                row: (row * C::OUT + i) * C::WEIGHT.len() + self.phase.down,
-                column: (column * C::OUT + j) * C::WEIGHT.len() + self.phase.across,
-            };
+            let output = |i: usize, j: usize| Position { image, row: row * C::OUT + i, column: column * C::OUT + j };
             for at in (0..width).step_by(S::LANES) {
                 // SAFETY: the sums of every product are there; the outputs are this layer's.
                 unsafe {
@@ -144,15 +139,15 @@ unsafe fn outputs<S: Simd, C: Scheme<E>, E: Element>(from: *const E::Sum, plane:
     // SAFETY: the caller's promise.
     unsafe {
         let mut m = [[E::load_sum::<S>(from); SIDE]; SIDE];
-        for i in 0..C::IN {
-            for j in 0..C::IN {
-                m[i][j] = E::load_sum::<S>(from.add((i * C::IN + j) * plane));
+        for i in 0..C::PRODUCTS {
+            for j in 0..C::PRODUCTS {
+                m[i][j] = E::load_sum::<S>(from.add((i * C::PRODUCTS + j) * plane));
             }
             m[i] = C::output::<S>(m[i]);
         }
         for j in 0..C::OUT {
             let mut line = [m[0][j]; SIDE];
-            for i in 0..C::IN {
+            for i in 0..C::PRODUCTS {
                 line[i] = m[i][j];
             }
             let line = C::output::<S>(line);

@@ -72,11 +72,11 @@ fn run<C: Scheme<E>, E: Element>(isa: Isa, case: Case, side: usize, data: &Data)
     let weights = Packed::new::<E, C>(case.inputs, padded, lanes, |column, input| {
         (column < case.outputs).then(|| &data.filters[(column * case.inputs + input) * taps..][..taps])
     });
-    let out_side = side / C::STEP * C::OUT * C::WEIGHT.len();
+    let out_side = side / C::STEP * C::OUT;
     let mut output = Maps::<f32>::new(case.images, MapShape { side: out_side, border: 0, stride: padded });
     let to = output.view();
     let layer = Convolution::<C, E>::new(isa, &weights, view, case.images);
-    let products = Convolution::<C, E>::PRODUCTS;
+    let (read, products) = Convolution::<C, E>::SIZES;
     let layout = GroupLayout::new::<E>(products, layer.tiles.len(), shape.stride, lanes);
     let team = Team::default();
     let sink = Scaled { to, factor: 1.0 / C::DIVISOR };
@@ -86,7 +86,7 @@ fn run<C: Scheme<E>, E: Element>(isa: Isa, case: Case, side: usize, data: &Data)
             let layer = &layer;
             scope.spawn(move || {
                 let mut scratch = Scratch {
-                    inputs: Aligned::zeros(layout.inputs_len(products)),
+                    inputs: Aligned::zeros(layout.inputs_len(read)),
                     widened: Aligned::zeros(layer.weights.block_len::<E>()),
                     sums: Aligned::zeros(layout.sums_len(products, lanes)),
                 };
@@ -168,8 +168,9 @@ proptest! {
     }
 
     #[test]
-    fn two_phases_are_a_convolution_of_doubled_maps(case in case()) {
+    fn twenty_five_products_are_a_convolution_of_doubled_maps(case in case()) {
         check::<Doubled4, f32>(case, true)?;
+        check::<Doubled4, i16>(case, true)?;
     }
 
     #[test]
@@ -220,5 +221,6 @@ fn the_largest_sums_of_integers_fit() {
     for depth in [1, 64, 512, 3641, 7281, 7700] {
         check_largest::<Winograd2>(4, depth, false);
         check_largest::<Doubled>(2, depth, true);
+        check_largest::<Doubled4>(4, depth, true);
     }
 }

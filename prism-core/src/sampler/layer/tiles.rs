@@ -33,30 +33,13 @@ impl TileGrid {
     }
 }
 
-/// One of a scheme's phases on each axis.
-#[derive(Clone, Copy)]
-pub(super) struct Phase {
-    pub(super) down: usize,
-    pub(super) across: usize,
-}
-
-impl Phase {
-    pub(super) fn all(phases: usize) -> impl Iterator<Item = Phase> {
-        (0..phases * phases).map(move |number| Phase { down: number / phases, across: number % phases })
-    }
-
-    pub(super) fn number(self, phases: usize) -> usize {
-        self.down * phases + self.across
-    }
-}
-
 /// How some tiles are cut into groups, and where a group's transformed inputs and sums lie.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::sampler) struct GroupLayout {
     group: usize,
     /// Elements from a tile to the next.
     pub(super) row: usize,
-    /// Elements from a product to the next.
+    /// Elements from one transformed input to the next.
     pub(super) plane: usize,
 }
 
@@ -76,9 +59,9 @@ impl GroupLayout {
         tiles.clone().step_by(group).map(move |first| first..tiles.end.min(first + group))
     }
 
-    /// Elements of a group's transformed inputs.
-    pub(in crate::sampler) fn inputs_len(&self, products: usize) -> usize {
-        products * self.plane
+    /// Elements of a group's transformed inputs, so many of each tile.
+    pub(in crate::sampler) fn inputs_len(&self, inputs: usize) -> usize {
+        inputs * self.plane
     }
 
     /// Sums of a group in the widest panel.

@@ -6,8 +6,9 @@ use prism_core::simd::{Kernel, Shape, Simd};
 
 use super::patch::{collect, patch, spread};
 use super::{ConvLayer, Tiles};
+use crate::cpu::factor::Factor;
 use crate::cpu::gemm::Product;
-use crate::cpu::scheme::{Scheme, both_axes};
+use crate::cpu::scheme::{Linear, Scheme, both_axes};
 use crate::cpu::source::{Sink, Source};
 
 /// The first pixel of the input patch of tile `(row, column)`.
@@ -20,13 +21,13 @@ pub fn input_corner<C: Scheme>(image: usize, row: usize, column: usize) -> (usiz
 /// Transforms the input patches of some images into `v`.
 ///
 /// # Safety
-/// Below `Isa::run` of `S`; `v` must hold the layer's products of these images' tiles.
+/// Below `Isa::run` of `S`; `v` must have room for these images' transformed tiles.
 #[inline(always)]
-pub unsafe fn transform_inputs<S: Simd, C: Scheme, X: Source>(
+pub unsafe fn transform_inputs<S: Simd, C: Scheme, X: Source, T: Factor>(
     layer: &ConvLayer<C>,
     x: &X,
     (first, count): (usize, usize),
-    v: &mut [f32],
+    v: *mut T,
     plane: usize,
 ) {
     let (rows, columns) = layer.tiles();
@@ -40,7 +41,7 @@ pub unsafe fn transform_inputs<S: Simd, C: Scheme, X: Source>(
                     unsafe {
                         let d = patch::<S, X>(x, layer.input, corner, channel, C::IN);
                         let d = both_axes::<C::Input, S>(d);
-                        spread::<S>(&d, C::IN, v.as_mut_ptr(), plane, tile * layer.input.stride + channel);
+                        spread::<S, T>(&d, C::Input::TO, v, plane, tile * layer.input.stride + channel);
                     }
                 }
                 tile += 1;
@@ -49,36 +50,38 @@ pub unsafe fn transform_inputs<S: Simd, C: Scheme, X: Source>(
     }
 }
 
-pub struct Forward<'a, C, X, Y> {
+pub struct Forward<'a, C, X, Y, T> {
     pub layer: ConvLayer<C>,
     pub x: X,
-    pub weights: &'a [f32],
+    pub weights: &'a [T],
     pub y: Y,
     /// First, and how many.
     pub images: (usize, usize),
     pub tiles: Tiles<'a>,
 }
 
-impl<C: Scheme, X: Source, Y: Sink> Kernel for Forward<'_, C, X, Y> {
+impl<C: Scheme, X: Source, Y: Sink, T: Factor> Kernel for Forward<'_, C, X, Y, T> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
         let ConvLayer { input, output, .. } = self.layer;
-        let tiles = self.images.1 * self.layer.tiles_per_image();
+        let (tiles, shared) = (self.images.1 * self.layer.tiles_per_image(), input.channels.next_multiple_of(T::PACK));
+        let v = self.tiles.v.as_mut_ptr().cast::<T>();
         // SAFETY: below `Isa::run` of `S`; scratch planes hold these images' tiles, packed weights the layer's matrices.
         unsafe {
-            transform_inputs::<S, C, X>(&self.layer, &self.x, self.images, self.tiles.v, self.tiles.v_plane);
+            transform_inputs::<S, C, X, T>(&self.layer, &self.x, self.images, v, self.tiles.v_plane);
             for p in 0..ConvLayer::<C>::PRODUCTS {
                 self.layer.isa.run(Product {
                     rows: tiles,
-                    shared: input.channels,
+                    shared,
                     columns: output.stride,
-                    a: self.tiles.v[p * self.tiles.v_plane..].as_ptr(),
+                    a: v.add(ConvLayer::<C>::reads(p).0 * self.tiles.v_plane),
                     a_row: input.stride,
-                    b: self.weights[p * input.channels * output.stride..].as_ptr(),
+                    b: self.weights[p * shared * output.stride..].as_ptr(),
                     c: self.tiles.m[p * self.tiles.m_plane..].as_mut_ptr(),
                     c_row: output.stride,
+                    accumulate: false,
                 });
             }
             self.write::<S>();
@@ -86,7 +89,7 @@ impl<C: Scheme, X: Source, Y: Sink> Kernel for Forward<'_, C, X, Y> {
     }
 }
 
-impl<C: Scheme, X: Source, Y: Sink> Forward<'_, C, X, Y> {
+impl<C: Scheme, X: Source, Y: Sink, T> Forward<'_, C, X, Y, T> {
     /// # Safety
     /// Below `Isa::run` of `S`; `m` must hold these images' products.
     #[inline(always)]
@@ -102,7 +105,7 @@ impl<C: Scheme, X: Source, Y: Sink> Forward<'_, C, X, Y> {
                         // SAFETY: the caller's promise; only pixels inside the map are written.
                         unsafe {
                             let at = tile * output.stride + channel;
-                            let m = collect::<S>(C::IN, self.tiles.m.as_ptr(), self.tiles.m_plane, at);
+                            let m = collect::<S>(C::PRODUCTS, self.tiles.m.as_ptr(), self.tiles.m_plane, at);
                             let y = both_axes::<C::Output, S>(m);
                             for i in 0..C::OUT {
                                 for j in 0..C::OUT {

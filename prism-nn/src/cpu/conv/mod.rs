@@ -19,9 +19,10 @@ use std::marker::PhantomData;
 
 use rayon::prelude::*;
 
+use super::factor::Factor;
 use super::map::Map;
 use super::packed::Packed;
-use super::scheme::Scheme;
+use super::scheme::{Linear, Scheme};
 use super::scratch;
 use super::share::Disjoint;
 use super::source::{Sink, Source};
@@ -48,13 +49,14 @@ pub struct ConvLayer<C> {
     scheme: PhantomData<C>,
 }
 
-/// Transformed tiles of some images: one matrix `[tiles, channels]` for each product.
+/// Transformed tiles of some images: matrices `[tiles, channels]`. Smaller numbers than floats take the first part of the
+/// memory.
 struct Tiles<'a> {
-    /// Of inputs.
+    /// Of inputs, one for each that products read.
     v: &'a mut [f32],
-    /// Floats from one product's matrix to the next.
+    /// Numbers from one matrix to the next.
     v_plane: usize,
-    /// Of outputs.
+    /// Of outputs, one for each product.
     m: &'a mut [f32],
     m_plane: usize,
 }
@@ -83,14 +85,23 @@ impl<C: Scheme> ConvLayer<C> {
         self.tiles().0 * self.tiles().1
     }
 
-    const PRODUCTS: usize = C::IN * C::IN;
+    const PRODUCTS: usize = C::PRODUCTS * C::PRODUCTS;
+    /// Transformed inputs of a tile.
+    const READ: usize = C::Input::TO * C::Input::TO;
+
+    /// The number of the transformed input that product `p` reads, and whether an earlier product reads it, too.
+    fn reads(p: usize) -> (usize, bool) {
+        let axis = |i: usize| (C::READS[i], C::READS[..i].contains(&C::READS[i]));
+        let ((row, again), (column, too)) = (axis(p / C::PRODUCTS), axis(p % C::PRODUCTS));
+        (row * C::Input::TO + column, again || too)
+    }
 
     /// Memory for the transformed tiles of so many images.
     fn with_tiles<R>(&self, images: usize, work: impl FnOnce(Tiles<'_>) -> R) -> R {
         let tiles = images * self.tiles_per_image();
         let (v_plane, m_plane) = (Self::plane(tiles, self.input.stride), Self::plane(tiles, self.output.stride));
-        scratch::with(Self::PRODUCTS * (v_plane + m_plane), |memory| {
-            let (v, m) = memory.split_at_mut(Self::PRODUCTS * v_plane);
+        scratch::with(Self::READ * v_plane + Self::PRODUCTS * m_plane, |memory| {
+            let (v, m) = memory.split_at_mut(Self::READ * v_plane);
             work(Tiles { v, v_plane, m, m_plane })
         })
     }
@@ -102,7 +113,7 @@ impl<C: Scheme> ConvLayer<C> {
 
     /// Images that a task takes at a time.
     fn chunk(&self) -> usize {
-        let per_tile = Self::PRODUCTS * (self.input.stride + self.output.stride);
+        let per_tile = Self::READ * self.input.stride + Self::PRODUCTS * self.output.stride;
         let tiles = (SCRATCH / per_tile).max(LEAST_TILES);
         (tiles / self.tiles_per_image().max(1)).clamp(1, self.input.batch.max(1))
     }
@@ -126,7 +137,7 @@ impl<C: Scheme> ConvLayer<C> {
     }
 
     /// Convolves `x` into `y`; `done` is called for each image when its outputs are complete.
-    pub fn forward(&self, x: impl Source, weights: &Packed, y: impl Sink, done: impl Fn(usize) + Sync) {
+    pub fn forward<T: Factor>(&self, x: impl Source, weights: &Packed<T>, y: impl Sink, done: impl Fn(usize) + Sync) {
         let batch = self.input.batch;
         let images = self.chunk().min(batch.div_ceil(rayon::current_num_threads())).max(1);
         (0..batch.div_ceil(images)).into_par_iter().for_each(|task| {
@@ -148,8 +159,28 @@ impl<C: Scheme> ConvLayer<C> {
     /// If `dx` or `pieces` has the wrong length.
     pub fn backward(
         &self,
-        (x, dy): (impl Source, impl Source),
+        sources: (impl Source, impl Source),
         weights: &Packed,
+        dx: &mut [f32],
+        pieces: Option<&mut [f32]>,
+        done: impl Fn(usize, &[f32]) + Sync,
+    ) {
+        self.gradients(sources, &weights.backward, dx, pieces, done);
+    }
+
+    /// Given the gradient `dy` of the outputs, writes that of the inputs to `dx` (every float of it), by products of `T`.
+    ///
+    /// # Panics
+    /// If `dx` has the wrong length.
+    pub fn input_gradient<T: Factor>(&self, dy: impl Source, weights: &Packed<T>, dx: &mut [f32]) {
+        self.gradients((dy, dy), &weights.backward, dx, None, |_, _| ());
+    }
+
+    /// [`ConvLayer::backward`] by products of `T`; `pieces` only where that is `f32`.
+    fn gradients<T: Factor>(
+        &self,
+        (x, dy): (impl Source, impl Source),
+        weights: &[T],
         dx: &mut [f32],
         pieces: Option<&mut [f32]>,
         done: impl Fn(usize, &[f32]) + Sync,

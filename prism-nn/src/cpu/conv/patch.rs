@@ -4,6 +4,7 @@
 
 use prism_core::simd::Simd;
 
+use crate::cpu::factor::Factor;
 use crate::cpu::map::Map;
 use crate::cpu::scheme::SIDE;
 use crate::cpu::source::Source;
@@ -44,16 +45,22 @@ pub unsafe fn patch<S: Simd, X: Source>(
 /// # Safety
 /// Below `Isa::run` of `S`; `at` and the vector after it must lie inside every plane.
 #[inline(always)]
-pub unsafe fn spread<S: Simd>(patch: &[[S::V; SIDE]; SIDE], side: usize, to: *mut f32, plane: usize, at: usize) {
+pub unsafe fn spread<S: Simd, T: Factor>(
+    patch: &[[S::V; SIDE]; SIDE],
+    side: usize,
+    to: *mut T,
+    plane: usize,
+    at: usize,
+) {
     for i in 0..side {
         for j in 0..side {
             // SAFETY: the caller's promise.
-            unsafe { S::store(to.add((i * side + j) * plane + at), patch[i][j]) };
+            unsafe { T::store::<S>(to.add((i * side + j) * plane + at), patch[i][j]) };
         }
     }
 }
 
-/// The opposite of [`spread`].
+/// The opposite of [`spread`], of floats.
 ///
 /// # Safety
 /// As for `spread`.

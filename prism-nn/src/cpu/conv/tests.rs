@@ -1,6 +1,7 @@
 //! Every scheme, on every instruction set of this machine, against sums written out in `f64`.
 
 use super::*;
+use crate::cpu::factor::Bf16;
 use crate::cpu::packed::{WeightShape, unpack_gradient};
 use crate::cpu::scheme::{Doubled, Pointwise, Winograd};
 use crate::cpu::source::{Plain, Store};
@@ -47,6 +48,40 @@ fn each_product<C: Scheme>(layer: &ConvLayer<C>, mut each: impl FnMut(usize, usi
 fn distance(found: &[f32], reference: &[f64]) -> f64 {
     let scale = reference.iter().fold(1e-30, |m: f64, x| m.max(x.abs()));
     found.iter().zip(reference).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max) / scale
+}
+
+/// A convolution and its input gradient by products of `bf16`, whose error is that of two factors of 8 bits each.
+fn check_bf16<C: Scheme>(isa: Isa, batch: usize, size: (usize, usize), (inputs, outputs): (usize, usize)) {
+    let layer = ConvLayer::<C>::new(isa, Map::new(batch, size, inputs, isa.lanes()), outputs);
+    let shape = WeightShape { outputs, inputs, taps: C::TAPS * C::TAPS };
+    let (x, w, g) = (random_map(layer.input, 0), random(shape.len(), 1), random_map(layer.output, 2));
+    let (mut y, mut dx) = (vec![0f64; g.len()], vec![0f64; x.len()]);
+    each_product(&layer, |at_y, at_w, at_x| {
+        y[at_y] += f64::from(w[at_w]) * f64::from(x[at_x]);
+        dx[at_x] += f64::from(w[at_w]) * f64::from(g[at_y]);
+    });
+    let mut packed = Packed::<Bf16>::default();
+    packed.pack::<C>(isa, &w, shape);
+    let (mut y_found, mut dx_found) = (vec![9.0; y.len()], vec![9.0; x.len()]);
+    let sink = Store { values: Disjoint::new(&mut y_found), map: layer.output };
+    layer.forward(Plain { values: &x, map: layer.input }, &packed, sink, |_| ());
+    layer.input_gradient(Plain { values: &g, map: layer.output }, &packed, &mut dx_found);
+    let errors = [distance(&y_found, &y), distance(&dx_found, &dx)];
+    assert!(errors.iter().all(|e| *e < 0.03), "{isa:?} {batch} {size:?} {inputs} {outputs}: {errors:?}");
+}
+
+#[test]
+fn every_scheme_convolves_by_products_of_bf16() {
+    for isa in Isa::available() {
+        if isa.lanes() == 16 && !isa.multiplies_bf16() {
+            continue;
+        }
+        for (case, channels) in [(3, 32), (16, 16), (5, 3), (33, 70), (600, 20)].into_iter().enumerate() {
+            check_bf16::<Winograd>(isa, 1 + case % 3, (5, 7), channels);
+            check_bf16::<Doubled>(isa, 1 + case % 3, (4, 4), channels);
+            check_bf16::<Pointwise>(isa, 1 + case % 3, (3, 2), channels);
+        }
+    }
 }
 
 fn check<C: Scheme>(isa: Isa, batch: usize, size: (usize, usize), (inputs, outputs): (usize, usize)) {

@@ -12,7 +12,7 @@
 //! | scheme | convolution | inputs | products | outputs | products per output (2-d) |
 //! |---|---|---|---|---|---|
 //! | [`Winograd`] | 3 taps | 6 | 6 | 4 | 36 / 16 (9 directly) |
-//! | [`Doubled`] | 3 taps after nearest-neighbour doubling | 3 | 3 | 2 | 9 / 4 (9 directly) |
+//! | [`Doubled`] | 3 taps after nearest-neighbour doubling | 4 | 5 | 4 | 25 / 16 (9 directly) |
 //! | [`Pointwise`] | 1 tap | 1 | 1 | 1 | 1 |
 //!
 //! Gradients run through the transposed maps, so each map comes with its transpose.
@@ -29,7 +29,7 @@ pub use doubled::Doubled;
 pub use pointwise::Pointwise;
 pub use winograd::Winograd;
 
-/// The largest tile side.
+/// The largest number of inputs, products or outputs of a tile.
 pub const SIDE: usize = 6;
 
 /// A linear map of up to [`SIDE`] numbers, lane by lane.
@@ -48,8 +48,12 @@ pub trait Linear {
 
 /// A way to convolve, per axis.
 pub trait Scheme: Copy + Send + Sync + 'static {
-    /// Inputs, and products, of a tile.
+    /// Inputs of a tile.
     const IN: usize;
+    /// Products of a tile.
+    const PRODUCTS: usize;
+    /// Which of the transformed inputs each product reads; several may read one.
+    const READS: &'static [usize];
     /// Outputs of a tile.
     const OUT: usize;
     /// Inputs from the first of a tile to the first of the next.
@@ -59,7 +63,7 @@ pub trait Scheme: Copy + Send + Sync + 'static {
     /// Taps of the kernel.
     const TAPS: usize;
 
-    /// Inputs to factors.
+    /// Inputs to factors, one for each that [`Scheme::READS`] names.
     type Input: Linear;
     /// Its transpose.
     type InputT: Linear;

@@ -10,6 +10,8 @@ pub struct Pointwise;
 
 impl Scheme for Pointwise {
     const IN: usize = 1;
+    const PRODUCTS: usize = 1;
+    const READS: &'static [usize] = &[0];
     const OUT: usize = 1;
     const STEP: usize = 1;
     const PAD: usize = 0;

@@ -40,7 +40,8 @@ fn convolve<C: Scheme>(d: &[f32], w: &[f32]) -> Vec<f32> {
     // SAFETY: plain Rust.
     let y = unsafe {
         let (v, u) = (C::Input::apply::<Portable>(vector(d)), C::Weight::apply::<Portable>(vector(w)));
-        C::Output::apply::<Portable>(std::array::from_fn(|i| Portable::mul(v[i], u[i])))
+        let product = |i: usize| C::READS.get(i).map_or([0.0; 8], |&read| Portable::mul(v[read], u[i]));
+        C::Output::apply::<Portable>(std::array::from_fn(product))
     };
     (0..C::OUT).map(|i| y[i][0]).collect()
 }
@@ -56,10 +57,10 @@ fn winograd_convolves() {
 
 #[test]
 fn doubled_convolves_the_doubled_inputs() {
-    let (d, w) = ([1., -2., 3.], [0.3, -0.7, 2.]);
-    // The doubled inputs around outputs 2 and 3 of 1, 1, -2, -2, 3, 3.
-    let expected = [0.3 + 0.7 * 2. - 2. * 2., -0.3 * 2. + 0.7 * 2. + 2. * 3.];
-    for (y, e) in convolve::<Doubled>(&d, &w).into_iter().zip(expected) {
-        assert!((y - e).abs() < 1e-5, "{y} {e}");
+    let (d, w) = ([1f32, -2., 3., 0.5], [0.3, -0.7, 2.]);
+    let doubled: Vec<f32> = d.iter().flat_map(|&x| [x, x]).collect();
+    for (k, y) in convolve::<Doubled>(&d, &w).into_iter().enumerate() {
+        let direct: f32 = (0..3).map(|t| doubled[1 + k + t] * w[t]).sum();
+        assert!((y - direct).abs() < 1e-5, "output {k}: {y} {direct}");
     }
 }

@@ -25,6 +25,8 @@ const AT_B: f32 = 1.0 / (2.0 * B2 * (B2 - A2));
 
 impl Scheme for Winograd {
     const IN: usize = 6;
+    const PRODUCTS: usize = 6;
+    const READS: &'static [usize] = &[0, 1, 2, 3, 4, 5];
     const OUT: usize = 4;
     const STEP: usize = 4;
     const PAD: usize = 1;

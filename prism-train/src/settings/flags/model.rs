@@ -68,7 +68,8 @@ pub static TRAINING: [Flag; 9] = section(
             "public is built in and was trained on CIFAR-10. vgg16:FILE and vgg19:FILE take ImageNet's \
              weights as torchvision, timm or Keras have them; a step takes longer. file:PATH is what `prism-train encoder` made. \
              random:SEED saw no images at all, and serves worse. pixels+ before one of them, as in pixels+vgg16:FILE, compares \
-             pixels too, so that fewer patches are plain white. It must not have been trained on clients' images.",
+             pixels too, so that fewer patches are plain white; bf16+ before all multiplies numbers half as wide, which is \
+             faster on processors with AVX512-BF16. It must not have been trained on clients' images.",
         ),
         flag(
             "batch-size",
