@@ -220,9 +220,24 @@ class Model:
 
     def _repr_png_(self) -> bytes: ...
 
-def load(path: str | PathLike[str]) -> Model:
-    """Opens a model's file, or the one in a run's folder.
+    def push_to_hub(self, repository: str, *, private: bool = False) -> str:
+        """Puts the model's file, a card that says what the model says about itself, and a picture of its first images
+        into the repository `OWNER/NAME` of the Hugging Face hub, in one commit, and returns the repository's address. A
+        repository that is not there is made; a card that is there is replaced. The token is the one that
+        `huggingface_hub` finds.
+
+        Raises `UsageError` where the package `huggingface_hub` is not installed, `RuntimeError` where the model's
+        privacy claim does not follow from its noise, and what the package raises.
+        """
+
+    @staticmethod
+    def from_pretrained(source: str | PathLike[str], *, revision: str | None = None) -> Model:
+        """The same as `load`."""
+
+def load(source: str | PathLike[str], *, revision: str | None = None) -> Model:
+    """Opens a model's file, or the one in a run's folder. Where there is neither and `source` reads `OWNER/NAME`, it
+    comes from that repository of the Hugging Face hub, at `revision`, through the package `huggingface_hub`.
 
     Raises `OSError` where it cannot be read, `RuntimeError` where it is cut short, altered or of another version,
-    `UsageError` where the folder has no model.
+    `UsageError` where the folder has no model or the package is not installed, and what the package raises.
     """

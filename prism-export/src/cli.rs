@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use prism_core::Error;
-use prism_core::artifact::MaskRule;
+use prism_core::artifact::{Artifact, MaskRule};
 use prism_nn::Result;
 
-use crate::{Options, Report, RunFolder, export, input};
+use crate::run_folder::MODEL;
+use crate::{Options, Report, RunFolder, card, export, input};
 
 /// Freeze a trained mask into one small artifact that `prism-infer` draws from.
 ///
@@ -31,6 +32,10 @@ struct Cli {
     /// Print the report as one line of JSON
     #[arg(long)]
     json: bool,
+    /// Also write a model card for the Hugging Face hub, such as README.md; of a finished model in place of RUN, the card
+    /// alone
+    #[arg(long, value_name = "FILE")]
+    card: Option<PathBuf>,
 }
 
 /// The program and its flags, for what describes them elsewhere.
@@ -59,13 +64,44 @@ fn run(cli: &Cli) -> Result<()> {
             cli.calibration_images
         )));
     }
+    if let Some(card) = &cli.card
+        && let Some(model) = input::finished(&cli.run)?
+    {
+        return write_only_card(cli, &model, card);
+    }
     let (checkpoint, out) = (input::read(&cli.run)?, out_path(cli)?);
+    if cli.card.as_ref() == Some(&out) {
+        let why = format!("--card and the model are both {}; give each a path of its own", out.display());
+        return Err(prism_nn::Error::usage(why));
+    }
     let options = Options {
         mask_rule: cli.mask.unwrap_or(checkpoint.description.model.mask_rule),
         calibration_images: cli.calibration_images,
     };
     let report = export(&checkpoint, options, &out)?;
+    if let Some(card) = &cli.card {
+        write_card(&report.artifact, card)?;
+    }
     print(&report, cli.json)
+}
+
+/// The card of a model that needs no export.
+fn write_only_card(cli: &Cli, model: &Artifact, card: &Path) -> Result<()> {
+    if cli.out.is_some() || cli.mask.is_some() || cli.json {
+        let why = format!(
+            "{} is a finished model, of which --card writes the card alone; leave out --out, --mask and --json",
+            cli.run.display()
+        );
+        return Err(prism_nn::Error::usage(why));
+    }
+    write_card(model, card)?;
+    prism_core::outln!("{}", card.display());
+    Ok(())
+}
+
+fn write_card(model: &Artifact, path: &Path) -> Result<()> {
+    let text = card(model, MODEL)?;
+    Ok(prism_core::file::write_atomic(path, |out| out.write_all(text.as_bytes()))?)
 }
 
 /// Where the artifact goes; its folder is made.

@@ -30,6 +30,9 @@ pub struct Report {
     pub mask: Stats,
     /// Largest difference of a pixel in [-1, 1] between the artifact as read back and the generator as trained.
     pub largest_difference: f32,
+    /// The artifact as it was read back.
+    #[serde(skip)]
+    pub artifact: Artifact,
 }
 
 /// Freezes `checkpoint` into an artifact at `path`, reads it back and compares images before it reports success.
@@ -65,7 +68,13 @@ pub fn export(checkpoint: &Checkpoint, options: Options, path: &Path) -> Result<
     if place.is_file() && Artifact::read(&place)? != read {
         return Err(Error::corrupt(path.display().to_string(), "it does not read back as it was written").into());
     }
-    Ok(Report { path: path.to_path_buf(), file_bytes: bytes.len() as u64, mask: read.stats(), largest_difference })
+    Ok(Report {
+        path: path.to_path_buf(),
+        file_bytes: bytes.len() as u64,
+        mask: read.stats(),
+        largest_difference,
+        artifact: read,
+    })
 }
 
 /// The largest difference between two numbers in the same place; infinite where one is no number or has no fellow.

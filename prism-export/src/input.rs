@@ -4,10 +4,13 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
+use prism_core::artifact::Artifact;
 use prism_core::{Error, Result, console};
 
 use crate::{Checkpoint, RunFolder};
 
+/// How a finished model begins.
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Runs that a message names.
 const MOST_LISTED: usize = 3;
 
@@ -28,6 +31,18 @@ pub fn read(path: &Path) -> Result<Checkpoint> {
         None => Checkpoint::read(path),
         Some((what, remedy)) => refuse(path, what, &remedy),
     }
+}
+
+/// The model at `path`, if that is a finished one.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::Corrupt`] if it is damaged.
+pub fn finished(path: &Path) -> Result<Option<Artifact>> {
+    let mut first = [0; ZSTD.len()];
+    if !path.is_file() || File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_err() || first != ZSTD {
+        return Ok(None);
+    }
+    Ok(Some(Artifact::read(path)?))
 }
 
 fn refuse<T>(path: &Path, what: &str, remedy: &str) -> Result<T> {
@@ -65,8 +80,12 @@ fn what_is(path: &Path) -> Result<Option<(&'static str, String)>> {
     });
     let fetch = |how: &str| format!("{how}, and give the folder of a run or a checkpoint");
     Ok(match first.as_slice() {
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let draw = format!("`{} {}` draws from it", console::command("prism-infer"), path.display());
+        _ if first.starts_with(&ZSTD) => {
+            let draw = format!(
+                "`{} {}` draws from it, --card writes its card",
+                console::command("prism-infer"),
+                path.display()
+            );
             Some(("is a finished model, and nothing is left to export", format!("{draw}; {again}")))
         }
         [] => Some(("is empty", fetch("fetch it again"))),

@@ -22,6 +22,8 @@ use prism_core::{Error, Result};
 
 use crate::Checkpoint;
 
+/// What a model's file is called, in a run's folder and wherever else nobody has named it.
+pub const MODEL: &str = "model.safetensors.zst";
 /// Folders of a run lie in each other so deep, as in `clients/0003/`.
 const DEPTH: usize = 3;
 
@@ -116,7 +118,7 @@ impl RunFolder {
 
     /// The exported artifact.
     pub fn model(&self) -> PathBuf {
-        self.path.join("model.safetensors.zst")
+        self.path.join(MODEL)
     }
 
     /// Images drawn from the exported artifact.

@@ -245,6 +245,18 @@ fn the_exporter_gives_the_very_artifact_that_the_run_left() {
 }
 
 #[test]
+fn a_card_comes_with_an_export_or_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    train(folder.path(), "run", &[]);
+    succeed("prism-export", folder.path(), &["run", "--out", "again.safetensors.zst", "--card", "with.md"]);
+    let printed = succeed("prism-export", folder.path(), &["again.safetensors.zst", "--card", "alone.md"]);
+    assert_eq!(printed, "alone.md\n");
+    let card = fs::read_to_string(folder.path().join("alone.md")).unwrap();
+    assert!(card.starts_with("---\nlibrary_name: prism\n") && card.contains("| data set | strokes |"), "{card}");
+    assert_eq!(card, fs::read_to_string(folder.path().join("with.md")).unwrap());
+}
+
+#[test]
 fn a_trained_artifact_draws_pictures() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path(), "run", &[]);

@@ -215,6 +215,9 @@ fn the_exporter_says_what_it_was_given_in_the_place_of_a_run() {
         refused("prism-export", folder.path(), &[input], 2, words);
     }
     refused("prism-export", folder.path(), &["runs/done", "--out", "runs"], 2, &["--out runs is a folder"]);
+    let words = &["a path of its own"];
+    refused("prism-export", folder.path(), &["runs/done", "--out", "one", "--card", "one"], 2, words);
+    refused("prism-export", folder.path(), &["copy.zst", "--out", "x", "--card", "y"], 2, &["leave out --out"]);
     let state = "runs/done/clients/0000/adam-000001.safetensors";
     refused("prism-export", folder.path(), &[state], 1, &["give a checkpoint"]);
     write("junk", b"junk");

@@ -9,6 +9,7 @@
 mod agreement;
 mod client;
 mod errors;
+mod hub;
 mod model;
 mod notes;
 mod picture;

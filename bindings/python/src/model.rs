@@ -7,18 +7,29 @@ use prism_core::grid::square_columns;
 use prism_core::inputs::{self, Inputs, Source};
 use prism_core::loaded::LoadedModel;
 use prism_core::sampler::Precision;
-use prism_core::{Result, file, labels};
+use prism_core::{Error, Result, file, labels};
 use pyo3::prelude::*;
 use pyo3::types::PyByteArray;
 
 use crate::errors::ours;
+use crate::hub;
 
-/// Images of the picture that a notebook shows.
+/// Images of the picture that a notebook, and a card on the hub, show.
 const SHOWN: u64 = 64;
 
-/// Opens a model's file, or the one in a run's folder.
+/// Opens a model's file, the one in a run's folder, or that of a repository on the hub.
 #[pyfunction]
-pub fn load(py: Python<'_>, path: PathBuf) -> PyResult<Model> {
+#[pyo3(signature = (source, *, revision = None))]
+pub fn load(py: Python<'_>, source: PathBuf, revision: Option<&str>) -> PyResult<Model> {
+    let path = match (hub::repository(&source), revision) {
+        (Some(repository), _) => hub::fetch(py, repository, revision)?,
+        (None, None) => source,
+        (None, Some(revision)) => {
+            let why =
+                format!("revision {revision} is of models on the hub, and {} is none; leave it out", source.display());
+            return Err(ours(Error::usage(why)));
+        }
+    };
     py.detach(|| LoadedModel::open(&path)).map(|model| Model { model }).map_err(ours)
 }
 
@@ -37,6 +48,20 @@ pub enum Label {
 
 #[pymethods]
 impl Model {
+    /// The same as `load`, by the name that libraries of the hub have for it.
+    #[staticmethod]
+    #[pyo3(signature = (source, *, revision = None))]
+    fn from_pretrained(py: Python<'_>, source: PathBuf, revision: Option<&str>) -> PyResult<Model> {
+        load(py, source, revision)
+    }
+
+    /// Puts the model, a card and a picture into a repository of the hub.
+    #[pyo3(signature = (repository, *, private = false))]
+    fn push_to_hub(&self, py: Python<'_>, repository: &str, private: bool) -> PyResult<String> {
+        let picture = py.detach(|| self.shown()).map_err(ours)?;
+        hub::push(py, &self.model, &picture, repository, private)
+    }
+
     /// What the model says about itself.
     #[getter]
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -70,7 +95,7 @@ impl Model {
 
     /// The picture that a notebook shows.
     fn _repr_png_<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, pyo3::types::PyBytes>> {
-        let png = py.detach(|| self.png(&self.inputs(0, SHOWN, None)?, Precision::I16)).map_err(ours)?;
+        let png = py.detach(|| self.shown()).map_err(ours)?;
         Ok(pyo3::types::PyBytes::new(py, &png))
     }
 
@@ -108,6 +133,10 @@ impl Model {
             let shape = (-1, arch.image_size, arch.image_size, arch.channels);
             Ok(flat.call_method1("reshape", (shape,))?.unbind())
         })
+    }
+
+    fn shown(&self) -> Result<Vec<u8>> {
+        self.png(&self.inputs(0, SHOWN, None)?, Precision::I16)
     }
 
     fn png(&self, inputs: &Inputs, precision: Precision) -> Result<Vec<u8>> {
