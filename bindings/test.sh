@@ -7,7 +7,9 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 python=${PYTHON:-python3}
 # With all targets, so that every crate has the features that it has in the tests and nothing is compiled twice.
 cargo build --quiet --locked --workspace --all-targets
-export PRISM_BUILT=$target/debug
+export PRISM_BUILT=$target/debug PRISM_HOSTILE=$target/hostile
+rm -rf "$PRISM_HOSTILE"
+"$PRISM_BUILT/examples/hostile" "$PRISM_HOSTILE"
 
 bash bindings/c/test.sh
 bash bindings/web/test.sh

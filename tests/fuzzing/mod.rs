@@ -10,6 +10,7 @@ mod files;
 mod messages;
 mod wire;
 
+pub use files::artifact_file;
 use prism_core::stream::Stream;
 
 /// Whether a decoder took an input.

@@ -1,5 +1,6 @@
 """A finished model as Python sees it. Its images are compared with those of `prism-infer` in bindings/same_pixels.py."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -69,6 +70,18 @@ def test_altered_files_are_refused(tmp_path: Path) -> None:
             bad.write_bytes(altered)
             with pytest.raises(RuntimeError, match="cannot be used"):
                 prism_fl.load(bad)
+
+
+@pytest.mark.skipif("PRISM_HOSTILE" not in os.environ, reason="PRISM_HOSTILE names no folder of forged models")
+def test_forged_models_are_taken_or_refused_as_everywhere() -> None:
+    forged = sorted(Path(os.environ["PRISM_HOSTILE"]).iterdir())
+    assert forged
+    for path in forged:
+        if path.name.startswith("taken-"):
+            assert len(prism_fl.load(path).sample(2, precision="i16")) == 2
+        else:
+            with pytest.raises(RuntimeError, match="cannot be used"):
+                prism_fl.load(path)
 
 
 def test_threads_may_share_a_model(model: prism_fl.Model) -> None:

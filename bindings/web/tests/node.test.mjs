@@ -1,7 +1,7 @@
 // The npm package in Node.js, with and without vectors. PRISM_WEB is the folder that build.sh made.
 
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { readFile, readdir } from "node:fs/promises";
 import { gzipSync } from "node:zlib";
 import { test } from "node:test";
 
@@ -77,4 +77,16 @@ test("altered files reject the promise", async () => {
     await assert.rejects(load(digits.subarray(0, at)), /cannot be used/, `the first ${at} bytes`);
   }
   await assert.rejects(load(new Uint8Array(41 * 2 ** 20)), /the most is/);
+});
+
+const forged = process.env.PRISM_HOSTILE;
+
+test("forged models are taken or refused as everywhere", { skip: !forged && "PRISM_HOSTILE names no folder" }, async () => {
+  const names = await readdir(forged);
+  assert.ok(names.length);
+  for (const name of names) {
+    const opened = load(await readFile(`${forged}/${name}`));
+    if (name.startsWith("taken-")) assert.equal((await opened).sample({ n: 2 }).n, 2, name);
+    else await assert.rejects(opened, /cannot be used/, name);
+  }
 });
