@@ -4,7 +4,8 @@ use super::element::Element;
 use super::image::LastStep;
 use super::layer::{Convolution, Scratch};
 use super::maps::{MapView, Position};
-use super::network::{Affine, Network, ResidualBlock};
+use super::network::{Network, ResidualBlock};
+use super::scales::Affine;
 use super::scheme::{Doubled, Pointwise, Schemes};
 use super::sink::{Activation, BlockEnd, FirstEnd, Plain, Scaled};
 use super::space::{BlockViews, Views};
@@ -73,13 +74,13 @@ impl<E: Schemes> WorkerContext<'_, E> {
     /// # Safety
     /// As for `draw`, with complete inputs.
     unsafe fn first(&mut self, images: usize) {
-        let (network, block, views) = (self.network, &self.network.blocks[0], self.views.blocks[0]);
+        let (network, scales, views) = (self.network, &self.network.blocks[0].scales, self.views.blocks[0]);
         // SAFETY: the factors were written before the team met.
         let factors = unsafe { std::slice::from_raw_parts(self.views.factors, images) };
         let sink = FirstEnd {
             factors,
-            plain: Plain { to: views.plain, scale: block.plain.factor, limit: block.plain.limit },
-            activation: activation(views.input, &block.input),
+            plain: Plain { to: views.plain, scale: scales.plain.factor, limit: scales.plain.limit },
+            activation: activation(views.input, &scales.input),
         };
         let layer = Convolution::<Pointwise, E>::new(network.isa, &network.first, self.views.input, images);
         // SAFETY: the caller's promises.
@@ -92,25 +93,25 @@ impl<E: Schemes> WorkerContext<'_, E> {
         let (isa, member) = (self.network.isa, self.member);
         let (block, views): (&ResidualBlock<E>, BlockViews<E>) =
             (&self.network.blocks[index], self.views.blocks[index]);
-        let next = self.network.blocks.get(index + 1).zip(self.views.blocks.get(index + 1));
+        let next = self.network.blocks.get(index + 1).map(|block| &block.scales).zip(self.views.blocks.get(index + 1));
         let end = BlockEnd {
-            factor: block.conv2_factor,
+            factor: block.scales.conv2_factor,
             skip: views.skip,
-            plain: next.map(|(b, v)| Plain { to: v.plain, scale: b.plain.factor, limit: b.plain.limit }),
+            plain: next.map(|(s, v)| Plain { to: v.plain, scale: s.plain.factor, limit: s.plain.limit }),
             activation: match next {
-                Some((block, views)) => activation(views.input, &block.input),
-                None => activation(self.views.last, &self.network.last_input),
+                Some((scales, views)) => activation(views.input, &scales.input),
+                None => activation(self.views.last, &self.network.last_scales.input),
             },
         };
         let skip = Convolution::<Pointwise, E>::new(isa, &block.skip, views.plain, images);
         let conv1_first = Convolution::<Doubled, E>::new(isa, &block.conv1, views.input, images);
         let conv1 = Convolution::<E::Twice, E>::new(isa, &block.conv1, views.input, images);
-        let inner = activation(views.inner, &block.inner);
+        let inner = activation(views.inner, &block.scales.inner);
         let conv2 = Convolution::<E::Same, E>::new(isa, &block.conv2, views.inner, images);
         // SAFETY: the caller's promises; skip and conv1 read what is complete, and the team meets before conv2 reads
         // them.
         unsafe {
-            skip.run(member, self.scratch, Scaled { to: views.skip, factor: block.skip_factor });
+            skip.run(member, self.scratch, Scaled { to: views.skip, factor: block.scales.skip_factor });
             match index {
                 0 => conv1_first.run(member, self.scratch, inner),
                 _ => conv1.run(member, self.scratch, inner),
@@ -126,7 +127,7 @@ impl<E: Schemes> WorkerContext<'_, E> {
     unsafe fn last(&mut self, images: usize, out: Images) {
         let (network, taps) = (self.network, self.views.taps);
         let layer = Convolution::<Pointwise, E>::new(network.isa, &network.last, self.views.last, images);
-        let sink = Scaled { to: taps, factor: network.last_factor };
+        let sink = Scaled { to: taps, factor: network.last_scales.factor };
         // SAFETY: the caller's promises; rows are divided among the team.
         unsafe {
             layer.run(self.member, self.scratch, sink);

@@ -71,6 +71,12 @@ unsafe fn add_taps<const C: usize>(taps: MapView<f32>, image: usize, row: usize,
     }
 }
 
+/// The hyperbolic tangent of every value, on any machine.
+pub(super) fn tanh(values: &mut [f32]) {
+    // SAFETY: plain Rust.
+    unsafe { Isa::Portable.run(Tanh { values }) };
+}
+
 /// The hyperbolic tangent of every value, within 4e-7, the same bits on every instruction set.
 ///
 /// A quotient of polynomials, `x p(x^2) / q(x^2)`, fitted by least squares with weights that even out the error on

@@ -28,6 +28,11 @@ impl MapShape {
     }
 }
 
+/// Channels of a map of `E`, padded to whole registers.
+pub(super) fn stride<E: Element>(channels: usize, lanes: usize) -> usize {
+    channels.next_multiple_of(lanes * E::PACK)
+}
+
 impl<E: Element> Maps<E> {
     /// Maps of zeros.
     pub(super) fn new(images: usize, shape: MapShape) -> Self {

@@ -10,6 +10,8 @@
 //! differ between the two by rounding; in integers they are the same everywhere. [`mod@reference`] is the same
 //! generator in plain `f64` loops.
 //!
+//! [`frugal`] draws the integers' images in little memory, one at a time.
+//!
 //! A [`Mixture`] is a sampler for each component of a model.
 //!
 //! The way down from here: `engine` divides images among threads, which `thread_pool` keeps from call to call; `draw`
@@ -19,6 +21,7 @@
 mod draw;
 mod element;
 mod engine;
+pub mod frugal;
 mod image;
 mod layer;
 mod maps;
@@ -28,6 +31,7 @@ mod network;
 pub mod pixel;
 mod product;
 pub mod reference;
+mod scales;
 mod scheme;
 mod sink;
 mod space;

@@ -3,7 +3,7 @@
 use crate::arch::{Architecture, Layer};
 use crate::error::{Error, Result};
 use crate::frozen::sign_bytes;
-use crate::mask::{Mask, to_bytes};
+use crate::mask::{LayerBits, Mask, to_bytes};
 
 /// One batch norm after training, folded to `y = scale * x + shift`, channel by channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +59,11 @@ impl<'a> Model<'a> {
     /// Its folded norms, in the order of [`Architecture::norms`].
     pub fn norms(&self) -> &'a [FoldedNorm] {
         self.norms
+    }
+
+    /// The mask of layer `index`.
+    pub(super) fn mask_of(&self, index: usize) -> &'a LayerBits {
+        &self.mask.layers()[index]
     }
 
     /// The weights of layer `index` in units of its sigma: -1, 0 or 1, in the order of [`Layer::shape`].

@@ -68,8 +68,8 @@ fn convolve(layer: &Layer, weights: &[i8], x: &Maps) -> Maps {
     for (output, filters) in values.chunks_exact_mut(area).zip(weights.chunks_exact(layer.inputs * k * k)) {
         for (input, filter) in x.values.chunks_exact(area).zip(filters.chunks_exact(k * k)) {
             for (tap, w) in filter.iter().enumerate().filter(|(_, w)| **w != 0) {
-                let offset = |at: usize| at as isize - k as isize / 2;
-                add_shifted(output, input, x.side, Shift { down: offset(tap / k), right: offset(tap % k) }, *w);
+                let w = f64::from(*w);
+                add_shifted(output, input, x.side, Shift::of(tap, k), |y, x| *y += w * x);
             }
         }
     }
@@ -78,21 +78,34 @@ fn convolve(layer: &Layer, weights: &[i8], x: &Maps) -> Maps {
 }
 
 /// Where a tap reads, from the pixel that it counts for.
-struct Shift {
+pub(super) struct Shift {
     down: isize,
     right: isize,
 }
 
-/// Adds `w * input[r + down][c + right]` to every `output[r][c]` for which that lies inside the map.
-fn add_shifted(output: &mut [f64], input: &[f64], side: usize, Shift { down, right }: Shift, w: i8) {
+impl Shift {
+    /// Of a tap of a square kernel of side `k`.
+    pub(super) fn of(tap: usize, k: usize) -> Self {
+        let offset = |at: usize| at as isize - k as isize / 2;
+        Shift { down: offset(tap / k), right: offset(tap % k) }
+    }
+}
+
+/// Has `add` add `input[r + down][c + right]` to every `output[r][c]` for which that lies inside the map.
+pub(super) fn add_shifted<X: Copy, Y>(
+    output: &mut [Y],
+    input: &[X],
+    side: usize,
+    Shift { down, right }: Shift,
+    add: impl Fn(&mut Y, X),
+) {
     let from = |shift: isize| (-shift).max(0) as usize;
     let to = |shift: isize| side - shift.max(0) as usize;
-    let w = f64::from(w);
     for row in from(down)..to(down) {
         let (start, end) = (row * side + from(right), row * side + to(right));
         let source = (start as isize + down * side as isize + right) as usize;
         let pairs = output[start..end].iter_mut().zip(&input[source..source + (end - start)]);
-        pairs.for_each(|(y, x)| *y += w * x);
+        pairs.for_each(|(y, x)| add(y, *x));
     }
 }
 

@@ -3,8 +3,8 @@
 
 use super::element::Element;
 use super::layer::{Convolution, GroupLayout, Scratch};
-use super::maps::{MapShape, MapView, Maps};
-use super::network::{Network, ResidualBlock, stride};
+use super::maps::{MapShape, MapView, Maps, stride};
+use super::network::{Network, ResidualBlock};
 use super::scheme::{Doubled, Scheme, Schemes};
 use crate::simd::Aligned;
 

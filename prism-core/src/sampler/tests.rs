@@ -71,6 +71,18 @@ fn images_match_the_reference_at_every_size() {
     }
 }
 
+#[test]
+fn the_frugal_sampler_draws_the_same_bits() {
+    for (size, channels, ngf, classes) in [(8, 1, 3, 0), (16, 3, 5, 2), (32, 1, 16, 10), (64, 3, 2, 0)] {
+        let parts = parts(arch(size, channels, ngf, classes), 1);
+        let (model, inputs) = (parts.model(), parts.inputs(2));
+        let expected = Sampler::with(&model, Precision::I16, Isa::detect()).images(&inputs, threads(1));
+        let found = inputs.chunks(parts.arch.inputs()).flat_map(|input| frugal::image(&model, input));
+        let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(found.collect()), bits(expected), "{size} pixels");
+    }
+}
+
 /// The width of the paper's first block: the longest sums that are likely.
 #[test]
 fn a_wide_generator_matches_the_reference() {

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::super::element::ValueRange;
+use super::super::maps::stride;
 use super::super::maps::{MapShape, Maps, Position};
-use super::super::network::stride;
 use super::super::scheme::{Doubled, Doubled4, Pointwise, Winograd2, Winograd4};
 use super::super::sink::Scaled;
 use super::super::team::Team;
