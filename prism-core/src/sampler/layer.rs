@@ -56,10 +56,8 @@ pub(super) struct Convolution<'a, C, E> {
 impl<'a, C: Scheme<E>, E: Element> Convolution<'a, C, E> {
     /// Products of a tile.
     const PRODUCTS: usize = C::PRODUCTS * C::PRODUCTS;
-    /// Transformed inputs that are read along an axis.
-    const READ: usize = C::READS[C::PRODUCTS - 1] + 1;
     /// Transformed inputs of a tile.
-    const INPUTS: usize = Self::READ * Self::READ;
+    const INPUTS: usize = C::READ * C::READ;
     /// Transformed inputs and products of a tile.
     pub(super) const SIZES: (usize, usize) = (Self::INPUTS, Self::PRODUCTS);
 
@@ -126,7 +124,7 @@ impl<'a, C: Scheme<E>, E: Element> Convolution<'a, C, E> {
         assert!(scratch.sums.len() >= Self::PRODUCTS * sums_plane, "memory for the sums");
         let sums = scratch.sums.as_mut_ptr();
         for product in 0..Self::PRODUCTS {
-            let read = C::READS[product / C::PRODUCTS] * Self::READ + C::READS[product % C::PRODUCTS];
+            let read = C::READS[product / C::PRODUCTS] * C::READ + C::READS[product % C::PRODUCTS];
             // SAFETY: rows and sums of this product lie in their memory.
             unsafe {
                 self.isa.run(Product {

@@ -38,6 +38,8 @@ pub(super) trait Scheme<E: Element> {
     const PRODUCTS: usize;
     /// Which of the transformed inputs each product reads, rising; several may read one.
     const READS: &'static [usize];
+    /// How many transformed inputs are read.
+    const READ: usize = Self::READS[Self::PRODUCTS - 1] + 1;
     /// Outputs of a tile.
     const OUT: usize;
     /// Inputs from the first of a tile to the first of the next.
@@ -51,7 +53,7 @@ pub(super) trait Scheme<E: Element> {
     /// What outputs are too large by.
     const DIVISOR: f32;
 
-    /// The inputs' map, `IN` to as many as are read; other elements mean nothing.
+    /// The inputs' map, `IN` to `READ`; other elements mean nothing.
     ///
     /// # Safety
     /// Below `Isa::run` of `S`.

@@ -34,7 +34,7 @@ impl Encoder {
                 (Some(vgg), None) => vgg.fetch(device),
                 (None, _) => Err(Error::usage(format!(
                     "encoder '{spec}' is unknown; choose public, vgg16:PATH, vgg19:PATH, random:SEED or file:PATH, or \
-                     pixels+ or bf16+ before one of them"
+                     pixels+, bf16+ or bf16+pixels+ before one of them"
                 ))),
             },
         }

@@ -38,20 +38,20 @@ impl<C: Scheme<E>, E: Element> Kernel for Transform<C, E> {
     #[inline(always)]
     unsafe fn run<S: Shape>(self) {
         let Transformed { base, row: to_row, plane } = self.to;
-        let (stride, read) = (self.input.shape.stride, C::READS[C::PRODUCTS - 1] + 1);
+        let stride = self.input.shape.stride;
         let pitch = (self.input.shape.side + 2 * self.input.shape.border) * stride;
         for (index, tile) in self.tiles.enumerate() {
             let Position { image, row, column } = self.grid.position(tile);
-            // SAFETY: the tile's patch lies inside the bordered map, and its row inside every product's memory.
+            // SAFETY: the tile's patch lies inside the bordered map, and its row inside the memory of every transformed input.
             unsafe {
                 let corner = Position { image, row: row * C::STEP, column: column * C::STEP };
                 let from = self.input.bordered(corner).cast_const();
                 let to = base.add(index * to_row);
                 for channel in (0..stride).step_by(S::LANES * E::PACK) {
                     let patch = transformed::<S, C, E>(from.add(channel), pitch, stride);
-                    for i in 0..read {
-                        for j in 0..read {
-                            E::store::<S>(to.add((i * read + j) * plane + channel), patch[i][j]);
+                    for i in 0..C::READ {
+                        for j in 0..C::READ {
+                            E::store::<S>(to.add((i * C::READ + j) * plane + channel), patch[i][j]);
                         }
                     }
                 }
@@ -79,14 +79,13 @@ unsafe fn transformed<S: Simd, C: Scheme<E>, E: Element>(
             }
             patch[i] = C::input::<S>(patch[i]);
         }
-        let read = C::READS[C::PRODUCTS - 1] + 1;
-        for j in 0..read {
+        for j in 0..C::READ {
             let mut line = [patch[0][j]; SIDE];
             for i in 0..C::IN {
                 line[i] = patch[i][j];
             }
             let line = C::input::<S>(line);
-            for i in 0..read {
+            for i in 0..C::READ {
                 patch[i][j] = line[i];
             }
         }
