@@ -30,6 +30,7 @@
 //! # }
 //! ```
 
+pub(crate) mod conv;
 pub mod file;
 #[cfg(feature = "hub")]
 mod hub;

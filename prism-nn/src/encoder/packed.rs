@@ -4,14 +4,11 @@ use candle_core::{Result, Tensor};
 use prism_core::simd::Isa;
 
 use super::Encoder;
+use super::conv::{Conv, Direction, Weights};
 use super::layout::{EncoderLayer, INPUTS};
-use super::precision::Weights;
 use super::sketch::Sketch;
-use crate::cpu::conv::ConvLayer;
 use crate::cpu::map::Map;
 use crate::cpu::map_pool::{halved, max_pool};
-use crate::cpu::packed::WeightShape;
-use crate::cpu::scheme::Winograd;
 use crate::cpu::share::Disjoint;
 use crate::cpu::sketch::Mix;
 use crate::cpu::source::{BiasRelu, Plain, Store};
@@ -51,7 +48,7 @@ pub(crate) struct PackedSketch {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stage {
     /// A convolution, and its number.
-    Conv(ConvLayer<Winograd>, usize),
+    Conv(Conv, usize),
     /// A pool of maps of this shape.
     Pool(Map),
 }
@@ -60,17 +57,17 @@ impl Stage {
     /// The shape of what goes in.
     pub fn input(&self) -> Map {
         match self {
-            Stage::Conv(layer, _) => layer.input,
+            Stage::Conv(conv, _) => conv.input(),
             Stage::Pool(map) => *map,
         }
     }
 
     /// The same layer for so many images.
-    pub fn with_batch(&self, batch: usize) -> Self {
+    pub fn with_batch(&self, isa: Isa, batch: usize) -> Self {
         match *self {
-            Stage::Conv(layer, number) => {
-                let input = Map { batch, ..layer.input };
-                Stage::Conv(ConvLayer::new(layer.isa, input, layer.output.channels), number)
+            Stage::Conv(conv, number) => {
+                let input = Map { batch, ..conv.input() };
+                Stage::Conv(Conv::new(isa, input, conv.output().channels), number)
             }
             Stage::Pool(map) => Stage::Pool(Map { batch, ..map }),
         }
@@ -79,7 +76,7 @@ impl Stage {
     /// The shape of what comes out.
     pub fn output(&self) -> Map {
         match self {
-            Stage::Conv(layer, _) => layer.output,
+            Stage::Conv(conv, _) => conv.output(),
             Stage::Pool(map) => halved(*map),
         }
     }
@@ -92,13 +89,10 @@ impl PackedEncoder {
     /// If it is not in main memory.
     pub fn new(isa: Isa, encoder: &Encoder) -> Result<Self> {
         let pack = |conv: &FrozenConv| {
-            let shape = shape_of(conv)?;
-            with_floats([conv.weight(), conv.bias()], |[weight, bias]| {
-                let weights = encoder.precision().pack_forward(isa, weight, shape);
-                let mut bias = bias.to_vec();
-                bias.resize(shape.outputs.next_multiple_of(isa.lanes()), 0.0);
-                PackedConv { weights, bias }
-            })
+            let weights = Weights::new(isa, conv, encoder.precision(), Direction::Outputs)?;
+            let mut bias = with_floats([conv.bias()], |[bias]| bias.to_vec())?;
+            bias.resize(bias.len().next_multiple_of(isa.lanes()), 0.0);
+            Ok(PackedConv { weights, bias })
         };
         let (mut scale, mut shift) = ([1.0; INPUTS], [0.0; INPUTS]);
         if let Some((scales, shifts)) = encoder.normalisation() {
@@ -145,12 +139,12 @@ impl PackedEncoder {
     pub fn run(&self, stage: &Stage, x: &[f32], y: &mut [f32]) {
         match *stage {
             Stage::Pool(map) => max_pool(self.isa, x, map, y),
-            Stage::Conv(layer, number) => {
-                assert!(x.len() == layer.input.len() && y.len() == layer.output.len(), "maps of the stage's shape");
-                let conv = &self.convs[number];
-                let store = Store { values: Disjoint::new(y), map: layer.output };
-                let sink = BiasRelu { store, bias: &conv.bias };
-                conv.weights.forward(layer, Plain { values: x, map: layer.input }, sink);
+            Stage::Conv(conv, number) => {
+                let (input, output) = (conv.input(), conv.output());
+                assert!(x.len() == input.len() && y.len() == output.len(), "maps of the stage's shape");
+                let PackedConv { weights, bias } = &self.convs[number];
+                let store = Store { values: Disjoint::new(y), map: output };
+                weights.forward(conv, Plain { values: x, map: input }, BiasRelu { store, bias });
             }
         }
     }
@@ -165,7 +159,7 @@ pub(crate) fn stages(isa: Isa, layers: &[EncoderLayer], input: Map) -> Vec<Stage
             EncoderLayer::Pool => Stage::Pool(map),
             EncoderLayer::Conv(outputs) => {
                 number += 1;
-                Stage::Conv(ConvLayer::new(isa, map, outputs), number - 1)
+                Stage::Conv(Conv::new(isa, map, outputs), number - 1)
             }
         };
         map = stage.output();
@@ -174,24 +168,12 @@ pub(crate) fn stages(isa: Isa, layers: &[EncoderLayer], input: Map) -> Vec<Stage
     stages
 }
 
-/// The shape of an encoder's convolution.
-///
-/// # Errors
-/// If it is not 3x3.
-pub(crate) fn shape_of(conv: &FrozenConv) -> Result<WeightShape> {
-    let (outputs, inputs, height, width) = conv.weight().dims4()?;
-    if (height, width) != (3, 3) {
-        candle_core::bail!("an encoder's convolutions are 3x3, not {height}x{width}");
-    }
-    Ok(WeightShape { outputs, inputs, taps: height * width })
-}
-
 impl PackedSketch {
     /// Lays `sketch` out.
     fn new(isa: Isa, sketch: &Sketch) -> Result<Self> {
         let mix = |matrix: &Tensor| {
             let channels = matrix.dim(0)?;
-            with_floats([matrix], |[matrix]| Mix::new(matrix, channels, channels.next_multiple_of(isa.lanes())))
+            with_floats([matrix], |[matrix]| Mix::new(isa, matrix, channels))
         };
         Ok(PackedSketch { sketch: sketch.clone(), mixes: sketch.mixes().iter().map(mix).collect::<Result<_>>()? })
     }

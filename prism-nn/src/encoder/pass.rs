@@ -168,16 +168,16 @@ impl<E, F: FnMut(Features<'_>) -> Result<(), E>> Pass<'_, F> {
         let [from, to] = maps;
         let mut x = inputs[number].as_slice();
         for stage in &self.blocks[number].stages {
-            let stage = stage.with_batch(count);
-            let Stage::Conv(layer, conv) = stage else {
+            let stage = stage.with_batch(self.encoder.isa, count);
+            let Stage::Conv(conv, number) = stage else {
                 self.encoder.run(&stage, x, pooled);
                 return Ok(());
             };
-            to.resize(layer.output.len(), 0.0);
+            to.resize(conv.output().len(), 0.0);
             self.encoder.run(&stage, x, to);
             std::mem::swap(from, to);
             x = from;
-            let features = Features { output: conv, first, map: layer.output, values: x };
+            let features = Features { output: number, first, map: conv.output(), values: x };
             (self.each)(features)?;
             sketch(self.encoder, features, sketches, &mut *self.each)?;
         }
@@ -197,7 +197,7 @@ fn sketch<E>(
         let shape = sketch.shape(features.map);
         let x = if map == features.map { features.values } else { finer.as_slice() };
         average(x, map, shape.height, cells);
-        sketch.mixes[features.output].forward(encoder.isa, cells, values);
+        sketch.mixes[features.output].forward(cells, values);
         let output = features.output + (1 + grid) * encoder.convs();
         each(Features { output, map: shape, values, ..features })?;
         map = shape;

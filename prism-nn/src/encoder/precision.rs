@@ -8,11 +8,6 @@ use prism_core::simd::Isa;
 use sha2::{Digest, Sha256};
 
 use super::{Encoder, weights};
-use crate::cpu::conv::ConvLayer;
-use crate::cpu::factor::Bf16;
-use crate::cpu::packed::{Packed, WeightShape};
-use crate::cpu::scheme::Winograd;
-use crate::cpu::source::{Sink, Source};
 use crate::error::{Error, Result};
 use crate::ops::storage::on_cpu;
 
@@ -25,13 +20,6 @@ pub(crate) enum Precision {
     #[default]
     F32,
     Bf16,
-}
-
-/// A convolution's weights, packed.
-#[derive(Clone, Debug)]
-pub(crate) enum Weights {
-    F32(Packed),
-    Bf16(Packed<Bf16>),
 }
 
 impl Encoder {
@@ -58,52 +46,5 @@ impl Encoder {
         self.precision = Precision::Bf16;
         (self.packed, self.spare) = Default::default();
         Ok(self)
-    }
-}
-
-impl Precision {
-    /// Packs `weight` for outputs.
-    pub fn pack_forward(self, isa: Isa, weight: &[f32], shape: WeightShape) -> Weights {
-        let mut packed = Weights::empty(self);
-        match &mut packed {
-            Weights::F32(packed) => packed.pack_forward::<Winograd>(isa, weight, shape),
-            Weights::Bf16(packed) => packed.pack_forward::<Winograd>(isa, weight, shape),
-        }
-        packed
-    }
-
-    /// Packs `weight` for gradients of inputs.
-    pub fn pack_backward(self, isa: Isa, weight: &[f32], shape: WeightShape) -> Weights {
-        let mut packed = Weights::empty(self);
-        match &mut packed {
-            Weights::F32(packed) => packed.pack_backward::<Winograd>(isa, weight, shape),
-            Weights::Bf16(packed) => packed.pack_backward::<Winograd>(isa, weight, shape),
-        }
-        packed
-    }
-}
-
-impl Weights {
-    fn empty(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => Weights::F32(Packed::default()),
-            Precision::Bf16 => Weights::Bf16(Packed::default()),
-        }
-    }
-
-    /// Convolves `x` into `y`; the weights must be packed for outputs.
-    pub fn forward(&self, layer: ConvLayer<Winograd>, x: impl Source, y: impl Sink) {
-        match self {
-            Weights::F32(packed) => layer.forward(x, packed, y, |_| ()),
-            Weights::Bf16(packed) => layer.forward(x, packed, y, |_| ()),
-        }
-    }
-
-    /// Writes the gradient of the inputs, given that of the outputs; the weights must be packed for gradients.
-    pub fn input_gradient(&self, layer: ConvLayer<Winograd>, dy: impl Source, dx: &mut [f32]) {
-        match self {
-            Weights::F32(packed) => layer.input_gradient(dy, packed, dx),
-            Weights::Bf16(packed) => layer.input_gradient(dy, packed, dx),
-        }
     }
 }

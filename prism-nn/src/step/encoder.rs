@@ -14,11 +14,10 @@ use crate::cpu::map_pool::max_pool_gradient;
 use crate::cpu::moments::{Gradient, Targets, moment_loss, pooled};
 use crate::cpu::source::{FeatureGradient, Plain};
 use crate::cpu::work::Work;
-use crate::encoder::packed::{PackedEncoder, Stage, shape_of, stages};
-use crate::encoder::precision;
+use crate::encoder::conv::{self, Direction};
+use crate::encoder::packed::{PackedEncoder, Stage, stages};
 use crate::encoder::{Encoder, EncoderLayer};
 use crate::ops::FrozenConv;
-use crate::ops::storage::with_floats;
 
 /// An encoder's weights, packed once for all steps.
 #[derive(Clone, Debug)]
@@ -26,7 +25,7 @@ pub struct Weights {
     /// What the forward pass reads, shared with passes that only measure.
     pub forward: Arc<PackedEncoder>,
     /// What the gradients of each convolution's inputs are computed by.
-    backward: Arc<Vec<precision::Weights>>,
+    backward: Arc<Vec<conv::Weights>>,
 }
 
 /// The shapes of an encoder for one batch and image size.
@@ -77,10 +76,8 @@ impl Weights {
     /// If a convolution is not 3x3, or not in main memory.
     pub fn new(encoder: &Encoder) -> Result<Self> {
         let forward = encoder.packed()?;
-        let pack = |conv: &FrozenConv| {
-            let shape = shape_of(conv)?;
-            with_floats([conv.weight()], |[weight]| encoder.precision().pack_backward(forward.isa, weight, shape))
-        };
+        let pack =
+            |conv: &FrozenConv| conv::Weights::new(forward.isa, conv, encoder.precision(), Direction::InputGradients);
         let backward = encoder.convs().iter().map(pack).collect::<Result<Vec<_>>>()?;
         Ok(Weights { forward, backward: Arc::new(backward) })
     }
@@ -129,17 +126,17 @@ impl Net {
                     let x = if index == 0 { images } else { &outputs[index - 1] };
                     max_pool_gradient(self.weights.forward.isa, [x, &outputs[index], upstream], map, dx);
                 }
-                Stage::Conv(layer, number) => {
-                    losses[number] = self.layer_loss(memory, (index, number), layer.output, targets);
+                Stage::Conv(conv, number) => {
+                    losses[number] = self.layer_loss(memory, (index, number), conv.output(), targets);
                     let Memory { outputs, of_features, gradients: [upstream, dx], .. } = &mut *memory;
-                    dx.resize(layer.input.len(), 0.0);
-                    let y = Plain { values: &outputs[index], map: layer.output };
+                    dx.resize(conv.input().len(), 0.0);
+                    let y = Plain { values: &outputs[index], map: conv.output() };
                     let Gradient { shift, slope, per_image } = of_features;
                     let rows = if *per_image { &each } else { groups };
                     let upstream = begun.then_some(upstream.as_slice());
                     let slope = (!slope.is_empty()).then_some(slope.as_slice());
                     let dy = FeatureGradient { y, upstream, shift, slope, rows };
-                    self.weights.backward[number].input_gradient(layer, dy, dx);
+                    self.weights.backward[number].input_gradient(conv, dy, dx);
                     begun = true;
                 }
             }
@@ -209,7 +206,7 @@ impl Memory {
 /// The arithmetic of an encoder's forward pass and of its images' gradient.
 pub fn work(isa: Isa, layers: &[EncoderLayer], input: Map) -> Work {
     let of_stage = |stage: &Stage| match stage {
-        Stage::Conv(layer, _) => Work::of_layer(layer, false),
+        Stage::Conv(conv, _) => conv.work(),
         Stage::Pool(_) => Work::default(),
     };
     stages(isa, layers, input).iter().map(of_stage).fold(Work::default(), |sum, work| sum + work)

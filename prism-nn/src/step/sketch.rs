@@ -44,11 +44,11 @@ impl Sketches<'_> {
             let x = finer.first().map_or(features, |finer| finer.cells.as_slice());
             average(x, self.finer(grid), shape.height, &mut own.cells);
             let mix = &self.grids[grid].mixes[self.conv];
-            mix.forward(self.isa, &own.cells, &mut own.values);
+            mix.forward(&own.cells, &mut own.values);
             let sketch = Plain { values: &own.values, map: shape };
             loss += moment_loss(self.isa, sketch, targets[grid], &mut own.gradient);
             own.gradient.evaluate(&own.values, targets[grid].scale.len());
-            mix.backward(self.isa, &own.gradient.shift, &mut own.of_cells);
+            mix.backward(&own.gradient.shift, &mut own.of_cells);
         }
         for grid in 0..self.grids.len() {
             let (coarser, finer) = memory.split_at_mut(grid + 1);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::cpu::factor::Bf16;
 use crate::cpu::packed::{WeightShape, unpack_gradient};
-use crate::cpu::scheme::{Doubled, Pointwise, Winograd};
+use crate::cpu::scheme::{Doubled, Karatsuba, Pointwise, Winograd};
 use crate::cpu::source::{Plain, Store};
 use prism_core::stream::{Purpose, StreamId};
 
@@ -80,6 +80,7 @@ fn every_scheme_convolves_by_products_of_bf16() {
             check_bf16::<Winograd>(isa, 1 + case % 3, (5, 7), channels);
             check_bf16::<Doubled>(isa, 1 + case % 3, (4, 4), channels);
             check_bf16::<Pointwise>(isa, 1 + case % 3, (3, 2), channels);
+            check_bf16::<Karatsuba>(isa, 1 + case % 3, (2, 2), channels);
         }
     }
 }
@@ -114,13 +115,16 @@ fn check<C: Scheme>(isa: Isa, batch: usize, size: (usize, usize), (inputs, outpu
 
 #[test]
 fn every_scheme_convolves_and_differentiates() {
-    let sizes = [(1, 1), (4, 4), (8, 8), (5, 7), (3, 16), (2, 2)];
+    let sizes = [(1, 1), (4, 4), (8, 8), (5, 7), (3, 16), (2, 2), (1, 2)];
     let channels = [(3, 32), (16, 16), (5, 3), (40, 17), (33, 70)];
     for isa in Isa::available() {
         for (case, (size, channels)) in sizes.into_iter().flat_map(|s| channels.map(|c| (s, c))).enumerate() {
             check::<Winograd>(isa, 1 + case % 3, size, channels);
             check::<Doubled>(isa, 1 + case % 3, size, channels);
             check::<Pointwise>(isa, 1 + case % 3, size, channels);
+            if size.0.max(size.1) <= 2 {
+                check::<Karatsuba>(isa, 1 + case % 3, size, channels);
+            }
         }
     }
 }
@@ -130,6 +134,7 @@ fn a_batch_of_many_tasks_is_complete() {
     check::<Winograd>(Isa::detect(), 37, (4, 4), (6, 9));
     check::<Doubled>(Isa::detect(), 37, (4, 4), (6, 9));
     check::<Pointwise>(Isa::detect(), 37, (4, 4), (6, 9));
+    check::<Karatsuba>(Isa::detect(), 37, (2, 2), (6, 9));
 }
 
 #[test]

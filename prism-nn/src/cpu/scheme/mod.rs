@@ -13,6 +13,7 @@
 //! |---|---|---|---|---|---|
 //! | [`Winograd`] | 3 taps | 6 | 6 | 4 | 36 / 16 (9 directly) |
 //! | [`Doubled`] | 3 taps after nearest-neighbour doubling | 4 | 5 | 4 | 25 / 16 (9 directly) |
+//! | [`Karatsuba`] | 3 taps of a map of 2 pixels | 2 | 3 | 2 | 9 / 4 (9 directly) |
 //! | [`Pointwise`] | 1 tap | 1 | 1 | 1 | 1 |
 //!
 //! Gradients run through the transposed maps, so each map comes with its transpose.
@@ -20,12 +21,14 @@
 //! Source of the first: Winograd 1980; Lavin and Gray 2016.
 
 mod doubled;
+mod karatsuba;
 mod pointwise;
 mod winograd;
 
 use prism_core::simd::Simd;
 
 pub use doubled::Doubled;
+pub use karatsuba::Karatsuba;
 pub use pointwise::Pointwise;
 pub use winograd::Winograd;
 

@@ -1,6 +1,7 @@
 use prism_core::simd::Portable;
 
 use super::doubled::*;
+use super::karatsuba::*;
 use super::winograd::*;
 use super::*;
 
@@ -33,6 +34,9 @@ fn every_map_has_its_transpose() {
     assert_transposes::<DoubledInput, DoubledInputT>();
     assert_transposes::<DoubledOutput, DoubledOutputT>();
     assert_transposes::<DoubledWeight, DoubledWeightT>();
+    assert_transposes::<KaratsubaInput, KaratsubaInputT>();
+    assert_transposes::<KaratsubaOutput, KaratsubaOutputT>();
+    assert_transposes::<KaratsubaWeight, KaratsubaWeightT>();
 }
 
 fn convolve<C: Scheme>(d: &[f32], w: &[f32]) -> Vec<f32> {
@@ -61,6 +65,16 @@ fn doubled_convolves_the_doubled_inputs() {
     let doubled: Vec<f32> = d.iter().flat_map(|&x| [x, x]).collect();
     for (k, y) in convolve::<Doubled>(&d, &w).into_iter().enumerate() {
         let direct: f32 = (0..3).map(|t| doubled[1 + k + t] * w[t]).sum();
+        assert!((y - direct).abs() < 1e-5, "output {k}: {y} {direct}");
+    }
+}
+
+#[test]
+fn karatsuba_convolves_two_inputs_and_their_padding() {
+    let (d, w) = ([1f32, -2.], [0.3, -0.7, 2.]);
+    let padded = [0.0, d[0], d[1], 0.0];
+    for (k, y) in convolve::<Karatsuba>(&d, &w).into_iter().enumerate() {
+        let direct: f32 = (0..3).map(|t| padded[k + t] * w[t]).sum();
         assert!((y - direct).abs() < 1e-5, "output {k}: {y} {direct}");
     }
 }
