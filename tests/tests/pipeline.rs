@@ -280,8 +280,8 @@ fn a_folder_of_colour_images_trains_at_64_pixels() {
             (0..12).for_each(|k| fs::write(path.join(format!("{k}.png")), stripes(number, k)).unwrap());
         }
         let small =
-            ["--ngf", "2", "--clients", "2", "--rounds", "2", "--local-steps", "1", "--batch-size", "4", "--quiet"];
-        let own = ["--recipe", "folder-64", "--data-dir", name, "--out"];
+            ["--ngf", "2", "--clients", "2", "--rounds", "2", "--local-steps", "1", "--batch-size", "16", "--quiet"];
+        let own = ["--recipe", "photos", "--data-dir", name, "--out"];
         let run = format!("run-{name}");
         succeed("prism-train", folder.path(), &[&own[..], &[&run], &small[..]].concat());
         let model = format!("{run}/model.safetensors.zst");

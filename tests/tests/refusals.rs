@@ -54,7 +54,7 @@ fn impossible_settings_name_the_flag_and_the_limit() {
 fn recipes_are_listed_for_people_and_for_scripts() {
     let folder = tempfile::tempdir().unwrap();
     let table = succeed("prism-train", folder.path(), &["recipes"]);
-    for name in ["quick", "mnist-private-0.2", "folder-64"] {
+    for name in ["quick", "mnist-private-0.2", "photos"] {
         assert!(table.lines().any(|line| line.starts_with(&format!("{name} "))), "{table}");
     }
     assert!(table.contains("156 KB") && table.contains("epsilon 0.2, secagg"), "{table}");

@@ -52,7 +52,7 @@ pub static RECIPES: &[Recipe] = recipes![
     "cifar10",
     "cifar10-vgg16",
     "faces64",
-    "folder-64",
+    "photos",
 ];
 
 /// The recipe `name`.

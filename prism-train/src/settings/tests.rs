@@ -211,7 +211,7 @@ fn every_recipe_on_the_shelf_is_built_in_valid_and_named_after_its_images() {
     }
     assert_eq!(Settings::resolve(&[], Some("quick"), None).unwrap(), Settings::default());
     let error = recipes::find("mnits").err().unwrap().to_string();
-    assert!(error.contains("`recipe` is mnits; choose quick, mnist,") && error.contains("folder-64"), "{error}");
+    assert!(error.contains("`recipe` is mnits; choose quick, mnist,") && error.contains("photos"), "{error}");
 }
 
 #[test]

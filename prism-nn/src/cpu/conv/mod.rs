@@ -118,6 +118,12 @@ impl<C: Scheme> ConvLayer<C> {
         (tiles / self.tiles_per_image().max(1)).clamp(1, self.input.batch.max(1))
     }
 
+    /// Images of a task where results do not depend on it: at most [`ConvLayer::chunk`], and as many tasks for every thread.
+    fn images_per_task(&self) -> usize {
+        let least = self.input.batch.div_ceil(self.chunk()).max(1);
+        self.input.batch.div_ceil(least.next_multiple_of(rayon::current_num_threads())).max(1)
+    }
+
     /// Images of each piece of the weight gradient.
     fn images_per_piece(&self) -> usize {
         let batch = self.input.batch;
@@ -139,7 +145,7 @@ impl<C: Scheme> ConvLayer<C> {
     /// Convolves `x` into `y`; `done` is called for each image when its outputs are complete.
     pub fn forward<T: Factor>(&self, x: impl Source, weights: &Packed<T>, y: impl Sink, done: impl Fn(usize) + Sync) {
         let batch = self.input.batch;
-        let images = self.chunk().min(batch.div_ceil(rayon::current_num_threads())).max(1);
+        let images = self.images_per_task();
         (0..batch.div_ceil(images)).into_par_iter().for_each(|task| {
             let first = task * images;
             let images = (first, images.min(batch - first));
@@ -214,7 +220,7 @@ impl<C: Scheme> ConvLayer<C> {
                 });
             }
             None => {
-                let images = self.chunk().min(batch.div_ceil(rayon::current_num_threads())).max(1);
+                let images = self.images_per_task();
                 (0..batch.div_ceil(images)).into_par_iter().for_each(|task_index| {
                     task(task_index * images..batch.min((task_index + 1) * images), None);
                 });
