@@ -201,7 +201,7 @@ fn every_recipe_on_the_shelf_is_built_in_valid_and_named_after_its_images() {
         let dataset = settings.data.dataset.name();
         // All private ones train on 60,000 images, and delta may be a tenth of one in them.
         assert!(settings.privacy.epsilon.is_none() || settings.privacy.delta <= 0.1 / 60_000.0, "{}", recipe.name);
-        let is_free = ["quick", "faces64"].contains(&recipe.name);
+        let is_free = ["quick", "faces64", "photos"].contains(&recipe.name);
         assert!(is_free || recipe.name.starts_with(dataset), "{} trains on {dataset}", recipe.name);
         let card = recipe.card().unwrap();
         let artifact = format!("{}/../models/{}.safetensors.zst", env!("CARGO_MANIFEST_DIR"), recipe.name);
