@@ -7,7 +7,7 @@ use prism_core::simd::Isa;
 
 use super::precision::Precision;
 use crate::cpu::conv::ConvLayer;
-use crate::cpu::factor::Bf16;
+use crate::cpu::factor::{Bf16, Factor};
 use crate::cpu::map::Map;
 use crate::cpu::packed::{Packed, WeightShape};
 use crate::cpu::scheme::{Karatsuba, Scheme, Winograd};
@@ -33,7 +33,7 @@ pub(crate) enum Direction {
 }
 
 /// A convolution's weights, packed for each scheme when it is first used.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Weights {
     precision: Precision,
     direction: Direction,
@@ -45,7 +45,7 @@ pub(crate) struct Weights {
     small: OnceLock<Products>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Products {
     F32(Packed),
     Bf16(Packed<Bf16>),
@@ -119,29 +119,29 @@ impl Weights {
     }
 
     fn products<'a, C: Scheme>(&self, packed: &'a OnceLock<Products>) -> &'a Products {
-        packed.get_or_init(|| {
-            let pack = |weight: &[f32]| Products::pack::<C>(self, weight);
-            with_floats([&self.weight], |[weight]| pack(weight)).expect("in main memory, as it was at the beginning")
-        })
+        let pack = |[weight]: [&[f32]; 1]| match self.precision {
+            Precision::F32 => Products::F32(self.pack::<C, _>(weight)),
+            Precision::Bf16 => Products::Bf16(self.pack::<C, _>(weight)),
+        };
+        if let Some(packed) = packed.get() {
+            return packed;
+        }
+        // Packed before the cell is taken: a thread that packs may take up another pass meanwhile, which wants the same.
+        let fresh = with_floats([&self.weight], pack).expect("in main memory, as it was at the beginning");
+        packed.get_or_init(|| fresh)
+    }
+
+    fn pack<C: Scheme, T: Factor>(&self, weight: &[f32]) -> Packed<T> {
+        let mut packed = Packed::default();
+        match self.direction {
+            Direction::Outputs => packed.pack_forward::<C>(self.isa, weight, self.shape),
+            Direction::InputGradients => packed.pack_backward::<C>(self.isa, weight, self.shape),
+        }
+        packed
     }
 }
 
 impl Products {
-    fn pack<C: Scheme>(of: &Weights, weight: &[f32]) -> Self {
-        let &Weights { isa, shape, .. } = of;
-        let (mut f32, mut bf16) = (Packed::default(), Packed::<Bf16>::default());
-        match (of.precision, of.direction) {
-            (Precision::F32, Direction::Outputs) => f32.pack_forward::<C>(isa, weight, shape),
-            (Precision::F32, Direction::InputGradients) => f32.pack_backward::<C>(isa, weight, shape),
-            (Precision::Bf16, Direction::Outputs) => bf16.pack_forward::<C>(isa, weight, shape),
-            (Precision::Bf16, Direction::InputGradients) => bf16.pack_backward::<C>(isa, weight, shape),
-        }
-        match of.precision {
-            Precision::F32 => Products::F32(f32),
-            Precision::Bf16 => Products::Bf16(bf16),
-        }
-    }
-
     fn forward<C: Scheme>(&self, layer: ConvLayer<C>, x: impl Source, y: impl Sink) {
         match self {
             Products::F32(packed) => layer.forward(x, packed, y, |_| ()),
