@@ -88,25 +88,29 @@ def tree(groups, subclasses):
 def integers(code, channels, side, nodes):
     """Every coefficient, [channel][kind][node][v][u]."""
     decoder = Decoder(code)
-    flags, numbers = {}, {}
+    flags, numbers, signs = {}, {}, {}
     fresh = lambda: {"length": [[0, 0] for _ in range(30)], "second": [[0, 0] for _ in range(31)]}
     found = np.zeros((channels, 2, len(nodes), side, side), dtype=np.int64)
+    length = lambda n, most: min(int(n).bit_length(), most)
+    sign = lambda n: 0 if n == 0 else 1 if n > 0 else 2
     for channel, kind, node, v, u in np.ndindex(found.shape):
-        own = np.abs(found[channel, kind, node])
-        near = (own[v - 1, u] if v else 0) + (own[v, u - 1] if u else 0)
-        near = 0 if near == 0 else 1 if near <= 2 else 2
-        above = abs(found[channel, kind, nodes[node][1], v, u]) if node else 0
-        above = int(above) if above < 2 else 2 if above < 4 else 3
-        mean = min(int(abs(found[channel, 0, node, v, u])), 2) if kind else 0
+        own = np.pad(np.abs(found[channel, kind, node]), ((2, 0), (2, 1)))[v : v + 3, u : u + 4]
+        near = 2 * own[1, 2] + 2 * own[2, 1] + own[1, 1] + own[1, 3] + own[0, 2] + own[2, 0]
+        parent = nodes[node][1]
+        above = found[channel, kind, parent, v, u] if node else 0
+        tree = 2 * abs(above) + (abs(found[channel, kind, nodes[parent][1], v, u]) if node else 0)
+        mean = found[channel, 0, node, v, u] if kind else 0
         place = 3 * kind + nodes[node][3]
-        context = (place, min(int(v + u).bit_length(), 6), near, above, mean)
+        context = (place, length(v + u, 6), length(near, 5), length(tree, 4), min(abs(mean), 2))
         zero, one = flags.setdefault(context, ([0, 0], [0, 0]))
         if not decoder.adaptive(zero):
             continue
         size = 1
         if decoder.adaptive(one):
-            size = 2 + decoder.number(numbers.setdefault(place, fresh()), 29)
-        found[channel, kind, node, v, u] = -size if decoder.bit(32768) else size
+            context = (place, length(near + tree + 2 * abs(mean), 10))
+            size = 2 + decoder.number(numbers.setdefault(context, fresh()), 29)
+        negative = decoder.adaptive(signs.setdefault((place, sign(mean), sign(above)), [0, 0]))
+        found[channel, kind, node, v, u] = -size if negative else size
     return found
 
 
@@ -128,12 +132,11 @@ def values(found, nodes, quality, unit, share):
             both[kind, left] -= part * both[kind, row]
             both[kind, row] += both[kind, left]
     both = np.einsum("vr,kgcvu,us->kgcrs", b, both, b)
-    both[1] = np.maximum(both[1], 0.0)
     return both
 
 
 def payload_of(message, kind):
-    assert message[:4] == b"PRSO" and struct.unpack("<HH", message[4:8]) == (1, kind), "magic, version and kind"
+    assert message[:4] == b"PRSO" and struct.unpack("<HH", message[4:8]) == (2, kind), "magic, version and kind"
     payload = message[24:]
     assert struct.unpack("<Q", message[8:16])[0] == len(payload)
     assert hashlib.sha256(message[:16] + payload).digest()[:8] == message[16:24], "checksum"

@@ -31,6 +31,7 @@ pub fn combine(messages: &[Message<'_>], layers: usize, device: &Device) -> Resu
     }
     let one = |layer: usize| {
         let mut all = layer_of_all(messages, layer)?;
+        all.values_mut().for_each(Statistics::clip_variance);
         let whole = unit::whole(all.values());
         let own = groups.iter().filter_map(|group| all.remove(group)).collect();
         stack(own, whole, device)

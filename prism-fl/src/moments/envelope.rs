@@ -11,7 +11,7 @@ use prism_nn::Result;
 use sha2::{Digest, Sha256};
 
 const MAGIC: [u8; 4] = *b"PRSO";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const CHECKSUM_AT: usize = 16;
 /// Bytes before the payload.
 pub const BYTES: usize = 24;

@@ -129,7 +129,7 @@ impl Form {
         Ok(Message { form: self, quality, groups, tree, codes })
     }
 
-    /// What was in the message `bytes`.
+    /// What was in the message `bytes`; variances are as rounding left them, some below 0.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the message is not one of this form.
@@ -181,7 +181,7 @@ impl Message<'_> {
         &self.groups
     }
 
-    /// The statistics of encoder layer number `layer`, of every group.
+    /// The statistics of encoder layer number `layer`, of every group; variances are as rounding left them, some below 0.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the layer's code is none.
@@ -308,6 +308,7 @@ mod tests {
         let form = form();
         let messages: Vec<Message<'_>> = messages.iter().map(|bytes| form.open(bytes).unwrap()).collect();
         let combined = combine(&messages, form.layers.len(), &Device::Cpu).unwrap();
+        found.values_mut().flatten().for_each(Statistics::clip_variance);
         let whole = ClientMoments::new(found, &Device::Cpu).unwrap();
         assert_eq!(combined.groups(), whole.groups());
         let numbers = |moments: &ClientMoments| -> Vec<Vec<f32>> {
@@ -377,7 +378,7 @@ mod tests {
             payload[at] = byte;
             payload.splice(at..at, more);
             if let Ok(found) = form().decode(&envelope::seal(Kind::Moments, &payload)) {
-                prop_assert!(found.values().flatten().flat_map(|layer| &layer.variance).all(|x| x.is_finite() && *x >= 0.0));
+                prop_assert!(found.values().flatten().flat_map(|layer| &layer.variance).all(|x| x.is_finite()));
             }
         }
     }

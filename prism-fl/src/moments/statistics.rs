@@ -109,6 +109,11 @@ impl Statistics {
         self.count = all;
     }
 
+    /// Sets variances to 0 that rounding left below.
+    pub fn clip_variance(&mut self) {
+        self.variance.iter_mut().for_each(|x| *x = x.max(0.0));
+    }
+
     /// The mean squared deviation of a feature from its mean.
     pub fn deviation(&self, feature: usize) -> f64 {
         f64::from(self.variance[feature]) * (self.count - 1.0) / self.count

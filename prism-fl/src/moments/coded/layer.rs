@@ -120,7 +120,8 @@ impl LayerCoefficients {
     }
 }
 
-/// The statistics of every group that the code in `bytes` stands for, in the order of the tree's rows.
+/// The statistics of every group that the code in `bytes` stands for, in the order of the tree's rows. Rounding leaves some variances
+/// below 0: those of all clients together may be less so, and are clipped only then ([`Statistics::clip_variance`]).
 ///
 /// # Errors
 /// A clause that says what is wrong with the code.
@@ -164,7 +165,7 @@ pub fn decode(
             let features = channel * pixels..(channel + 1) * pixels;
             let (mean, variance) = (&mut group.mean[features.clone()], &mut group.variance[features]);
             mean.iter_mut().zip(means).for_each(|(out, &x)| *out = x as f32);
-            variance.iter_mut().zip(deviations).for_each(|(out, &x)| *out = (x.max(0.0) * unbiased) as f32);
+            variance.iter_mut().zip(deviations).for_each(|(out, &x)| *out = (x * unbiased) as f32);
             if !mean.iter().chain(variance.iter()).all(|x| x.is_finite()) {
                 return Err("a moment is no number of 32 bits".into());
             }
