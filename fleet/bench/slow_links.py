@@ -124,8 +124,8 @@ def measure(fleet: Sites, work: float, counter: Counter) -> None:
         up, down = counter.lap()
         more = f" ({line['seconds'] / work - 1:.0%} more than the work)" if work else ""
         print(
-            f"  round {line['round']:.0f}: {line['seconds']:.1f} s{more}; up {line['uplink_bytes']:,.0f} bytes counted, "
-            f"{up:,} carried; down {line['downlink_bytes']:,.0f} counted, {down:,} carried",
+            f"  round {line['round']:.0f}: {line['seconds']:.1f} s{more}; up {line['uplink_bytes']:,.0f} bytes "
+            f"counted, {up:,} carried; down {line['downlink_bytes']:,.0f} counted, {down:,} carried",
             flush=True,
         )
     model = fleet.run_dir / "model.safetensors.zst"

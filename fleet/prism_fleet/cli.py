@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("demo", help="three sites on this machine: TLS, keys, one run, a model and a picture")
     one.add_argument("--out", type=Path, default=Path("fleet-demo"), help="folder for all of it [fleet-demo]")
     one.add_argument("--mode", choices=("rounds", "one-shot"), default="rounds", help="who trains [rounds]")
-    one.add_argument("--secure-sum", action="store_true", help="the server sees sums of masks only; needs --mode rounds")
+    one.add_argument("--secure-sum", action="store_true", help="the server sees only sums; needs --mode rounds")
     one.set_defaults(act=lambda a: demo.demo(a.out, a.mode, a.secure_sum))
 
     one = commands.add_parser("dry-run", help="what a site would send, tried on its images; nothing leaves")
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("identity", help="print a site's line for the list of peers that secure sums need")
     one.add_argument("--settings", type=Path, required=True, help="the settings file that all agreed on")
     one.add_argument("--data-dir", type=Path, required=True, help="the site's images")
-    one.add_argument("--state-dir", type=Path, required=True, help="the site's state folder, in which the secret half stays")
+    one.add_argument("--state-dir", type=Path, required=True, help="the site's state folder; it keeps the secret half")
     one.add_argument("--client", type=int, required=True, help="the site's number")
     one.set_defaults(act=identity)
 

@@ -8,8 +8,8 @@ broadcast, and ends when all have answered or its time is up. What it copes with
   is asked again.
 * A node that restarts quickly has lost the message in its memory, and nothing says so but the time of its last
   connection.
-* An app that its node has not heard of for a minute counts as crashed, and its message as lost: it was killed, often for
-  lack of memory. It is asked again, twice at most.
+* An app that its node has not heard of for a minute counts as crashed, and its message as lost: it was killed, often
+  for lack of memory. It is asked again, twice at most.
 * An app that does not report within half a minute of its start is started a second time beside the first. Where many
   start at once on one machine, none may ever be done with starting: `Fleet.concurrency` asks few at a time.
 * A reply that comes after its exchange has ended is named and dropped.

@@ -80,6 +80,8 @@ def hold_round(server: prism_fl.Server, fleet: Fleet, limits: Limits) -> None:
     # Under secure sums, keys and their shares come before the updates, and what undoes the masks after them.
     hold_exchanges(server, fleet, limits, limits.round)
     outcome = fleet.exchange(errand, server.cohort(), limits.round)
+    away = set(range(server.clients)) - online.keys()
+    outcome.missing.update(dict.fromkeys(away, "not connected when the round began"))
     check(title, outcome, limits, fleet)
     server.close()
     hold_exchanges(server, fleet, limits, limits.round)

@@ -93,7 +93,7 @@ class LoopbackFleet:
             self.start_node(number)
 
     def gather_keys(self) -> None:
-        """Has every site make its key for secure sums, and gives all of them the list, as people would do it by hand."""
+        """Has every site make its key for secure sums, and gives all of them the list, as people do by hand."""
         settings = self.folder / "settings.toml"
         text = settings.read_text(encoding="utf-8")
         lines = []

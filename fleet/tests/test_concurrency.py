@@ -63,5 +63,6 @@ def test_a_site_that_is_away_takes_no_turn(tmp_path: Path, caplog: pytest.LogCap
     with caplog.at_level("INFO"):
         run(grid, tmp_path / "run", limits=replace(LIMITS, concurrency=1))
     assert "round 2/3: 2 answered; client 0 (site-10): not connected within 60 s" in caplog.text
+    assert "round 3/3: 2 answered; client 0 (site-10): not connected when the round began" in caplog.text
     others = [node for node in grid.fakes.values() if node.node_id != 10]
     assert [len(node.received) for node in others] == [5, 5]

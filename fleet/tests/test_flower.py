@@ -68,6 +68,11 @@ class Fleet(LoopbackFleet):
             if name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
 
+    def said(self, run: str) -> str:
+        """The log of a run's server app so far."""
+        command = ["flwr", "log", run, "loopback", "--show"]
+        return subprocess.run(command, env=self.env, capture_output=True, text=True).stdout
+
     def model(self) -> bytes:
         """What the fleet made."""
         return (self.run_dir / "model.safetensors.zst").read_bytes()
@@ -150,8 +155,7 @@ def test_a_node_that_never_answers_is_missing_by_name_and_catches_up(fleet: Flee
     fleet.finish(run)
     answered = [json.loads(line)["clients_answered"] for line in read(fleet.run_dir / "metrics.jsonl").splitlines()]
     assert answered[0] == 2
-    log = subprocess.run(["flwr", "log", run, "loopback", "--show"], env=fleet.env, capture_output=True, text=True)
-    assert "client 1 (site-b): no answer within 20 s" in log.stdout
+    assert "client 1 (site-b): no answer within 20 s" in fleet.said(run)
 
 
 def test_a_server_app_that_was_killed_is_resumed_by_a_new_run_to_the_same_bytes(fleet: Fleet, tmp_path: Path) -> None:
@@ -200,6 +204,20 @@ def test_nodes_killed_before_while_and_after_they_train_come_back_as_the_same_cl
 
 
 @pytest.mark.slow
+def test_a_live_node_that_the_superlink_calls_lost_is_asked_again(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.begin(tiny.settings(federation={"rounds": 2}))
+    fleet.hold("1-before")
+    run = fleet.start_run(join_timeout=PATIENCE, round_timeout=PATIENCE)
+    fleet.reached("1-before")
+    # Its machine stands still for longer than the SuperLink waits for a heartbeat, and then goes on as before.
+    node = fleet.processes["site-b"]
+    node.send_signal(signal.SIGSTOP)
+    wait_until(lambda: "is gone; it is asked again" in fleet.said(run), "loss of the node")
+    node.send_signal(signal.SIGCONT)
+    fleet.release("1-before")
+    assert fleet.finish(run) == simulation(fleet, tmp_path)
+
+
 def test_a_superlink_that_was_killed_is_started_again_and_a_new_run_resumes(fleet: Fleet, tmp_path: Path) -> None:
     fleet.begin(tiny.settings(federation={"rounds": 2}))
     fleet.hold("0-before")
