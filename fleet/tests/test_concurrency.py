@@ -1,5 +1,6 @@
 """How many sites work at the same time: the run decides, and nobody loses its time to those before it."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,5 +65,7 @@ def test_a_site_that_is_away_takes_no_turn(tmp_path: Path, caplog: pytest.LogCap
         run(grid, tmp_path / "run", limits=replace(LIMITS, concurrency=1))
     assert "round 2/3: 2 answered; client 0 (site-10): not connected within 60 s" in caplog.text
     assert "round 3/3: 2 answered; client 0 (site-10): not connected when the round began" in caplog.text
+    missing = [json.loads(line).get("missing") for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert missing == [None, [0], [0]]
     others = [node for node in grid.fakes.values() if node.node_id != 10]
     assert [len(node.received) for node in others] == [5, 5]

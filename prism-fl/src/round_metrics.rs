@@ -25,6 +25,9 @@ pub struct RoundMetrics {
     pub loss: Option<f64>,
     /// MADA's step, 1 without it; `null` if no client answered.
     pub lambda: Option<f64>,
+    /// Clients that were due and are not in the round: away, silent or refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<u32>,
     /// What was sent.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -88,6 +91,7 @@ impl RoundMetrics {
             round: server.round(),
             loss: report.loss(),
             lambda: report.lambda,
+            missing: report.missing(),
             traffic: Traffic::of(report, server.state().session()),
             mask: MaskMetrics::of(server),
             seconds,

@@ -1,5 +1,7 @@
 //! What one round did.
 
+use std::collections::BTreeSet;
+
 use crate::error::Refused;
 use crate::wire::Session;
 
@@ -8,6 +10,8 @@ use crate::wire::Session;
 pub struct RoundReport {
     /// Clients that were asked, in order.
     pub asked: Vec<u32>,
+    /// Clients that were away, so that fewer were asked than the settings say.
+    pub away: Vec<u32>,
     /// Clients whose answer was used, in order.
     pub answered: Vec<u32>,
     /// What those tell of their training.
@@ -49,6 +53,12 @@ pub struct RoundTraffic {
 }
 
 impl RoundReport {
+    /// Clients that were due in this round and are not in it, in order: away, silent or refused.
+    pub fn missing(&self) -> Vec<u32> {
+        let due: BTreeSet<u32> = self.asked.iter().chain(&self.away).copied().collect();
+        due.into_iter().filter(|client| !self.answered.contains(client)).collect()
+    }
+
     /// Mean loss of those who answered and may tell it.
     pub fn loss(&self) -> Option<f64> {
         mean(self.clients.iter().filter_map(|client| client.loss))

@@ -141,7 +141,10 @@ impl Server {
         let mut clients: Vec<u32> = (0..federation.clients).collect();
         let number = u64::from(self.round() + 1);
         StreamId::new(federation.seed, Purpose::ClientSample).round(number).open().shuffle(&mut clients);
-        clients.retain(|client| available.contains(client));
+        let mut away: Vec<u32> = clients.extract_if(.., |client| !available.contains(client)).collect();
+        if clients.len() >= federation.cohort_size() as usize {
+            away.clear();
+        }
         clients.truncate(federation.cohort_size() as usize);
         clients.sort_unstable();
         let mut sum = None;
@@ -152,7 +155,7 @@ impl Server {
             }
             sum = Some(begun);
         }
-        let report = RoundReport { asked: clients.clone(), ..RoundReport::default() };
+        let report = RoundReport { asked: clients.clone(), away, ..RoundReport::default() };
         self.open = Some((Aggregator::new(&self.state, clients.clone(), sum), report));
         Ok(clients)
     }

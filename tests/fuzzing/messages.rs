@@ -7,15 +7,15 @@ use prism_fl::moments::message::Form;
 use prism_fl::moments::statistics::{GroupStatistics, Statistics};
 use prism_fl::privacy::message::{decode_counts, decode_noisy, decode_ring, encode_counts, encode_noisy, encode_ring};
 use prism_fl::secagg::keys::Advert;
-use prism_fl::secagg::message::{Body, Dealt, Request, SEALED_BYTES, TAG_BYTES};
-use prism_fl::secagg::{Purpose as SumPurpose, SumId};
+use prism_fl::secagg::message::{Body, Dealt, Request, SEALED_BYTES, TAG_BYTES, decode_reply, encode_reply};
+use prism_fl::secagg::{Purpose as SumPurpose, RingVector, Stage, SumId};
 
 use super::Target;
 
 /// One of each kind of message.
 pub fn targets() -> Vec<Target> {
     let [counts, noisy, ring] = private();
-    vec![moments(), counts, noisy, ring, secure_sum()]
+    vec![moments(), counts, noisy, ring, sum_request(), sum_input()]
 }
 
 /// A release with noise, and an opened sum.
@@ -48,7 +48,7 @@ fn private() -> [Target; 3] {
 }
 
 /// What a server asks in each stage of a secure sum; what is taken has no other bytes.
-fn secure_sum() -> Target {
+fn sum_request() -> Target {
     let id = SumId { federation: [3; 32], purpose: SumPurpose::Round, round: 7, attempt: 1 };
     let advert = Advert::from_bytes(&std::array::from_fn(|at| at as u8));
     let dealt = Dealt { sealed: [5; SEALED_BYTES], tags: [[6; TAG_BYTES], [7; TAG_BYTES]] };
@@ -69,7 +69,21 @@ fn secure_sum() -> Target {
             Err(_) => false,
         }
     };
-    Target::new("secure-sum", truths.to_vec(), decode)
+    Target::new("secure-sum request", truths.to_vec(), decode)
+}
+
+/// What a client's input to a secure sum is read as, ten numbers of 21 bits; bodies of other replies have a fixed length.
+fn sum_input() -> Target {
+    let id = SumId { federation: [3; 32], purpose: SumPurpose::Moments, round: 0, attempt: 2 };
+    let truth = RingVector::new(21, (0..10).map(|i| i * 77_777).collect()).pack();
+    let truth = encode_reply(Stage::Input, &id, &truth)[envelope::BYTES..].to_vec();
+    let decode = move |payload: &[u8]| {
+        let message = envelope::seal(Kind::SumReply, payload);
+        let Ok(body) = decode_reply(Stage::Input, &id, &message) else { return false };
+        let input = RingVector::unpack(21, 10, body);
+        input.map(|input| assert_eq!(encode_reply(Stage::Input, &id, &input.pack()), message)).is_ok()
+    };
+    Target::new("secure-sum input", vec![truth], decode)
 }
 
 /// A client's message of moments: three groups of a layer of two maps and of one of three numbers.

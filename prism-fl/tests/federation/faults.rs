@@ -101,6 +101,22 @@ fn an_answer_kept_from_the_round_before_is_refused() {
     assert!(second.refused[0].reason.contains("round is 1 and the receiver waits for 2"));
 }
 
+#[test]
+fn whoever_is_away_or_silent_is_missing_by_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let silent = |turn: ClientRound, bytes: Vec<u8>| if turn.client == 1 { vec![] } else { vec![bytes] };
+    let mut fleet = Fleet::open(folder.path(), settings(UpdateCodec::Raw)).with_fault(silent);
+    assert_eq!(fleet.round().missing(), [1]);
+    fleet.server.ask(&[2]).unwrap();
+    assert_eq!(fleet.server.end_round(&()).unwrap().missing(), [0, 1, 2]);
+    // Where enough are there for the cohort, nobody else is due.
+    let (other, mut few) = (tempfile::tempdir().unwrap(), settings(UpdateCodec::Raw));
+    few.federation.fraction = 0.5;
+    let mut fleet = Fleet::open(other.path(), few);
+    let asked = fleet.server.ask(&[0, 1]).unwrap();
+    assert!(asked.len() < 3 && fleet.server.end_round(&()).unwrap().missing() == asked);
+}
+
 /// Client 0's answers are lost in rounds 2 to 4, client 1's in round 3, everybody's in round 5.
 fn some_are_lost(turn: ClientRound, bytes: Vec<u8>) -> Vec<Vec<u8>> {
     match (turn.client, turn.round) {

@@ -1,5 +1,6 @@
 //! What a run folder holds. Files and figures that are missing are left out: a run may still be going on.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use prism_core::{Error, artifact, file, mixture};
@@ -114,6 +115,14 @@ impl Record {
     /// A figure of the last round that has it.
     pub fn last(&self, key: &str) -> Option<f64> {
         self.curve(key).last().map(|(_, value)| *value)
+    }
+
+    /// Clients that were due and missing, and in how many rounds each.
+    pub fn missing(&self) -> BTreeMap<u64, usize> {
+        let mut found = BTreeMap::new();
+        let lists = self.rounds.iter().filter_map(|line| line.get("missing")?.as_array());
+        lists.flatten().filter_map(Value::as_u64).for_each(|client| *found.entry(client).or_default() += 1);
+        found
     }
 
     /// The setting `key` of `group` as text, without quotation marks.

@@ -36,12 +36,13 @@ type Fact = (&'static str, fn(&Record) -> Option<String>);
 /// The value of a fact or a setting for each run.
 type Row = Vec<Option<String>>;
 
-const FACTS: [Fact; 17] = [
+const FACTS: [Fact; 18] = [
     ("data set", |r| r.description().map(|d| d.dataset.clone()).or_else(|| r.setting("data", "dataset"))),
     ("clients, partition", |r| {
         Some(format!("{}, {}", r.setting("federation", "clients")?, r.setting("data", "partition")?))
     }),
     ("rounds x local steps", |r| Some(format!("{} x {}", r.rounds.len(), r.setting("federation", "local-steps")?))),
+    ("rounds missed", missed),
     ("weights (ngf)", |r| {
         let arch = &r.description()?.architecture;
         Some(format!("{} ({})", count(arch.weights() as f64), arch.ngf))
@@ -64,6 +65,17 @@ const FACTS: [Fact; 17] = [
     ("its bound", |r| r.last("kl_bits_per_weight").map(|x| format!("{x:.4} bit/weight"))),
     ("time", |r| Some(duration(r.sum("seconds")))),
 ];
+
+/// Which client missed how many rounds; nothing where nobody did.
+fn missed(record: &Record) -> Option<String> {
+    let found = record.missing();
+    let named = |(client, rounds): (&u64, &usize)| format!("client {client}: {rounds}");
+    let mut parts: Vec<String> = found.iter().take(MAX_CLIENTS).map(named).collect();
+    if found.len() > MAX_CLIENTS {
+        parts.push(format!("and {} more clients", found.len() - MAX_CLIENTS));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
 
 fn main_figures(record: &Record) -> Option<&FeatureFigures> {
     record.evaluation.as_ref()?.features.first()
@@ -293,6 +305,23 @@ mod tests {
     #[test]
     fn numbers_are_written_for_people() {
         assert_eq!([0.0, 999.0, 1000.0, 12_345_678.0].map(count), ["0", "999", "1,000", "12,345,678"]);
+    }
+
+    #[test]
+    fn who_missed_rounds_is_named_with_their_number() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("settings.toml"), "").unwrap();
+        let mut lines = String::from("{\"round\":1}\n{\"round\":2,\"missing\":[1,4]}\n{\"round\":3,\"missing\":[4]}\n");
+        let record = |lines: &str| {
+            std::fs::write(folder.path().join("metrics.jsonl"), lines).unwrap();
+            Record::read(folder.path()).unwrap()
+        };
+        assert_eq!(missed(&record(&lines)).as_deref(), Some("client 1: 1; client 4: 2"));
+        assert!(comparison(&[record(&lines)]).into_string().contains("<th>rounds missed</th>"));
+        assert_eq!(missed(&record("{\"round\":1}\n")), None);
+        let all: Vec<usize> = (0..MAX_CLIENTS + 7).collect();
+        lines = format!("{{\"round\":1,\"missing\":{all:?}}}\n");
+        assert!(missed(&record(&lines)).unwrap().ends_with("client 49: 1; and 7 more clients"));
     }
 
     #[test]
