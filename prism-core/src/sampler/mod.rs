@@ -18,33 +18,48 @@
 //! takes a few of them through the `network`; each `layer` convolves by a `scheme` of few products; `product`
 //! multiplies matrices; a `sink` takes what comes out.
 
+#[cfg(feature = "std")]
 mod draw;
 mod element;
+#[cfg(feature = "std")]
 mod engine;
 pub mod frugal;
 mod image;
+#[cfg(feature = "std")]
 mod layer;
 mod maps;
+#[cfg(feature = "std")]
 mod mixture;
 pub(crate) mod model;
+#[cfg(feature = "std")]
 mod network;
 pub mod pixel;
+#[cfg(feature = "std")]
 mod product;
 pub mod reference;
 mod scales;
 mod scheme;
+#[cfg(feature = "std")]
 mod sink;
+#[cfg(feature = "std")]
 mod space;
+#[cfg(feature = "std")]
 mod team;
+#[cfg(feature = "std")]
 mod thread_pool;
+#[cfg(feature = "std")]
 mod weights;
 
-use std::num::NonZeroUsize;
+#[cfg(feature = "std")]
+use core::num::NonZeroUsize;
 
+#[cfg(feature = "std")]
 use engine::Engine;
+#[cfg(feature = "std")]
 pub use mixture::Mixture;
 pub use model::{FoldedNorm, Model};
 
+#[cfg(feature = "std")]
 use crate::arch::Architecture;
 pub use crate::simd::Isa;
 
@@ -63,16 +78,19 @@ pub enum Precision {
 
 crate::text_enum!("precision", Precision { F32 = "f32", I16 = "i16" });
 
+#[cfg(feature = "std")]
 /// A generator with its weights laid out for speed. Build it once, then draw as often as needed.
 pub struct Sampler {
     engine: AnyEngine,
 }
 
+#[cfg(feature = "std")]
 enum AnyEngine {
     F32(Engine<f32>),
     I16(Engine<i16>),
 }
 
+#[cfg(feature = "std")]
 impl Sampler {
     /// Lays out the weights of `model` for `f32` on this machine: one to four bytes for each.
     pub fn new(model: &Model<'_>) -> Self {
