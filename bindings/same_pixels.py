@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The same seed draws the same pixels through the program, C, Python, Node.js and a browser: bit for bit, in 16-bit
-integers. Compares all ways that are given, model by model.
+"""The same seed draws the same pixels through the program, C, Python, Kotlin, Node.js and a browser: bit for bit, in
+16-bit integers. Compares all ways that are given, model by model.
 
-Usage: same_pixels.py --infer PROGRAM [--c PROGRAM] [--python FOLDER] [--node FOLDER] [--chromium FOLDER]
+Usage: same_pixels.py --infer PROGRAM [--c PROGRAM] [--python FOLDER] [--kotlin PROGRAM] [--node FOLDER] [--chromium FOLDER]
 
-PROGRAM is prism-infer, or the example bindings/c/examples/draw.c; FOLDER has the module prism_fl in it, or is the one
-that bindings/web/build.sh made.
+PROGRAM is prism-infer, or the example bindings/c/examples/draw.c, or bindings/uniffi/examples/Draw.kt; FOLDER has the
+module prism_fl in it, or is the one that bindings/web/build.sh made.
 """
 
 import argparse
@@ -61,6 +61,13 @@ def by_python(module, _folder):
         yield loaded.sample(count, seed=seed, label=label, precision="i16").tobytes()
 
 
+def by_kotlin(program, folder):
+    for model, count, seed, label in WANTED:
+        pixels, chosen = folder / "pixels", [] if label is None else [str(label)]
+        subprocess.run([program, file_of(model), pixels, str(count), str(seed), *chosen], check=True)
+        yield pixels.read_bytes()
+
+
 def by_script(way, built, folder):
     wanted = [[model, count, str(seed), label] for model, count, seed, label in WANTED]
     script = HERE / "web/tests/draw.mjs"
@@ -74,6 +81,7 @@ def main():
         "infer": by_infer,
         "c": by_c,
         "python": by_python,
+        "kotlin": by_kotlin,
         "node": lambda built, folder: by_script("node", built, folder),
         "chromium": lambda built, folder: by_script("chromium", built, folder),
     }

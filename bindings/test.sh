@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that the bindings must pass; made to follow `cargo test --workspace`, whose builds it uses.
-# What the machine lacks (Node.js, npm, Chromium, valgrind, numpy) is said on standard error, and what needs it left out.
+# What the machine lacks (Node.js, npm, Chromium, valgrind, numpy, Java) is said on standard error, and what needs it left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -13,6 +13,8 @@ rm -rf "$PRISM_HOSTILE"
 
 bash bindings/c/test.sh
 bash bindings/web/test.sh
+rm -f "$target/mobile/draw"
+bash bindings/uniffi/test.sh
 ways=(--infer "$PRISM_BUILT/prism-infer" --c "$target/c-examples/draw")
 if command -v node >/dev/null && [ -d "${PRISM_WEB_OUT:-$PWD/target/web}/npm" ]; then
   web=${PRISM_WEB_OUT:-$PWD/target/web}
@@ -20,6 +22,7 @@ if command -v node >/dev/null && [ -d "${PRISM_WEB_OUT:-$PWD/target/web}/npm" ];
   [ ! -x "${CHROMIUM:-/usr/bin/chromium}" ] || [ ! -d bindings/web/tests/node_modules/playwright-core ] ||
     ways+=(--chromium "$web")
 fi
+[ ! -x "$target/mobile/draw" ] || ways+=(--kotlin "$target/mobile/draw")
 if ! "$python" -c 'import numpy' 2>/dev/null; then
   echo "no numpy: the Python sampler and the same pixels are not tested" >&2
   exit

@@ -11,6 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::prelude::*;
 
 /// The numbers that determine a generator's shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

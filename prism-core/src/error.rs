@@ -1,9 +1,12 @@
 //! The one error type of the formats and the sampler, and the exit code of each error.
 
+#[cfg(feature = "std")]
 use std::path::{Path, PathBuf};
 
+use crate::prelude::*;
+
 /// A `Result` whose error is [`Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T> = core::result::Result<T, Error>;
 
 /// What went wrong, as one sentence that names the value, the limit and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +24,7 @@ pub enum Error {
         why: String,
     },
     /// The operating system refused to read or write.
+    #[cfg(feature = "std")]
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// The verb phrase: `read`, `write`, `create the folder`.
@@ -46,6 +50,7 @@ impl Error {
     }
 
     /// A failed system call on `path`.
+    #[cfg(feature = "std")]
     pub fn io(action: &'static str, path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Error::Io { action, path: path.as_ref().to_path_buf(), source }
     }
@@ -54,13 +59,17 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,
+            Error::Corrupt { .. } => 1,
+            #[cfg(feature = "std")]
             Error::Io { source, .. } if names_a_wrong_path(source.kind()) => 2,
-            Error::Corrupt { .. } | Error::Io { .. } => 1,
+            #[cfg(feature = "std")]
+            Error::Io { .. } => 1,
         }
     }
 }
 
 /// Whether the system refused because the user gave a path that cannot serve, rather than because something broke.
+#[cfg(feature = "std")]
 fn names_a_wrong_path(kind: std::io::ErrorKind) -> bool {
     use std::io::ErrorKind::{
         AlreadyExists, InvalidFilename, IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,

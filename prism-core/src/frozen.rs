@@ -1,6 +1,7 @@
 //! Frozen weights: `+sigma` or `-sigma`, one raw keystream bit each.
 
 use crate::arch::Layer;
+use crate::prelude::*;
 use crate::stream::{Purpose, StreamId};
 
 /// The sign bits of layer number `index`, packed from each byte's lowest bit; 1 stands for `+sigma`.

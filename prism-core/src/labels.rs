@@ -2,6 +2,7 @@
 
 use crate::artifact::Description;
 use crate::error::{Error, Result};
+use crate::prelude::*;
 
 /// Class names that an error lists.
 const MOST_LISTED: usize = 30;
@@ -26,7 +27,7 @@ pub fn resolve<T: AsRef<str>>(description: &Description, texts: &[T]) -> Result<
     Ok(labels)
 }
 
-fn labels_of(description: &Description, part: &str) -> Result<std::ops::RangeInclusive<usize>> {
+fn labels_of(description: &Description, part: &str) -> Result<core::ops::RangeInclusive<usize>> {
     let number = |text: &str| text.trim().parse::<usize>().ok();
     let single = named(description, part).or_else(|| number(part)).map(|label| label..=label);
     let range = || part.split_once('-').and_then(|(first, last)| Some(number(first)?..=number(last)?));

@@ -8,6 +8,7 @@
 
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
+use crate::prelude::*;
 use crate::stream::{Purpose, StreamId};
 
 /// The latent of image `index` under `seed`: `arch.latent` standard normals, each rounded to `f32`.

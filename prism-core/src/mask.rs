@@ -4,6 +4,7 @@ use bitvec::order::Lsb0;
 use bitvec::vec::BitVec;
 
 use crate::arch::Architecture;
+use crate::prelude::*;
 
 /// The bits of one layer, in the order of [`Layer::shape`](crate::arch::Layer::shape), packed from each byte's lowest
 /// bit.

@@ -10,6 +10,7 @@
 
 use crate::arch::Architecture;
 use crate::error::{Error, Result};
+use crate::prelude::*;
 use crate::stream::{Purpose, StreamId};
 
 /// Components that a model may have at most.
@@ -64,8 +65,8 @@ pub fn route<E>(
     inputs: &[f32],
     width: usize,
     components: &[usize],
-    mut draw: impl FnMut(usize, &[f32]) -> std::result::Result<Vec<f32>, E>,
-) -> std::result::Result<Vec<f32>, E> {
+    mut draw: impl FnMut(usize, &[f32]) -> core::result::Result<Vec<f32>, E>,
+) -> core::result::Result<Vec<f32>, E> {
     assert_eq!(inputs.len(), width * components.len(), "as many rows of {width} numbers as components");
     let Some(&first) = components.first() else { return Ok(Vec::new()) };
     if components.iter().all(|&component| component == first) {

@@ -12,11 +12,12 @@
 
 mod terms;
 
-use std::f64::consts::SQRT_2;
+use core::f64::consts::SQRT_2;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::prelude::*;
 
 pub use terms::{Adjacency, Trust, Unit};
 
@@ -97,20 +98,20 @@ pub fn delta_of(rho: f64, epsilon: f64) -> f64 {
     if rho == 0.0 {
         return 0.0;
     }
-    let m = (2.0 * rho).sqrt();
+    let m = libm::sqrt(2.0 * rho);
     let (with, without) = (m / 2.0 - epsilon / m, -m / 2.0 - epsilon / m);
     let share = normal_below(with);
     // Both numbers are right to a few of their last bits, times how steep the distribution is there.
     let slack = 1e-15 * (1.0 + with * with) * share;
     // Beyond what a double holds the second number is left out, which is on the safe side.
-    let against = if epsilon < 700.0 { epsilon.exp() * normal_below(without) } else { 0.0 };
+    let against = if epsilon < 700.0 { libm::exp(epsilon) * normal_below(without) } else { 0.0 };
     (share - against + slack).clamp(0.0, 1.0)
 }
 
 /// The least epsilon for which rho implies (epsilon, delta)-differential privacy.
 pub fn epsilon_of(rho: f64, delta: f64) -> f64 {
     // rho + 2 sqrt(rho ln(1/delta)) always suffices (Bun and Steinke 2016, proposition 1.3).
-    let high = rho + 2.0 * (rho * (1.0 / delta).ln()).sqrt();
+    let high = rho + 2.0 * libm::sqrt(rho * libm::log(1.0 / delta));
     if delta_of(rho, 0.0) <= delta {
         return 0.0;
     }

@@ -16,6 +16,7 @@
 //! encoder makes of the same bits.
 
 use crate::mask::LayerBits;
+use crate::prelude::*;
 
 const TOP: u32 = 1 << 24;
 

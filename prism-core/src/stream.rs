@@ -228,7 +228,7 @@ impl Stream {
         }
         let (u, v) = (self.uniform(), self.uniform());
         let radius = libm::sqrt(-2.0 * libm::log(1.0 - u));
-        let angle = 2.0 * std::f64::consts::PI * v;
+        let angle = 2.0 * core::f64::consts::PI * v;
         self.spare_normal = Some(radius * libm::sin(angle));
         radius * libm::cos(angle)
     }

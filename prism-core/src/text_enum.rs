@@ -1,5 +1,7 @@
 //! Enums whose values have names in settings, files and messages.
 
+use crate::prelude::*;
+
 /// Implements `Display`, `FromStr` and a list of `NAMES` for an enum without fields. `what` names the setting in
 /// refusals.
 ///
@@ -19,13 +21,13 @@ macro_rules! text_enum {
             pub const NAMES: &'static [&'static str] = &[$($text),+];
         }
 
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        impl ::core::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 f.pad(match self { $($name::$variant => $text),+ })
             }
         }
 
-        impl std::str::FromStr for $name {
+        impl ::core::str::FromStr for $name {
             type Err = $crate::Error;
 
             fn from_str(text: &str) -> $crate::Result<Self> {
@@ -44,9 +46,9 @@ macro_rules! text_enum {
 macro_rules! serde_as_text {
     ($name:ident) => {
         impl TryFrom<String> for $name {
-            type Error = <$name as std::str::FromStr>::Err;
+            type Error = <$name as ::core::str::FromStr>::Err;
 
-            fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+            fn try_from(text: String) -> ::core::result::Result<Self, Self::Error> {
                 text.parse()
             }
         }

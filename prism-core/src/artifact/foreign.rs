@@ -4,6 +4,7 @@ use safetensors::SafeTensors;
 use serde::Deserialize;
 
 use super::{KEY, MAX_HEADER};
+use crate::prelude::*;
 
 /// The first bytes of a zstd frame.
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";

@@ -1,13 +1,14 @@
 //! What an artifact says about itself: the JSON under the metadata key `prism`.
 
-use std::fmt;
-use std::str::FromStr;
+use core::fmt;
+use core::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::arch::{Architecture, Layer};
 use crate::error::Error;
 use crate::mixture::{self, MAX_COMPONENTS};
+use crate::prelude::*;
 use crate::privacy::Claim;
 
 /// Version of the artifact format of a model that is one generator.

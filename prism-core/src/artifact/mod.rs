@@ -21,6 +21,7 @@ mod stats;
 #[cfg(feature = "write")]
 mod write;
 
+#[cfg(feature = "std")]
 use std::path::Path;
 
 pub use meta::{Description, Encoding, KnownAnswer, LayerMeta, MIXTURE_VERSION, MaskRule, Meta, Training, VERSION};
@@ -28,10 +29,12 @@ use sha2::{Digest, Sha256};
 pub use stats::{LayerStats, Stats};
 
 use crate::error::{Error, Result};
+#[cfg(feature = "std")]
 use crate::file;
 use crate::latent;
 use crate::mask::Mask;
 use crate::mixture::component_seed;
+use crate::prelude::*;
 use crate::sampler::{FoldedNorm, Model, reference};
 
 /// The one metadata key of the safetensors file.
@@ -91,6 +94,7 @@ impl Artifact {
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read, [`Error::Corrupt`] if it is not an intact artifact.
+    #[cfg(feature = "std")]
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = file::read_bounded(path, read::MAX_FILE as u64)?;
         read::parse(&bytes).map_err(|why| Error::corrupt(format!("artifact {}", path.display()), why))

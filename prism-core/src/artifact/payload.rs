@@ -7,6 +7,7 @@ use super::meta::{Encoding, LayerMeta, Meta};
 use crate::arch::{Architecture, Layer};
 use crate::mask::{self, LayerBits};
 use crate::mixture::prefix;
+use crate::prelude::*;
 use crate::rangecoder;
 use crate::sampler::FoldedNorm;
 

@@ -1,8 +1,7 @@
 //! Reading an artifact as if its writer were hostile: every length is bounded before memory is set aside for it.
 
-use std::io::Read;
-
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
+use ruzstd::io::Read;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
@@ -11,6 +10,7 @@ use super::payload::{self, ElementType};
 use super::{Artifact, Component, KEY, MAX_HEADER, foreign};
 use crate::arch::Architecture;
 use crate::mask::Mask;
+use crate::prelude::*;
 use crate::sampler::model::check_norms;
 
 /// Most bytes of a decompressed artifact: one bit for each of the most weights, a header, and 1 MiB for norms and
@@ -81,7 +81,7 @@ fn decompress(file: &[u8]) -> Result<Vec<u8>, String> {
         return Err(too_long());
     }
     let mut bytes = Vec::new();
-    stream.by_ref().take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|_| damaged())?;
+    Read::take(&mut stream, MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|_| damaged())?;
     if bytes.len() > MAX_BYTES {
         return Err(too_long());
     }

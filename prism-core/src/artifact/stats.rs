@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::meta::{Encoding, LayerMeta};
 use crate::mask::entropy;
 use crate::mixture::prefix;
+use crate::prelude::*;
 
 /// Sizes and densities of a whole mask.
 #[derive(Clone, Debug, PartialEq, Serialize)]

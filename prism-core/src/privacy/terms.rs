@@ -1,12 +1,13 @@
 //! The terms of a promise: what is protected, against what, and on whose word.
 
-use std::f64::consts::SQRT_2;
-use std::fmt;
-use std::str::FromStr;
+use core::f64::consts::SQRT_2;
+use core::fmt;
+use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::prelude::*;
 use crate::serde_as_text;
 
 /// Most images that a promise may be of together.
@@ -144,8 +145,8 @@ impl FromStr for Trust {
         let percent = |share: &str| {
             let percent = 100.0 * share.parse::<f64>().ok()?;
             // Whole percents, of which 0.57 is one though 100 * 0.57 is none.
-            let whole = (1.0..=100.0).contains(&percent) && (percent - percent.round()).abs() < 1e-9;
-            whole.then(|| Trust::Secagg(percent.round() as u8))
+            let whole = (1.0..=100.0).contains(&percent) && (percent - libm::round(percent)).abs() < 1e-9;
+            whole.then(|| Trust::Secagg(libm::round(percent) as u8))
         };
         let found = match text.split_once(':') {
             None if text == "local" => Some(Trust::Local),

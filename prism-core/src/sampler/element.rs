@@ -196,7 +196,7 @@ impl Element for i16 {
         Scale { factor: f32::from_bits(ratio.to_bits() & EXPONENT), limit }
     }
     fn from_real(x: f32, scale: Scale) -> i16 {
-        (x * scale.factor).round_ties_even() as i16
+        libm::rintf(x * scale.factor) as i16
     }
 
     #[inline(always)]

@@ -18,6 +18,7 @@ use super::scheme::{Scheme, Schemes};
 use crate::arch::Layer;
 use crate::frozen::sign_bytes;
 use crate::mask::LayerBits;
+use crate::prelude::*;
 
 /// Channels of square maps, row-major: `[channels, side, side]`.
 struct Maps<T> {
@@ -216,7 +217,7 @@ fn activation(x: f32, affine: &Affine, channel: usize) -> i16 {
 
 /// The nearest element within `limit` either way.
 fn element(x: f32, limit: f32) -> i16 {
-    x.max(-limit).min(limit).round_ties_even() as i16
+    libm::rintf(x.max(-limit).min(limit)) as i16
 }
 
 fn double_map(from: &[i16], side: usize, to: &mut [i16]) {

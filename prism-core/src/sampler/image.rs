@@ -35,7 +35,7 @@ impl LastStep {
         for channel in 0..self.channels {
             // SAFETY: the rows just written, and the caller's machine.
             unsafe {
-                let values = std::slice::from_raw_parts_mut(out.add((channel * side + row) * side), side);
+                let values = core::slice::from_raw_parts_mut(out.add((channel * side + row) * side), side);
                 self.isa.run(Tanh { values });
             }
         }

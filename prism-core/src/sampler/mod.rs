@@ -14,38 +14,24 @@
 //!
 //! A [`Mixture`] is a sampler for each component of a model.
 //!
-//! The way down from here: `engine` divides images among threads, which `thread_pool` keeps from call to call; `draw`
-//! takes a few of them through the `network`; each `layer` convolves by a `scheme` of few products; `product`
-//! multiplies matrices; a `sink` takes what comes out.
+//! Without the feature `std` there are [`frugal`] and the reference alone.
 
-mod draw;
 mod element;
-mod engine;
+#[cfg(feature = "std")]
+mod fast;
 pub mod frugal;
 mod image;
-mod layer;
 mod maps;
-mod mixture;
 pub(crate) mod model;
-mod network;
 pub mod pixel;
-mod product;
 pub mod reference;
 mod scales;
 mod scheme;
-mod sink;
-mod space;
-mod team;
-mod thread_pool;
-mod weights;
 
-use std::num::NonZeroUsize;
-
-use engine::Engine;
-pub use mixture::Mixture;
+#[cfg(feature = "std")]
+pub use fast::{Mixture, Sampler};
 pub use model::{FoldedNorm, Model};
 
-use crate::arch::Architecture;
 pub use crate::simd::Isa;
 
 /// What a sampler computes with.
@@ -62,56 +48,6 @@ pub enum Precision {
 }
 
 crate::text_enum!("precision", Precision { F32 = "f32", I16 = "i16" });
-
-/// A generator with its weights laid out for speed. Build it once, then draw as often as needed.
-pub struct Sampler {
-    engine: AnyEngine,
-}
-
-enum AnyEngine {
-    F32(Engine<f32>),
-    I16(Engine<i16>),
-}
-
-impl Sampler {
-    /// Lays out the weights of `model` for `f32` on this machine: one to four bytes for each.
-    pub fn new(model: &Model<'_>) -> Self {
-        Self::with(model, Precision::F32, Isa::detect())
-    }
-
-    /// Lays out the weights of `model` for a precision and an instruction set.
-    ///
-    /// # Panics
-    /// If this machine does not have the instruction set.
-    pub fn with(model: &Model<'_>, precision: Precision, isa: Isa) -> Self {
-        let engine = match precision {
-            Precision::F32 => AnyEngine::F32(Engine::new(model, isa)),
-            Precision::I16 => AnyEngine::I16(Engine::new(model, isa)),
-        };
-        Sampler { engine }
-    }
-
-    /// The generator's shape.
-    pub fn arch(&self) -> &Architecture {
-        match &self.engine {
-            AnyEngine::F32(engine) => &engine.network.arch,
-            AnyEngine::I16(engine) => &engine.network.arch,
-        }
-    }
-
-    /// The images of `inputs`, as `[n, channels, size, size]` in [-1, 1], drawn by up to `threads` threads.
-    ///
-    /// # Panics
-    /// If the length of `inputs` is no multiple of `arch.inputs()`.
-    pub fn images(&self, inputs: &[f32], threads: NonZeroUsize) -> Vec<f32> {
-        let width = self.arch().inputs();
-        assert_eq!(inputs.len() % width, 0, "inputs are rows of {width} numbers");
-        match &self.engine {
-            AnyEngine::F32(engine) => engine.images(inputs, threads),
-            AnyEngine::I16(engine) => engine.images(inputs, threads),
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use crate::arch::{Architecture, Layer};
 use crate::error::{Error, Result};
 use crate::frozen::sign_bytes;
 use crate::mask::{LayerBits, Mask, to_bytes};
+use crate::prelude::*;
 
 /// One batch norm after training, folded to `y = scale * x + shift`, channel by channel.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +76,7 @@ impl<'a> Model<'a> {
 }
 
 /// Says which norm has the wrong number of channels or holds something that is no finite number.
-pub(crate) fn check_norms(arch: &Architecture, norms: &[FoldedNorm]) -> std::result::Result<(), String> {
+pub(crate) fn check_norms(arch: &Architecture, norms: &[FoldedNorm]) -> core::result::Result<(), String> {
     let wanted = arch.norms();
     if wanted.len() != norms.len() {
         return Err(format!("there are {} norms; this architecture has {}", norms.len(), wanted.len()));

@@ -1,5 +1,7 @@
 //! From the generator's range [-1, 1] to bytes.
 
+use crate::prelude::*;
+
 /// The byte of a value: `floor((x + 1) * 127.5 + 0.5)`, kept within 0..=255, computed in `f64`. What is no number is 0.
 pub fn byte(x: f64) -> u8 {
     // The cast saturates, which is the clamping.

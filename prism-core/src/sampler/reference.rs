@@ -13,6 +13,7 @@
 use super::model::{FoldedNorm, Model};
 use super::pixel;
 use crate::arch::Layer;
+use crate::prelude::*;
 
 /// Channels of square maps, row-major: `[channels, side, side]`.
 struct Maps {

@@ -9,6 +9,7 @@ use super::maps::stride;
 use super::model::{FoldedNorm, Model};
 use super::scheme::{Doubled, Scheme, Schemes};
 use crate::arch::Layer;
+use crate::prelude::*;
 
 /// Largest activation that elements can hold. Norms make every channel's variance 1 over the noise that they were
 /// measured on, so this is that many standard deviations.

@@ -1,6 +1,9 @@
+use std::num::NonZeroUsize;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::arch::Architecture;
 use crate::latent;
 use crate::mask::Mask;
 use crate::score::sample_bits;

@@ -2,8 +2,10 @@
 //!
 //! A register that lies across two lines is read and written in two steps.
 
-use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+
+use crate::prelude::*;
 
 /// Bytes of a cache line, which the registers of every instruction set divide.
 const LINE: usize = 64;
@@ -44,14 +46,14 @@ impl<T: Plain> Deref for Aligned<T> {
 
     fn deref(&self) -> &[T] {
         // SAFETY: the lines hold at least `len` numbers, whose bytes may be any.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        unsafe { core::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
     }
 }
 
 impl<T: Plain> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        unsafe { core::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
 }
 

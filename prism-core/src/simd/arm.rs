@@ -1,6 +1,6 @@
 //! NEON.
 
-use std::arch::aarch64::*;
+use core::arch::aarch64::*;
 
 use super::{Shape, Simd};
 

@@ -17,7 +17,7 @@ pub fn exp(x: [f32; BLOCK]) -> [f32; BLOCK] {
     let mut y = [0.0; BLOCK];
     for (y, x) in y.iter_mut().zip(x) {
         let x = x.clamp(-87.0, 88.0);
-        let shifted = x * std::f32::consts::LOG2_E + ROUND;
+        let shifted = x * core::f32::consts::LOG2_E + ROUND;
         let n = shifted - ROUND;
         let r = (x - n * LN2_HIGH) - n * LN2_LOW;
         let p = 1.0 / 5040.0;

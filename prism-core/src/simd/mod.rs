@@ -26,8 +26,10 @@ mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+#[cfg(feature = "std")]
 use std::sync::OnceLock;
 
+#[cfg(feature = "std")]
 use crate::{Error, Result};
 pub use aligned::{Aligned, Plain};
 pub use portable::Portable;
@@ -188,6 +190,7 @@ pub enum Isa {
     Portable,
 }
 
+#[cfg(feature = "std")]
 impl Isa {
     /// The best instruction set of this machine, or the one that [`CHOICE`] names.
     pub fn detect() -> Self {
@@ -244,7 +247,9 @@ impl Isa {
         }
         false
     }
+}
 
+impl Isa {
     /// 32-bit lanes of a register.
     pub fn lanes(self) -> usize {
         self.shape().0

@@ -1,6 +1,6 @@
 //! Eight lanes in plain Rust. Multiplies and adds separately: a fused one would be a library call on old machines.
 
-use std::array::from_fn;
+use core::array::from_fn;
 
 use super::{Shape, Simd};
 

@@ -1,6 +1,6 @@
 //! WebAssembly's 128-bit vectors.
 
-use std::arch::wasm32::*;
+use core::arch::wasm32::*;
 
 use super::{Shape, Simd};
 

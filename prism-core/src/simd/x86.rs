@@ -1,6 +1,6 @@
 //! AVX-512 and AVX2.
 
-use std::arch::x86_64::*;
+use core::arch::x86_64::*;
 
 use super::{Kernel, Shape, Simd};
 
@@ -56,7 +56,7 @@ macro_rules! methods {
 unsafe fn dot_512(mut acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
     // SAFETY: one instruction, on registers alone, which the machine has by the caller's promise.
     unsafe {
-        std::arch::asm!(
+        core::arch::asm!(
             "vpdpwssd {acc}, {a}, {b}",
             acc = inout(zmm_reg) acc, a = in(zmm_reg) a, b = in(zmm_reg) b,
             options(pure, nomem, nostack, preserves_flags),
@@ -75,7 +75,7 @@ unsafe fn dot_512(mut acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
 unsafe fn dot_bf16_512(mut acc: __m512, a: __m512i, b: __m512i) -> __m512 {
     // SAFETY: one instruction, on registers alone, which the machine has by the caller's promise.
     unsafe {
-        std::arch::asm!(
+        core::arch::asm!(
             "vdpbf16ps {acc}, {a}, {b}",
             acc = inout(zmm_reg) acc, a = in(zmm_reg) a, b = in(zmm_reg) b,
             options(pure, nomem, nostack, preserves_flags),
@@ -94,7 +94,7 @@ unsafe fn bf16_512(v: __m512) -> __m256i {
     let rounded: __m256i;
     // SAFETY: as above.
     unsafe {
-        std::arch::asm!(
+        core::arch::asm!(
             "vcvtneps2bf16 {rounded}, {v}",
             rounded = out(ymm_reg) rounded, v = in(zmm_reg) v,
             options(pure, nomem, nostack, preserves_flags),

@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
 
-use super::{Isa, Model, Precision, Sampler};
+use super::Sampler;
 use crate::arch::Architecture;
 use crate::mixture::route;
+use crate::sampler::{Isa, Model, Precision};
 
 /// The samplers of a model's components.
 pub struct Mixture {

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use crate::sampler::element::Element;
+use crate::sampler::fast::team::Member;
 use crate::sampler::maps::Position;
-use crate::sampler::team::Member;
 
 /// Bytes of a group's transformed inputs, or a little more.
 const INPUTS: usize = 1_200_000;

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::draw::{Images, WorkerContext};
-use super::model::Model;
 use super::network::Network;
-use super::scheme::Schemes;
 use super::space::{Space, most_images};
 use super::team::{Member, Team};
 use super::thread_pool::{self, Worker};
+use crate::sampler::model::Model;
+use crate::sampler::scheme::Schemes;
 use crate::simd::Isa;
 
 /// Images for which a thread works alone; with fewer, several threads share an image.

@@ -1,8 +1,8 @@
 //! What becomes of a layer's sums: scaling, batch norm, ReLU and skip connection in one pass, while they are in
 //! registers.
 
-use super::element::Element;
-use super::maps::{MapView, Position};
+use crate::sampler::element::Element;
+use crate::sampler::maps::{MapView, Position};
 use crate::simd::Simd;
 
 /// Takes a layer's outputs, one register of channels at a time.

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use super::tiles::TileGrid;
 use crate::sampler::element::Element;
+use crate::sampler::fast::sink::Sink;
 use crate::sampler::maps::{MapView, Position};
 use crate::sampler::scheme::{SIDE, Scheme};
-use crate::sampler::sink::Sink;
 use crate::simd::{Kernel, Shape, Simd};
 
 /// Transformed inputs, one after another and in each of them one tile after another.

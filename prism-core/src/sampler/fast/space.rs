@@ -1,11 +1,11 @@
 //! A team's memory: feature maps of a few images, and scratch memory for each thread. It is kept from
 //! call to call, so that drawing sets no memory aside.
 
-use super::element::Element;
 use super::layer::{Convolution, GroupLayout, Scratch};
-use super::maps::{MapShape, MapView, Maps, stride};
 use super::network::{Network, ResidualBlock};
-use super::scheme::{Doubled, Scheme, Schemes};
+use crate::sampler::element::Element;
+use crate::sampler::maps::{MapShape, MapView, Maps, stride};
+use crate::sampler::scheme::{Doubled, Scheme, Schemes};
 use crate::simd::Aligned;
 
 /// Bytes that the maps of a team may take, where one image does not take more.

@@ -1,12 +1,12 @@
 use proptest::prelude::*;
 
-use super::super::element::ValueRange;
-use super::super::maps::stride;
-use super::super::maps::{MapShape, Maps, Position};
-use super::super::scheme::{Doubled, Doubled4, Pointwise, Winograd2, Winograd4};
 use super::super::sink::Scaled;
 use super::super::team::Team;
 use super::*;
+use crate::sampler::element::ValueRange;
+use crate::sampler::maps::stride;
+use crate::sampler::maps::{MapShape, Maps, Position};
+use crate::sampler::scheme::{Doubled, Doubled4, Pointwise, Winograd2, Winograd4};
 use crate::stream::{Purpose, Stream, StreamId};
 
 /// A convolution of random numbers by random filters of -1, 0 and 1.
@@ -62,7 +62,7 @@ fn run<C: Scheme<E>, E: Element>(isa: Isa, case: Case, side: usize, data: &Data)
     for (at, numbers) in data.inputs.chunks_exact(case.inputs).enumerate() {
         let place = position(at, side);
         for (channel, x) in numbers.iter().enumerate() {
-            let scale = super::super::element::Scale { factor: 1.0, limit: f32::INFINITY };
+            let scale = crate::sampler::element::Scale { factor: 1.0, limit: f32::INFINITY };
             // SAFETY: a pixel of the maps just made.
             unsafe { *view.pixel(place).add(channel) = E::from_real(f32::from(*x), scale) };
         }

@@ -1,12 +1,12 @@
 //! The generator laid out for one type of element and one instruction set: packed weights, and the scales of its maps.
 
-use super::element::Element;
-use super::maps::stride;
-use super::model::Model;
-use super::scales::{BlockScales, LastScales};
-use super::scheme::{Doubled, Pointwise, Scheme, Schemes};
 use super::weights::Packed;
 use crate::arch::{Architecture, Layer};
+use crate::sampler::element::Element;
+use crate::sampler::maps::stride;
+use crate::sampler::model::Model;
+use crate::sampler::scales::{BlockScales, LastScales};
+use crate::sampler::scheme::{Doubled, Pointwise, Scheme, Schemes};
 use crate::simd::Isa;
 
 /// A generator that is ready to draw.

@@ -22,13 +22,13 @@ use std::ops::Range;
 
 pub(super) use tiles::GroupLayout;
 
-use super::element::Element;
-use super::maps::MapView;
 use super::product::Product;
-use super::scheme::Scheme;
 use super::sink::Sink;
 use super::team::Member;
 use super::weights::Packed;
+use crate::sampler::element::Element;
+use crate::sampler::maps::MapView;
+use crate::sampler::scheme::Scheme;
 use crate::simd::{Aligned, Isa};
 use patch::{Finish, Transform, Transformed};
 use tiles::{TileGrid, part_of, sums_plane};

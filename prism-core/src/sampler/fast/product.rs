@@ -8,7 +8,7 @@
 //! tiles after it, a block of `k` at a time, so that what it leaves stays in the first-level cache. Every sum is taken
 //! in the same order of k whatever tile its row lies in, so a row's result does not depend on the rows around it.
 
-use super::element::Element;
+use crate::sampler::element::Element;
 use crate::simd::{Kernel, Shape, Simd};
 
 /// `rows` rows by one panel.

@@ -10,8 +10,8 @@
 
 use std::ops::Range;
 
-use super::element::Element;
-use super::scheme::{SIDE, Scheme};
+use crate::sampler::element::Element;
+use crate::sampler::scheme::{SIDE, Scheme};
 
 /// Columns of the widest panel of any instruction set.
 const WIDEST: usize = 32;

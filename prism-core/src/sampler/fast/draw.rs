@@ -1,15 +1,15 @@
 //! From inputs to images: a team takes a few images through the network, layer by layer.
 
-use super::element::Element;
-use super::image::LastStep;
 use super::layer::{Convolution, Scratch};
-use super::maps::{MapView, Position};
 use super::network::{Network, ResidualBlock};
-use super::scales::Affine;
-use super::scheme::{Doubled, Pointwise, Schemes};
 use super::sink::{Activation, BlockEnd, FirstEnd, Plain, Scaled};
 use super::space::{BlockViews, Views};
 use super::team::Member;
+use crate::sampler::element::Element;
+use crate::sampler::image::LastStep;
+use crate::sampler::maps::{MapView, Position};
+use crate::sampler::scales::Affine;
+use crate::sampler::scheme::{Doubled, Pointwise, Schemes};
 
 /// Images that the threads of a team write, each its own rows.
 #[derive(Clone, Copy)]
