@@ -25,8 +25,9 @@ if ! command -v java >/dev/null || [ ! -f "$jna" ]; then
   echo "no java or no JNA ($jna): the Kotlin side is generated and not compiled" >&2
   exit
 fi
-kotlinc=$(command -v kotlinc || echo "$target/kotlin/node_modules/.bin/kotlinc")
-if [ ! -x "$kotlinc" ] && ! npm install --silent --no-audit --no-fund --prefix "$target/kotlin" kotlin-compiler@2.4.20; then
+kotlinc=$(command -v kotlinc || echo "$target/kotlin/node_modules/kotlin-compiler/bin/kotlinc")
+[ -x "$kotlinc" ] || npm install --silent --no-audit --no-fund --prefix "$target/kotlin" kotlin-compiler@2.4.20 || true
+if [ ! -x "$kotlinc" ]; then
   echo "no kotlinc, nor an npm that brings it: the Kotlin side is generated and not compiled" >&2
   exit
 fi
