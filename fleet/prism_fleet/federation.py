@@ -80,12 +80,14 @@ def hold_round(server: prism_fl.Server, fleet: Fleet, limits: Limits) -> None:
     # Under secure sums, keys and their shares come before the updates, and what undoes the masks after them.
     hold_exchanges(server, fleet, limits, limits.round)
     outcome = fleet.exchange(errand, server.cohort(), limits.round)
-    away = set(range(server.clients)) - online.keys()
-    outcome.missing.update(dict.fromkeys(away, "not connected when the round began"))
     check(title, outcome, limits, fleet)
     server.close()
     hold_exchanges(server, fleet, limits, limits.round)
-    report(server.end_round(), server.rounds, summary(outcome, fleet))
+    metrics = server.end_round()
+    # Only who was due: with a fraction of the clients in a round, others may be away without being missed.
+    away = set(metrics.get("missing", ())) - online.keys()
+    outcome.missing.update(dict.fromkeys(away, "not connected when the round began"))
+    report(metrics, server.rounds, summary(outcome, fleet))
 
 
 def check(title: str, outcome: Outcome, limits: Limits, fleet: Fleet) -> None:
