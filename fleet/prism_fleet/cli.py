@@ -7,6 +7,7 @@ from pathlib import Path
 import prism_fl
 
 from . import demo, dry_run
+from .files import read_settings
 from .flower import Flower, FlowerError, lay_out_app
 from .keys import write_certificates, write_node_key
 
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("dry-run", help="what a site would send, tried on its images; nothing leaves")
     one.add_argument("--settings", type=Path, required=True, help="the settings file that all agreed on")
     one.add_argument("--data-dir", type=Path, required=True, help="the site's images")
-    one.set_defaults(act=lambda a: print(dry_run.report(a.settings.read_text(encoding="utf-8"), a.data_dir)))
+    one.set_defaults(act=lambda a: print(dry_run.report(read_settings(a.settings), a.data_dir)))
 
     one = commands.add_parser("identity", help="print a site's line for the list of peers that secure sums need")
     one.add_argument("--settings", type=Path, required=True, help="the settings file that all agreed on")
@@ -62,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
 def identity(a: argparse.Namespace) -> None:
     """Prints a client's number and public key."""
-    settings = a.settings.read_text(encoding="utf-8")
+    settings = read_settings(a.settings)
     client = prism_fl.Client(settings, str(a.data_dir), str(a.state_dir), a.client)
     print(f"{a.client} {client.public_key}")
 

@@ -19,7 +19,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from .envelope import BadEnvelope, Reply, Request, differing_tables, digests
-from .files import Busy, sole_user
+from .files import Busy, read_settings, sole_user
 
 # A message may come while the process of an earlier one, whose node was killed, is still ending.
 LOCK_PATIENCE = 30.0
@@ -54,7 +54,7 @@ class Site:
             lacks = f"the node's configuration lacks {', '.join(missing)}"
             raise SiteError(f"{lacks}: flower-supernode --node-config '{example}'")
         settings, data_dir, state_dir = (Path(config[key]) for key in KEYS)
-        return cls(settings.read_text(encoding="utf-8"), data_dir, state_dir)
+        return cls(read_settings(settings), data_dir, state_dir)
 
     def check(self, request: Request) -> None:
         """Raises `Refusal` where the server has another release or other settings than this site."""

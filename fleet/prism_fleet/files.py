@@ -27,6 +27,15 @@ def write_whole(path: Path, text: str) -> None:
         os.close(folder)
 
 
+def read_settings(path: Path) -> str:
+    """The text of a settings file. Raises `OSError` with a sentence that names the file and the remedy."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise OSError(f"cannot read the settings {path} ({why}): name the file that all sites agreed on") from error
+
+
 @contextmanager
 def sole_user(folder: Path, patience: float) -> Iterator[None]:
     """Holds the folder's lock, which ends with the process, however it ends. Raises `Busy` after `patience` seconds."""

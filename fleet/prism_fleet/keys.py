@@ -57,9 +57,10 @@ def write_certificates(folder: Path, host: str) -> None:
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     server = server.add_extension(issuer, critical=False)
     pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    # First, for it refuses to replace a key, and certificates of another key would be of no use to its owner.
+    _write_secret(folder / "server.key", server_key.private_bytes(pem, form, serialization.NoEncryption()))
     (folder / "ca.pem").write_bytes(ca.sign(authority_key, hashes.SHA384()).public_bytes(pem))
     (folder / "server.pem").write_bytes(server.sign(authority_key, hashes.SHA384()).public_bytes(pem))
-    _write_secret(folder / "server.key", server_key.private_bytes(pem, form, serialization.NoEncryption()))
 
 
 def _named(name: str) -> x509.Name:
@@ -83,5 +84,10 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicK
 def _write_secret(path: Path, content: bytes) -> None:
     """Writes a file that only its owner reads; refuses to replace one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        remedy = "name another file, or move this one away"
+        raise FileExistsError(f"{path} is there already, and keys are not replaced: {remedy}") from error
+    with os.fdopen(file, "wb") as opened:
+        opened.write(content)

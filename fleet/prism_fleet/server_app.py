@@ -13,7 +13,7 @@ from flwr.serverapp import Grid, ServerApp
 from .envelope import digests
 from .exchange import Fleet
 from .federation import FleetError, check_settings, conduct, read_limits
-from .files import sole_user
+from .files import read_settings, sole_user
 from .roster import Roster
 
 # A server app that was killed with its SuperLink notices within a second; its successor waits for that.
@@ -31,7 +31,7 @@ def main(grid: Grid, context: Context) -> None:
         if not Path(value).is_absolute():
             remedy = f"give an absolute path on the SuperLink's machine, -c '{key}=\"/...\"'"
             raise FleetError(f"{key} is '{value}': {remedy}")
-    settings = Path(settings_path).read_text(encoding="utf-8")
+    settings = read_settings(Path(settings_path))
     check_settings(settings, settings_path)
     limits = read_limits(config)
     with sole_user(Path(run_dir), LOCK_PATIENCE):

@@ -84,8 +84,22 @@ def test_what_flower_refuses_is_one_sentence_and_exit_code_1(
     assert error.startswith("error: `flwr run ") and "'nowhere' not found" in error and error.count("\n") == 1
 
 
+def test_a_settings_file_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.toml"
+    arguments = ("dry-run", "--settings", settings, "--data-dir", tmp_path)
+    assert command(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    remedy = "name the file that all sites agreed on"
+    assert error == f"error: cannot read the settings {settings} (No such file or directory): {remedy}\n"
+    settings.write_bytes(b"\xff")
+    assert command(monkeypatch, *arguments) == 2
+    assert "(it is not UTF-8 text)" in capsys.readouterr().err
+
+
 def test_keys_are_what_flower_reads_and_secrets_are_the_owners_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(monkeypatch, "key", tmp_path / "site.key") == 0
     private = ssh.load_ssh_private_key((tmp_path / "site.key").read_bytes(), None)
@@ -93,7 +107,20 @@ def test_keys_are_what_flower_reads_and_secrets_are_the_owners_alone(
     assert private.public_key() == public
     assert (tmp_path / "site.key").stat().st_mode & 0o777 == 0o600
     # An existing key is somebody's identity.
+    capsys.readouterr()
     assert command(monkeypatch, "key", tmp_path / "site.key") == 2
+    assert "keys are not replaced: name another file" in capsys.readouterr().err
+
+
+def test_certificates_of_a_key_that_is_there_already_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("certificates", "--host", "fleet.example.org", tmp_path)
+    assert command(monkeypatch, *arguments) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert command(monkeypatch, *arguments) == 2
+    assert "keys are not replaced" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_certificates_hold_for_the_host_that_they_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
