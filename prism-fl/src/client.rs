@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use prism_core::stream::Purpose;
 
+use crate::baselines::mask_noise::MaskNoise;
 use crate::client_setup;
 use crate::client_state::{ReceivedState, StateFolder};
 use crate::codec::{Learned, PrivateSource, Uplink};
@@ -28,6 +29,7 @@ use crate::observer::Observer;
 use crate::optimiser::OptimiserState;
 use crate::privacy::gaussian::NoiseSource;
 use crate::privacy::ledger::Ledger;
+use crate::protected;
 use crate::replay;
 use crate::round_report::ClientReport;
 use crate::secagg::{self, Blinds, Input, Peers, PublicKey};
@@ -92,6 +94,7 @@ impl Client {
     pub fn round(&mut self, broadcast: &[u8], observer: &dyn Observer) -> Result<ClientResult> {
         let preface = Broadcast::preface(broadcast, self.context.session())?;
         let turn = ClientRound { round: preface.round, client: self.id };
+        self.check_promise(turn.round)?;
         let input = self.sum_input(&preface, broadcast)?;
         self.prepare(observer)?;
         let (received, mut optimiser) = self.receive_from(broadcast, &preface)?;
@@ -100,7 +103,7 @@ impl Client {
         let start = received.global.scores();
         let trained = self.context.trainer().train(turn, moments, &mut optimiser, start, observer)?;
         let blinds = if let Input::Due(blinds) = &input { blinds } else { &Blinds::default() };
-        let mut result = self.answer(turn, &trained, &received.global, blinds)?;
+        let mut result = self.answer(turn, &trained, &received.global, blinds, observer)?;
         match input {
             Input::Given(update) => result.update = update,
             Input::Due(_) => self.keep_input(&preface, broadcast, &result.update)?,
@@ -265,6 +268,7 @@ impl Client {
         trained: &Trained,
         global: &GlobalState,
         blinds: &Blinds,
+        observer: &dyn Observer,
     ) -> Result<ClientResult> {
         // Read where they are: a copy would fetch as much memory again for every client.
         let held: Vec<_> = trained.scores.iter().map(|scores| scores.storage_and_layout()).collect();
@@ -272,8 +276,8 @@ impl Client {
         let mut learned = learned.collect::<prism_nn::Result<Vec<_>>>()?;
         let mut loss = Some(trained.loss);
         if let Privacy::Masks(noise, _) = self.context.privacy() {
-            let protected = noise.protect(&learned, global.scores(), NoiseSource::OperatingSystem)?;
-            learned = protected.into_iter().map(Cow::Owned).collect();
+            learned =
+                self.noised(noise, turn.round, (&learned, global), observer)?.into_iter().map(Cow::Owned).collect();
             loss = None;
         }
         let (session, prior, private) = (self.context.session(), global.prior(), self.private_source(turn)?);
@@ -283,6 +287,35 @@ impl Client {
         let learned = Learned { layers: &layers, prior: &prior, private: &private, blinds, threads };
         let update = Update::encode(session, turn.round, turn.client, &learned);
         Ok(ClientResult { update, report: ClientReport { loss, kl_bits, cross_entropy_bits } })
+    }
+
+    /// Refuses a round that the promise of a federation with noise on masks does not cover, or that is behind an answered one.
+    fn check_promise(&self, round: u32) -> Result<()> {
+        let Privacy::Masks(..) = self.context.privacy() else { return Ok(()) };
+        let rounds = self.context.agreement().settings.federation.rounds;
+        if round > rounds {
+            let why = format!("it asks for round {round}, and epsilon was agreed on for {rounds} rounds");
+            return Err(prism_core::Error::corrupt("a broadcast", why).into());
+        }
+        protected::load(self.folder.path(), round).map(drop).map_err(Into::into)
+    }
+
+    /// The learned scores under the client's noise of this round, which is drawn once and written into its ledger first.
+    fn noised(
+        &self,
+        noise: &MaskNoise,
+        round: u32,
+        (learned, global): (&[Cow<'_, [f32]>], &GlobalState),
+        observer: &dyn Observer,
+    ) -> Result<Vec<Vec<f32>>> {
+        let site = self.site();
+        if let Some(kept) = protected::load(site.folder, round)? {
+            return Ok(kept);
+        }
+        client_setup::record(&site, observer)?;
+        let noised = noise.protect(learned, global.scores(), NoiseSource::OperatingSystem)?;
+        protected::save(site.folder, round, &noised)?;
+        Ok(noised)
     }
 
     /// Numbers that nobody else has, for the codecs that leave a client a choice.

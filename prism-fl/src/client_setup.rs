@@ -9,7 +9,7 @@ use prism_core::{Error, file};
 use prism_nn::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::context::RunContext;
+use crate::context::{Privacy, RunContext};
 use crate::moments::file::{MomentsSource, check_moments, load_moments, moments_path, save_moments};
 use crate::moments::statistics::{self, GroupStatistics};
 use crate::moments::{ClientMoments, unit};
@@ -18,6 +18,7 @@ use crate::privacy::guarantee::composition_warning;
 use crate::privacy::ledger::Ledger;
 use crate::privacy::message::decode_ring;
 use crate::privacy::{PrivacyGuarantee, PrivacyMechanism};
+use crate::protected;
 use crate::secagg::server::encode_input;
 use crate::secagg::{self, Input, Participant, Purpose, RingVector};
 use crate::settings::privacy::Trust;
@@ -290,14 +291,22 @@ pub fn has_moments(site: &Site<'_>) -> bool {
 }
 
 /// Whether all noise is drawn that the client will ever draw before the first round.
+///
+/// Noise on masks is drawn round by round under one promise, which is spent with the first.
 pub fn has_drawn(site: &Site<'_>) -> bool {
+    if let Privacy::Masks(..) = site.context.privacy() {
+        return protected::has_drawn(site.folder);
+    }
     let phases = Phase::all_of(site.context).into_iter().filter(|&phase| phase != Phase::Start);
     let sends_moments = site.context.is_one_shot() || site.context.shares_moments();
     phases.into_iter().all(|phase| site.reply_path(phase).exists()) && (sends_moments || has_moments(site))
 }
 
-/// Writes the client's one draw into its ledger, before anything is drawn; a draw in two parts is written once.
-fn record(site: &Site<'_>, observer: &dyn Observer) -> Result<()> {
+/// Writes the client's one draw into its ledger, before anything is drawn; a draw in several parts is written once.
+///
+/// # Errors
+/// If all draws together go beyond the ledger's limit, or it cannot be read or written. Nothing may then be drawn.
+pub fn record(site: &Site<'_>, observer: &dyn Observer) -> Result<()> {
     let (Some(ledger), Some(claim)) = (site.ledger, site.context.claim()) else { return Ok(()) };
     let marker = site.folder.join("recorded");
     if marker.exists() {

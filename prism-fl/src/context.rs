@@ -183,7 +183,12 @@ impl RunContext {
     pub fn sum_terms(&self, purpose: Purpose) -> Result<Terms> {
         let (federation, settings) = (self.agreement.digest()?, &self.agreement.settings.federation);
         let asked = if purpose == Purpose::Round { settings.cohort_size() } else { settings.clients };
-        Ok(Terms { federation, clients: settings.clients, asked })
+        let mut terms = Terms { federation, clients: settings.clients, asked, needed: asked as usize };
+        if purpose == Purpose::Round {
+            // A round's votes carry no noise that others count on.
+            terms.needed = terms.threshold();
+        }
+        Ok(terms)
     }
 
     /// The secure sum of no messages for `purpose`; none where there is no such sum before the first round.

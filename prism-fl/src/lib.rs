@@ -34,6 +34,7 @@ pub mod observer;
 mod one_shot;
 pub mod optimiser;
 pub mod privacy;
+mod protected;
 pub mod replay;
 pub mod round_metrics;
 pub mod round_report;

@@ -64,7 +64,9 @@ impl ServerSetup {
             true => serde_json::from_slice(&file::read_bounded(&path, 1 << 24)?)
                 .map_err(|e| Error::corrupt(path.display().to_string(), e.to_string()))?,
         };
-        setup::check_thresholds(&done.thresholds, context)?;
+        if done.phases > 0 {
+            setup::check_thresholds(&done.thresholds, context)?;
+        }
         let (folder, phases) = (folder.to_path_buf(), Phase::all_of(context));
         let mut setup = ServerSetup { folder, phases, done, collected: Collected::Nothing, answered: Vec::new() };
         setup.collected = setup.begin(context)?;
@@ -268,7 +270,7 @@ fn combined_moments(context: &RunContext, messages: &[&[u8]]) -> Result<ClientMo
 /// needed, since each adds its share of the noise.
 fn begin_sum(context: &RunContext, folder: &Path, purpose: Purpose, all: Vec<u32>) -> Result<SecureSum> {
     let (terms, shape) = (context.sum_terms(purpose)?, context.empty_sum(purpose).ok_or_else(finished)?.ring_shape());
-    let plan = Plan { purpose, round: 0, shape, needed: all.len() };
+    let plan = Plan { purpose, round: 0, shape };
     match SecureSum::resume(folder, terms, &plan)? {
         Some(sum) => Ok(sum),
         None => Ok(SecureSum::begin(folder, terms, &plan, all)?),

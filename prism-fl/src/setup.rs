@@ -116,13 +116,25 @@ impl Request {
             ))
             .into());
         }
-        check_thresholds(&preface.thresholds, context)?;
         let Preface { phase, thresholds, dealers, .. } = preface;
+        if !Phase::all_of(context).contains(&phase) {
+            // A server could otherwise have moments that the settings keep from it.
+            return Err(refuse(format!(
+                "it asks for {}, which the settings of this federation do not provide for",
+                phase.name()
+            ))
+            .into());
+        }
+        match phase {
+            Phase::Subclasses if thresholds.is_empty() => {}
+            Phase::Subclasses => return Err(refuse("it has thresholds before they are agreed on".into()).into()),
+            Phase::Moments | Phase::Start => check_thresholds(&thresholds, context)?,
+        }
         Ok(Request { phase, thresholds, sum: sum.to_vec(), dealers })
     }
 }
 
-/// Refuses thresholds that are not one finite number for every class and bit, or none at all.
+/// Refuses thresholds that are not one finite number for every class and bit; none are due where classes are not divided.
 ///
 /// # Errors
 /// [`Error::Corrupt`] saying what is due.
@@ -130,7 +142,7 @@ pub fn check_thresholds(thresholds: &Thresholds, context: &RunContext) -> Result
     let (classes, bits) = context.histograms().map_or((0, 0), |h| (h.classes, h.subclasses.bits()));
     let fits = thresholds.len() == classes && thresholds.iter().all(|class| class.len() == bits);
     let finite = thresholds.iter().flatten().all(|threshold| threshold.is_finite());
-    match thresholds.is_empty() || fits && finite {
+    match fits && finite {
         true => Ok(()),
         false => {
             Err(refuse(format!("its thresholds are not {bits} finite numbers for each of {classes} classes")).into())

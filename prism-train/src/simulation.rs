@@ -91,8 +91,7 @@ impl Simulation {
         let draws = match self.context.privacy() {
             Privacy::None => false,
             Privacy::Moments(_) => phases || !(0..self.clients.len()).all(|id| self.client(id as u32).is_prepared()),
-            // A run that goes on may repeat the round that was interrupted, so it counts as another draw.
-            Privacy::Masks(..) => true,
+            Privacy::Masks(..) => !(0..self.clients.len()).any(|id| self.client(id as u32).has_drawn()),
         };
         if let Some(claim) = self.context.claim().filter(|_| draws && !self.is_drawn()) {
             write_into_ledger(ledger, claim, (&self.images, run), observer)?;

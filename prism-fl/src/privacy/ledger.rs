@@ -5,7 +5,7 @@
 //! data, and a ledger that gets lost tells nobody which images there were. Images at another size are others to it.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,8 +21,9 @@ use crate::strata::ClientData;
 /// Most bytes that a ledger may have.
 const MAX_BYTES: u64 = 1 << 28;
 
-/// Hashes that an entry keeps: of two sets of which one is a hundredth of the other, two or three are in both.
-const KEPT_HASHES: usize = 256;
+/// Hashes that an entry keeps: of two sets of which one is a thousandth of the other, sixteen are in both on average, and none
+/// are once in nine million times (e^16).
+const KEPT_HASHES: usize = 16_384;
 
 /// A ledger, and what may be drawn in all.
 #[derive(Clone, Debug)]
@@ -80,11 +81,21 @@ impl Ledger {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let entry = Entry { time, run: run.display().to_string(), images, draw };
         let io = |e| Error::io("write", &self.path, e);
-        let mut line = serde_json::to_string(&entry).map_err(|e| io(e.into()))?;
-        line.push('\n');
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path).map_err(io)?;
-        file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+        let line = serde_json::to_string(&entry).map_err(|e| io(e.into()))?;
+        self.append(&line).map_err(io)?;
         Ok(together)
+    }
+
+    /// Adds a line, durably, in place of one that was cut off.
+    fn append(&self, line: &str) -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(&self.path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let whole = whole_lines(&bytes);
+        file.set_len(whole.len() as u64)?;
+        let end = if whole.last().is_none_or(|&byte| byte == b'\n') { "" } else { "\n" };
+        file.write_all(format!("{end}{line}\n").as_bytes())?;
+        file.sync_all()
     }
 
     /// What all draws on the images `data` promise together, at `claim`'s delta; that of `claim` alone where none is remembered.
@@ -122,6 +133,12 @@ impl Ledger {
     fn key(&self) -> Result<[u8; 32]> {
         let path = self.path.with_extension("key");
         if !path.exists() {
+            if !read(&self.path)?.is_empty() {
+                // Under another key no image would be known again, and every draw would be the first.
+                let why =
+                    "its ledger has entries and they cannot be told without it; restore it, or start another ledger";
+                return Err(Error::corrupt(format!("the ledger's key {} is missing", path.display()), why));
+            }
             let mut key = [0; 32];
             let random = |e: getrandom::Error| std::io::Error::other(e.to_string());
             getrandom::fill(&mut key)
@@ -154,14 +171,20 @@ pub fn read(path: &Path) -> Result<Vec<Entry>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let text = String::from_utf8(file::read_bounded(path, MAX_BYTES)?);
+    let bytes = file::read_bounded(path, MAX_BYTES)?;
     let refuse = |why: String| Error::corrupt(format!("privacy ledger {}", path.display()), why);
-    let text = text.map_err(|e| refuse(e.to_string()))?;
-    let parse = |(number, line): (usize, &str)| {
-        serde_json::from_str(line)
+    let parse = |(number, line): (usize, &[u8])| {
+        serde_json::from_slice(line)
             .map_err(|e| refuse(format!("line {} is no entry ({e}); repair it, or give another `ledger`", number + 1)))
     };
-    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
+    let lines = whole_lines(&bytes).split(|&byte| byte == b'\n').enumerate();
+    lines.filter(|(_, line)| !line.trim_ascii().is_empty()).map(parse).collect()
+}
+
+/// A ledger without a last line that was cut off while it was written: its draw was never made.
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+    if serde_json::from_slice::<Entry>(&bytes[end..]).is_ok() { bytes } else { &bytes[..end] }
 }
 
 #[cfg(test)]
@@ -223,9 +246,41 @@ mod tests {
         let (run, claim) = (Path::new("run"), claim(1.0, Adjacency::ADD_REMOVE));
         ledger.record(&claim, run, &images(0..9)).unwrap();
         let mut text = std::fs::read_to_string(ledger.path()).unwrap();
-        text.push_str("{\"time\": 1");
+        let whole = text.clone();
+        text.push_str("{\"time\": 1\n");
         std::fs::write(ledger.path(), text).unwrap();
         let error = ledger.record(&claim, run, &images(0..9)).unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
+        std::fs::write(ledger.path(), whole).unwrap();
+        std::fs::remove_file(ledger.path().with_extension("key")).unwrap();
+        let error = ledger.record(&claim, run, &images(0..9)).unwrap_err().to_string();
+        assert!(error.contains("is missing") && error.contains("restore it"), "{error}");
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_before_its_draw_is_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(folder.path().join("ledger.jsonl"), None);
+        let (run, claim) = (Path::new("rün"), claim(1.0, Adjacency::ADD_REMOVE));
+        ledger.record(&claim, run, &images(0..9)).unwrap();
+        let whole = std::fs::read(ledger.path()).unwrap();
+        for cut in [1, whole.len() / 2, whole.len() - 2] {
+            std::fs::write(ledger.path(), [&whole[..], &whole[..cut]].concat()).unwrap();
+            assert_eq!(read(ledger.path()).unwrap().len(), 1);
+            assert_eq!(ledger.record(&claim, run, &images(0..9)).unwrap().draws, 2);
+            assert_eq!(read(ledger.path()).unwrap().len(), 2);
+        }
+        // What a person's editor left without its last end of line is no less an entry.
+        std::fs::write(ledger.path(), &whole[..whole.len() - 1]).unwrap();
+        assert_eq!(ledger.record(&claim, run, &images(0..9)).unwrap().draws, 2);
+    }
+
+    #[test]
+    fn a_thousandth_of_the_images_is_the_same_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(folder.path().join("ledger.jsonl"), None);
+        let (run, claim) = (Path::new("run"), claim(1.0, Adjacency::REPLACE_ONE));
+        ledger.record(&claim, run, &images(0..60_000)).unwrap();
+        assert_eq!(ledger.record(&claim, run, &images(20_000..20_060)).unwrap().draws, 2);
     }
 }

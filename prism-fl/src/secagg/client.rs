@@ -229,14 +229,13 @@ impl Participant<'_> {
         Ok(reply)
     }
 
-    /// Refuses lists that this client is not in, or of fewer clients than the protocol takes, or of more.
+    /// Refuses lists that this client is not in, or of fewer clients than the sum takes, or of more: with fewer, noise that was promised would be missing.
     fn check_list(&self, what: &str, clients: &[u32], most: usize) -> Result<()> {
-        let threshold = self.terms.threshold();
-        if clients.len() < threshold || clients.len() > most {
+        let Terms { needed, asked, .. } = self.terms;
+        if clients.len() < needed || clients.len() > most {
             return Err(refuse(format!(
-                "{what} are {}, and it takes {threshold} to {most} of {} that are asked",
-                clients.len(),
-                self.terms.asked
+                "{what} are {}, and it takes {needed} to {most} of {asked} that are asked",
+                clients.len()
             )));
         }
         if !clients.contains(&self.client) || clients.iter().any(|&client| client >= self.terms.clients) {

@@ -43,15 +43,12 @@ pub struct Plan {
     pub round: u32,
     /// Bits of its numbers, and how many there are.
     pub shape: (u32, usize),
-    /// Fewest clients whose input makes a sum.
-    pub needed: usize,
 }
 
 /// One attempt at a sum.
 pub struct SecureSum {
     store: ServerStore,
     terms: Terms,
-    needed: usize,
     peers: Peers,
     collected: Collected,
     standing: Standing,
@@ -76,8 +73,8 @@ impl SecureSum {
         let total = RingVector::zeros(plan.shape.0, plan.shape.1);
         let standing = Standing::Open(Stage::Keys);
         let replies = BTreeMap::new();
-        let mut sum = SecureSum { store, terms, needed: plan.needed, peers, collected, standing, replies, total };
-        if sum.collected.asked.len() < sum.needed {
+        let mut sum = SecureSum { store, terms, peers, collected, standing, replies, total };
+        if sum.collected.asked.len() < terms.needed {
             sum.fail(format!("{} clients can be asked", sum.collected.asked.len()));
         }
         Ok(sum)
@@ -97,7 +94,7 @@ impl SecureSum {
             (false, true) => Standing::Open(Stage::Survivors),
         };
         let (peers, replies) = (Peers::load(folder)?, BTreeMap::new());
-        Ok(Some(SecureSum { store, terms, needed: plan.needed, peers, collected, standing, replies, total }))
+        Ok(Some(SecureSum { store, terms, peers, collected, standing, replies, total }))
     }
 
     /// The name of this attempt.
@@ -293,7 +290,7 @@ impl SecureSum {
     /// If no exchange goes on, or the folder cannot be written.
     pub fn end(&mut self) -> Result<()> {
         let Standing::Open(stage) = self.standing else { return Err(refuse("no exchange goes on in this sum")) };
-        let needed = if stage <= Stage::Input { self.needed } else { self.terms.threshold() };
+        let needed = if stage <= Stage::Input { self.terms.needed } else { self.terms.threshold() };
         if self.replies.len() < needed {
             let asked = self.asked().len();
             let (answered, stage) = (self.replies.len(), stage.name());
@@ -342,7 +339,7 @@ impl SecureSum {
     }
 
     fn fail(&mut self, why: String) {
-        let (needed, threshold) = (self.needed, self.terms.threshold());
+        let (needed, threshold) = (self.terms.needed, self.terms.threshold());
         self.replies.clear();
         self.standing =
             Standing::Failed(format!("{why}; the sum takes the input of {needed} clients, and {threshold} to open it"));

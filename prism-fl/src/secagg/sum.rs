@@ -123,6 +123,9 @@ pub struct Terms {
     pub clients: u32,
     /// How many of them are asked, n.
     pub asked: u32,
+    /// How many clients' input a sum takes: all of them where each adds its share of the noise, [`Terms::threshold`] elsewhere.
+    /// Fewer may be there to open it.
+    pub needed: usize,
 }
 
 impl Terms {
@@ -152,7 +155,7 @@ mod tests {
     use super::*;
 
     fn terms(asked: u32) -> Terms {
-        Terms { federation: [0; 32], clients: asked, asked }
+        Terms { federation: [0; 32], clients: asked, asked, needed: 0 }
     }
 
     #[test]

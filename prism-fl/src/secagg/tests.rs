@@ -24,7 +24,9 @@ pub(super) struct Federation {
 impl Federation {
     pub(super) fn new(clients: u32, count: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let federation = Federation { dir, terms: Terms { federation: [5; 32], clients, asked: clients }, count };
+        let mut terms = Terms { federation: [5; 32], clients, asked: clients, needed: 0 };
+        terms.needed = terms.threshold();
+        let federation = Federation { dir, terms, count };
         let peers = Peers::new((0..clients).map(|id| identity(&federation.folder(id)).unwrap().public()));
         peers.keep(&federation.server()).unwrap();
         (0..clients).for_each(|id| peers.keep(&federation.folder(id)).unwrap());
@@ -41,7 +43,7 @@ impl Federation {
 
     fn plan(&self) -> Plan {
         let (purpose, round) = ROUND;
-        Plan { purpose, round, shape: (WIDTH, self.count), needed: self.terms.threshold() }
+        Plan { purpose, round, shape: (WIDTH, self.count) }
     }
 
     pub(super) fn begin(&self) -> SecureSum {
@@ -234,6 +236,27 @@ fn a_server_that_shows_different_lists_of_survivors_opens_nothing() {
     }
     let others = why(sign(2, &[0, 1, 2]));
     assert!(others.contains("answered once"), "{others}");
+}
+
+/// Where each client adds its share of the noise, a sum without one of them has less than was promised.
+#[test]
+fn a_sum_that_takes_everybody_s_input_is_helped_with_no_shorter_list() {
+    let mut federation = Federation::new(6, COUNT);
+    federation.terms.needed = 6;
+    let ask = |sum: &SecureSum, body| why(federation.answer(0, &Request { id: sum.id().clone(), body }.encode()));
+    let (all, five): (Vec<u32>, Vec<u32>) = ((0..6).collect(), (0..5).collect());
+    assert!(ask(&federation.begin(), Body::Keys(five.clone())).contains("it takes 6 to 6"));
+    let sum = federation.up_to(Stage::Input);
+    let short = federation.client(0, |participant| participant.input(ROUND, WIDTH, &five, b"broadcast").map(drop));
+    assert!(why(short).contains("it takes 6 to 6"));
+    drop(sum);
+    let mut sum = federation.up_to(Stage::Survivors);
+    let body = Body::Survivors { dealers: all, survivors: five };
+    assert!(ask(&sum, body).contains("it takes 6 to 6"));
+    // To open what all have given, four are enough.
+    federation.exchange(&mut sum, &|_, client| client != 5);
+    federation.exchange(&mut sum, &|_, client| client < 4);
+    assert_eq!(sum.opened(), Some(&federation.plain(&[0, 1, 2, 3, 4, 5])));
 }
 
 #[test]

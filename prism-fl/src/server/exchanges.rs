@@ -79,8 +79,7 @@ impl Server {
     pub(super) fn begin_sum(&self, asked: &[u32]) -> Result<SecureSum> {
         let terms = self.context.sum_terms(Purpose::Round)?;
         let shape = (terms.vote_bits(), self.context.session().mask_weights());
-        let (purpose, round, needed) = (Purpose::Round, self.round() + 1, terms.threshold());
-        let plan = Plan { purpose, round, shape, needed };
+        let plan = Plan { purpose: Purpose::Round, round: self.round() + 1, shape };
         let folder = self.folder.shared();
         match SecureSum::resume(&folder, terms, &plan)? {
             Some(sum) => Ok(sum),

@@ -2,15 +2,17 @@
 //! global scores stays the server's, to the bit, whatever was lost and whoever was killed.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
-use crate::fleet::{CLIENTS, Fleet, agreement, settings};
+use crate::fleet::{CLIENTS, Fleet, agreement, images, settings};
 use prism_fl::client_state::StateFolder;
 use prism_fl::global_state::GlobalState;
 use prism_fl::local_step::ClientRound;
+use prism_fl::privacy::ledger::{self, Ledger};
 use prism_fl::settings::UpdateCodec;
 use prism_fl::settings::privacy::Mechanism;
 use prism_fl::wire::{Broadcast, HEADER_BYTES, Header, Session};
-use prism_fl::{Randomness, RoundReport, replay};
+use prism_fl::{Client, Randomness, RoundReport, replay};
 
 const CODECS: [UpdateCodec; 4] = [UpdateCodec::Flips, UpdateCodec::Raw, UpdateCodec::Mrc, UpdateCodec::Sums];
 
@@ -213,6 +215,37 @@ fn a_client_whose_mask_is_noised_tells_no_loss() {
     settings.federation.rounds = 1;
     let round = Fleet::open(folder.path(), settings).round();
     assert_eq!((round.answered.clone(), round.loss()), (vec![0, 1, 2], None));
+}
+
+#[test]
+fn noise_on_a_mask_is_drawn_once_a_round_and_for_the_rounds_that_were_agreed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = settings(UpdateCodec::Raw);
+    (settings.privacy.epsilon, settings.privacy.mechanism) = (Some(10.0), Mechanism::Mask);
+    settings.federation.rounds = 1;
+    let mut fleet = Fleet::open(folder.path(), settings.clone());
+    let state = folder.path().join("site");
+    let open = |limit| {
+        let ledger = Ledger::new(folder.path().join("ledger.jsonl"), limit);
+        Client::open(Arc::clone(&fleet.context), 0, images(0), &state).with_ledger(ledger)
+    };
+    let why = |result: prism_fl::Result<_>| result.map(drop).unwrap_err().to_string();
+    fleet.server.ask(&[0, 1, 2]).unwrap();
+    let broadcast = fleet.server.broadcast(0).bytes;
+    assert!(
+        why(open(Some(9.0)).round(&broadcast, &())).contains("`total-epsilon` 9"),
+        "nothing is drawn beyond the limit"
+    );
+    let first = open(None).round(&broadcast, &()).unwrap().update;
+    for _ in 0..2 {
+        assert_eq!(open(None).round(&broadcast, &()).unwrap().update, first, "no second noise");
+    }
+    assert_eq!(ledger::read(&folder.path().join("ledger.jsonl")).unwrap().len(), 1);
+    let mut client = open(None);
+    fleet.round();
+    fleet.server.ask(&[0, 1, 2]).unwrap();
+    let later = fleet.server.snapshot(0).bytes;
+    assert!(why(client.round(&later, &())).contains("asks for round 2, and epsilon was agreed on for 1 rounds"));
 }
 
 #[test]

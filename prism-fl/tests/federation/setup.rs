@@ -1,8 +1,9 @@
 //! Before the first round: what all agree on does not depend on who answers first, and is not asked or drawn twice.
 
 use crate::fleet::{CLIENTS, Fleet, agreement, settings};
-use prism_fl::settings::privacy::Trust;
+use prism_fl::settings::privacy::{Mechanism, Trust};
 use prism_fl::settings::{Settings, TrainingMode, UpdateCodec};
+use prism_fl::setup::{Phase, Request};
 use prism_fl::{Agreement, Randomness};
 
 fn names() -> Vec<String> {
@@ -95,6 +96,37 @@ fn exchange(fleet: &mut Fleet, clients: &[u32]) -> prism_fl::Result<()> {
         fleet.server.accept_reply(id, &reply).unwrap();
     }
     fleet.server.end_exchange()
+}
+
+/// Whoever speaks for the server must not get what the settings keep from it, nor a reply that the client falls over.
+#[test]
+fn a_server_that_asks_for_what_is_not_agreed_gets_nothing() {
+    let refuse = |settings: Settings, phase, thresholds: Vec<Vec<f64>>, word: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut fleet = open(&folder, agreement(settings, Vec::new()));
+        let request = Request { phase, thresholds, sum: Vec::new(), dealers: Vec::new() };
+        let request = request.encode(fleet.context.agreement()).unwrap();
+        let why = fleet.clients[0].reply(&request, &()).unwrap_err().to_string();
+        assert!(why.contains(word), "{why}");
+        assert!(!fleet.clients[0].has_drawn() || !fleet.context.sums_securely(), "nothing is drawn");
+    };
+    let mut mask = settings(UpdateCodec::Raw);
+    (mask.privacy.epsilon, mask.privacy.mechanism) = (Some(10.0), Mechanism::Mask);
+    let mut local = settings(UpdateCodec::Raw);
+    (local.privacy.epsilon, local.privacy.delta) = (Some(100.0), 1e-3);
+    for settings in [mask, local, settings(UpdateCodec::Sums), settings(UpdateCodec::Raw)] {
+        refuse(settings.clone(), Phase::Moments, Vec::new(), "asks for moments");
+        refuse(settings, Phase::Subclasses, Vec::new(), "asks for subclasses");
+    }
+    for (thresholds, phase) in
+        [(vec![], Phase::Moments), (vec![vec![]], Phase::Moments), (vec![vec![f64::NAN]], Phase::Moments)]
+    {
+        refuse(one_shot(), phase, thresholds, "thresholds");
+    }
+    refuse(one_shot(), Phase::Subclasses, vec![vec![0.5]], "before they are agreed on");
+    let mut divided = settings(UpdateCodec::Raw);
+    (divided.training.subclasses, divided.training.batch_size) = (2, 8);
+    refuse(divided, Phase::Start, Vec::new(), "thresholds");
 }
 
 #[test]
