@@ -42,8 +42,9 @@ class Refused(ValueError):
     before. The sentence is about the message and may be told to its sender."""
 
 class NeedsSnapshot(RuntimeError):
-    """A broadcast that this client cannot follow, since it missed an earlier one or its last answer was lost. Ask the
-    server for `Server.snapshot` and give that to `Client.round`. The client is as it was before."""
+    """A broadcast that this client cannot follow, since it missed an earlier one, its last answer or its folder was lost,
+    or it was away before the first round. Ask the server for `Server.start_request` and `Server.snapshot` and give them to
+    `Client.reply` and `Client.round`. The client is as it was before."""
 
 @final
 class Client:
@@ -138,6 +139,10 @@ class Server:
 
     def snapshot(self, client: int) -> bytes:
         """The same for a client that cannot follow `broadcast`: the whole state instead of what changed."""
+
+    def start_request(self) -> bytes | None:
+        """What a client takes by `Client.reply` before a snapshot: what all agreed on before the first round. None where
+        that is nothing."""
 
     def accept(self, client: int, update: bytes) -> None:
         """Takes a client's update.

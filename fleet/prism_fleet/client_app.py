@@ -71,6 +71,8 @@ class Site:
         with sole_user(self.state_dir, LOCK_PATIENCE):
             client = prism_fl.Client(self.settings, str(self.data_dir), str(self.state_dir), request.client)
             act: Callable[[bytes], bytes] = client.reply if request.kind == "exchange" else client.round
+            if request.start:
+                client.reply(request.start)
             try:
                 return Reply("answer", request.nonce, act(request.payload))
             except prism_fl.NeedsSnapshot:

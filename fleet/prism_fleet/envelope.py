@@ -17,9 +17,9 @@ from typing import Literal, cast
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-VERSION = 1
+VERSION = 2
 STYPE = f"prism.bytes/{VERSION}"
-PAYLOAD, NOTE = "prism.payload", "prism.note"
+PAYLOAD, START, NOTE = "prism.payload", "prism.start", "prism.note"
 # A refusal is one sentence; a hostile node must not fill the server's log.
 MAX_REASON = 500
 # This table of a settings file is a machine's own; all others are the same for a server and its clients.
@@ -47,23 +47,27 @@ class Request:
     release: str
     # `digests` of the server's settings.
     settings: tuple[str, ...]
+    # What goes to the client before a snapshot does: what was agreed on before the first round.
+    start: bytes = b""
 
     def pack(self) -> RecordDict:
         """The message's content."""
         note = ConfigRecord({"kind": self.kind, "client": self.client, "nonce": self.nonce})
         note["release"] = self.release
         note["settings"] = list(self.settings)
-        return _pack(self.payload, note)
+        return _pack(note, {PAYLOAD: self.payload, START: self.start})
 
     @classmethod
     def unpack(cls, content: RecordDict) -> "Request":
         """Raises `BadEnvelope`."""
-        payload, note = _unpack(content)
+        note = _note(content)
         kind = cast(RequestKind, _one_of(note, "kind", ("exchange", "round")))
         client, settings = note.get("client"), note.get("settings")
         if not isinstance(settings, list) or not isinstance(client, int) or client < 0:
             raise BadEnvelope("the message's note lacks the client's number or the server's settings")
-        return cls(kind, client, payload, _text(note, "nonce"), _text(note, "release"), tuple(map(str, settings)))
+        nonce, release = _text(note, "nonce"), _text(note, "release")
+        payload, start = _bytes(content, PAYLOAD), _bytes(content, START)
+        return cls(kind, client, payload, nonce, release, tuple(map(str, settings)), start)
 
 
 @dataclass(frozen=True)
@@ -78,14 +82,14 @@ class Reply:
     def pack(self) -> RecordDict:
         """The message's content."""
         note = ConfigRecord({"kind": self.kind, "nonce": self.nonce, "reason": self.reason[:MAX_REASON]})
-        return _pack(self.payload, note)
+        return _pack(note, {PAYLOAD: self.payload})
 
     @classmethod
     def unpack(cls, content: RecordDict) -> "Reply":
         """Raises `BadEnvelope`."""
-        payload, note = _unpack(content)
+        note = _note(content)
         kind = cast(ReplyKind, _one_of(note, "kind", ("answer", "needs-snapshot", "refused")))
-        return cls(kind, _text(note, "nonce"), payload, printable(_text(note, "reason")))
+        return cls(kind, _text(note, "nonce"), _bytes(content, PAYLOAD), printable(_text(note, "reason")))
 
 
 def printable(text: str) -> str:
@@ -108,33 +112,38 @@ def _digest(table: object) -> str:
     return hashlib.sha256(json.dumps(table, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _pack(payload: bytes, note: ConfigRecord) -> RecordDict:
+def _pack(note: ConfigRecord, parts: dict[str, bytes]) -> RecordDict:
     note["version"] = VERSION
     content = RecordDict({NOTE: note})
-    if payload:
-        array = Array(dtype="uint8", shape=(len(payload),), stype=STYPE, data=payload)
-        content[PAYLOAD] = ArrayRecord({"bytes": array})
+    for name, part in parts.items():
+        if part:
+            array = Array(dtype="uint8", shape=(len(part),), stype=STYPE, data=part)
+            content[name] = ArrayRecord({"bytes": array})
     return content
 
 
-def _unpack(content: RecordDict) -> tuple[bytes, ConfigRecord]:
+def _note(content: RecordDict) -> ConfigRecord:
     note = content.get(NOTE)
     if not isinstance(note, ConfigRecord):
         raise BadEnvelope("the message is none of prism-fleet's")
     if (version := note.get("version")) != VERSION:
         versions = f"the message has version {version!r}, this app speaks {VERSION}"
         raise BadEnvelope(f"{versions}: install the same prism-fleet")
-    record = content.get(PAYLOAD)
+    return note
+
+
+def _bytes(content: RecordDict, name: str) -> bytes:
+    record = content.get(name)
     if record is None:
-        return b"", note
+        return b""
     array = record.get("bytes") if isinstance(record, ArrayRecord) else None
     if (
         not isinstance(array, Array)
         or (array.stype, array.dtype) != (STYPE, "uint8")
         or array.shape != (len(array.data),)
     ):
-        raise BadEnvelope(f"the message's payload is not an array of {STYPE}")
-    return array.data, note
+        raise BadEnvelope(f"the message's {name} is not an array of {STYPE}")
+    return array.data
 
 
 def _text(note: ConfigRecord, key: str) -> str:

@@ -108,6 +108,8 @@ def report(metrics: dict[str, Any], rounds: int, who: str | None) -> None:
     traffic = f"up {metrics['uplink_bytes']:,} bytes, down {metrics['downlink_bytes']:,}"
     parts = [who, traffic] if who else [f"loss {metrics['loss']:.4f}"]
     log.info("round %d/%d: %s; %.1f s", metrics["round"], rounds, "; ".join(parts), metrics["seconds"])
+    if failed := metrics.get("failed"):
+        log.warning("round %d changed nothing: its secure sum could not be opened: %s", metrics["round"], failed)
 
 
 def read_limits(config: dict[str, Any]) -> Limits:

@@ -89,12 +89,16 @@ impl Client {
     /// Takes part in a round: the answer to `broadcast`.
     ///
     /// # Errors
-    /// [`Error::NeedsSnapshot`] if the broadcast builds on a state that is not here; otherwise if it is not one of this
+    /// [`Error::NeedsSnapshot`] if the broadcast builds on a state that is not here, or the client lacks what was agreed on before
+    /// the first round ([`crate::Server::start_request`]); otherwise if it is not one of this
     /// federation, the computation fails, or the folder cannot be written.
     pub fn round(&mut self, broadcast: &[u8], observer: &dyn Observer) -> Result<ClientResult> {
         let preface = Broadcast::preface(broadcast, self.context.session())?;
         let turn = ClientRound { round: preface.round, client: self.id };
         self.check_promise(turn.round)?;
+        if self.site().lacks_start() {
+            return Err(Error::NeedsSnapshot { client: self.id, last: preface.last });
+        }
         let input = self.sum_input(&preface, broadcast)?;
         self.prepare(observer)?;
         let (received, mut optimiser) = self.receive_from(broadcast, &preface)?;

@@ -76,6 +76,11 @@ impl Site<'_> {
         self.context.moments_source(self.data.digest())
     }
 
+    /// Whether the client was not told, or has lost, what all agreed on before the first round.
+    pub fn lacks_start(&self) -> bool {
+        Phase::all_of(self.context).contains(&Phase::Start) && !self.start_path().exists()
+    }
+
     /// The thresholds between subclasses, once the client was told.
     fn thresholds(&self) -> Result<Thresholds> {
         if self.context.histograms().is_none() {
@@ -273,6 +278,14 @@ fn own_release(site: &Site<'_>, mechanism: &PrivacyMechanism, observer: &dyn Obs
 /// # Errors
 /// [`Error::Usage`] or [`Error::Corrupt`] saying why.
 pub fn check(site: &Site<'_>) -> Result<()> {
+    let (own, all) = (site.data.members.len(), site.context.agreement().data.images);
+    if own > all {
+        return Err(Error::usage(format!(
+            "client {} has {own} images and the settings say that all clients together have {all}; correct `images`, by which              privacy and sums are planned",
+            site.id
+        ))
+        .into());
+    }
     if let Some(mechanism) = site.context.mechanism() {
         mechanism.check_client(site.id, site.data.members.len())?;
     }

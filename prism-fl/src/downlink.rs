@@ -188,8 +188,11 @@ impl<'a> Broadcaster<'a> {
         }
     }
 
-    /// The whole state, for a client that has none to go on from.
+    /// The whole state, for a client that has none to go on from; what every client gets where states always go whole.
     pub fn snapshot(&self, last: u32) -> Outgoing {
+        if self.state.session().downlink() == Downlink::Scores {
+            return self.message(last);
+        }
         let (indices, bound_bits) = self.indices.get_or_init(|| {
             let indices = self.state.indices();
             let bound_bits = snapshot::entropy_bits(&indices);

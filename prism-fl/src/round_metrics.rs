@@ -28,6 +28,9 @@ pub struct RoundMetrics {
     /// Clients that were due and are not in the round: away, silent or refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<u32>,
+    /// Why the round's secure sum could not be opened, so that nobody's answer counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
     /// What was sent.
     #[serde(flatten)]
     pub traffic: Traffic,
@@ -92,6 +95,7 @@ impl RoundMetrics {
             loss: report.loss(),
             lambda: report.lambda,
             missing: report.missing(),
+            failed: report.failed.clone(),
             traffic: Traffic::of(report, server.state().session()),
             mask: MaskMetrics::of(server),
             seconds,

@@ -128,11 +128,33 @@ impl ServerSetup {
             }
             dealers = sum.dealers();
         }
-        let sum = match phase == Phase::Start && context.shares_moments() {
+        if phase == Phase::Start {
+            return self.start_request(context);
+        }
+        let thresholds = self.done.thresholds.clone();
+        Request { phase, thresholds, sum: Vec::new(), dealers }.encode(context.agreement())
+    }
+
+    /// What every client takes before its first round, also for one that has missed or lost it since.
+    ///
+    /// # Errors
+    /// If the sum of the clients' moments cannot be read.
+    fn start_request(&self, context: &RunContext) -> Result<Vec<u8>> {
+        let sum = match context.shares_moments() {
             true => file::read_bounded(&self.sum_path(), MAX_SUM)?,
             false => Vec::new(),
         };
-        Request { phase, thresholds: self.done.thresholds.clone(), sum, dealers }.encode(context.agreement())
+        let (phase, thresholds) = (Phase::Start, self.done.thresholds.clone());
+        Request { phase, thresholds, sum, dealers: Vec::new() }.encode(context.agreement())
+    }
+
+    /// The same once all is agreed; none where clients take nothing.
+    ///
+    /// # Errors
+    /// If the sum of the clients' moments cannot be read.
+    pub fn restart_request(&self, context: &RunContext) -> Result<Option<Vec<u8>>> {
+        let due = self.phase().is_none() && self.phases.contains(&Phase::Start);
+        due.then(|| self.start_request(context)).transpose()
     }
 
     /// Adds the reply of a client.

@@ -129,6 +129,13 @@ impl Server {
         Ok(PyBytes::new(py, &message))
     }
 
+    /// What goes to `Client.reply` before a snapshot goes to `Client.round`, for a client that lacks what was agreed on before the
+    /// first round; None where that is nothing.
+    fn start_request<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let request = py.detach(|| self.get().server.start_request()).map_err(ours)?;
+        Ok(request.map(|bytes| PyBytes::new(py, &bytes)))
+    }
+
     /// Takes a client's update.
     fn accept(&self, py: Python<'_>, client: u32, update: &[u8]) -> PyResult<()> {
         py.detach(|| self.get().server.accept(client, update)).map_err(|e| Refused::new_err(e.reason))

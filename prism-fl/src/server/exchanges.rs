@@ -43,6 +43,15 @@ impl Server {
         Ok(sum.ok_or_else(|| Error::usage("no exchange goes on"))?.request(client)?)
     }
 
+    /// The request that goes before the snapshot of a client that is new to a federation which has begun, or has lost its folder:
+    /// what all agreed on before the first round. None where that is nothing.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn start_request(&self) -> Result<Option<Vec<u8>>> {
+        Ok(self.setup.restart_request(&self.context)?)
+    }
+
     /// Takes a client's reply in the exchange that goes on.
     ///
     /// # Errors

@@ -244,7 +244,7 @@ fn noise_on_a_mask_is_drawn_once_a_round_and_for_the_rounds_that_were_agreed_on(
     let mut client = open(None);
     fleet.round();
     fleet.server.ask(&[0, 1, 2]).unwrap();
-    let later = fleet.server.snapshot(0).bytes;
+    let later = fleet.server.broadcast(0).bytes;
     assert!(why(client.round(&later, &())).contains("asks for round 2, and epsilon was agreed on for 1 rounds"));
 }
 

@@ -149,7 +149,11 @@ impl Fleet {
             self.server.note_sent(&sent);
             let client = &mut self.clients[id as usize];
             let result = match client.round(&sent.bytes, &()) {
-                Err(Error::NeedsSnapshot { .. }) => client.round(&self.server.snapshot(id).bytes, &()),
+                Err(Error::NeedsSnapshot { .. }) => {
+                    let start = self.server.start_request().unwrap();
+                    start.iter().for_each(|start| _ = client.reply(start, &()).unwrap());
+                    client.round(&self.server.snapshot(id).bytes, &())
+                }
                 result => result,
             };
             let result = result.unwrap();

@@ -4,7 +4,7 @@ use crate::fleet::{CLIENTS, Fleet, agreement, settings};
 use prism_fl::settings::privacy::{Mechanism, Trust};
 use prism_fl::settings::{Settings, TrainingMode, UpdateCodec};
 use prism_fl::setup::{Phase, Request};
-use prism_fl::{Agreement, Randomness};
+use prism_fl::{Agreement, Error, Randomness};
 
 fn names() -> Vec<String> {
     (0..10).map(|digit| digit.to_string()).collect()
@@ -98,6 +98,26 @@ fn exchange(fleet: &mut Fleet, clients: &[u32]) -> prism_fl::Result<()> {
     fleet.server.end_exchange()
 }
 
+#[test]
+fn a_client_that_lost_its_folder_gets_what_was_agreed_on_and_a_snapshot() {
+    for codec in [UpdateCodec::Flips, UpdateCodec::Raw] {
+        let mut divided = settings(codec);
+        (divided.training.subclasses, divided.training.batch_size) = (2, 8);
+        let folder = tempfile::tempdir().unwrap();
+        let mut fleet = open(&folder, agreement(divided.clone(), Vec::new()));
+        assert!(fleet.server.start_request().unwrap().is_none(), "nothing is agreed yet");
+        // Client 2 is away before the first round.
+        fleet.set_up(&[0, 1]);
+        assert_eq!(fleet.round().answered, [0, 1, 2]);
+        std::fs::remove_dir_all(folder.path().join("clients/0001")).unwrap();
+        let mut fleet = open(&folder, agreement(divided, Vec::new()));
+        fleet.server.ask(&[0, 1, 2]).unwrap();
+        let broadcast = fleet.server.broadcast(1).bytes;
+        assert!(matches!(fleet.clients[1].round(&broadcast, &()), Err(Error::NeedsSnapshot { .. })));
+        assert_eq!(fleet.round().answered, [0, 1, 2]);
+    }
+}
+
 /// Whoever speaks for the server must not get what the settings keep from it, nor a reply that the client falls over.
 #[test]
 fn a_server_that_asks_for_what_is_not_agreed_gets_nothing() {
@@ -118,10 +138,8 @@ fn a_server_that_asks_for_what_is_not_agreed_gets_nothing() {
         refuse(settings.clone(), Phase::Moments, Vec::new(), "asks for moments");
         refuse(settings, Phase::Subclasses, Vec::new(), "asks for subclasses");
     }
-    for (thresholds, phase) in
-        [(vec![], Phase::Moments), (vec![vec![]], Phase::Moments), (vec![vec![f64::NAN]], Phase::Moments)]
-    {
-        refuse(one_shot(), phase, thresholds, "thresholds");
+    for thresholds in [vec![], vec![vec![]], vec![vec![0.5]; 2]] {
+        refuse(one_shot(), Phase::Moments, thresholds, "thresholds");
     }
     refuse(one_shot(), Phase::Subclasses, vec![vec![0.5]], "before they are agreed on");
     let mut divided = settings(UpdateCodec::Raw);

@@ -38,6 +38,7 @@ pub(super) mod tests {
             loss: Some(loss),
             lambda: None,
             missing: vec![1],
+            failed: None,
             traffic: Traffic { clients_asked: 2, uplink_bytes: 1, downlink_bytes: 2, ..Traffic::default() },
             mask: MaskMetrics { entropy_bits_per_weight: 0.9, density: 0.5 },
             seconds: 0.1,
