@@ -7,10 +7,13 @@ from pathlib import Path
 import prism_fl
 
 from . import demo, dry_run
-from .files import read_settings
-from .flower import Flower, FlowerError, lay_out_app
+from .files import read_settings, sole_user
+from .flower import Flower, lay_out_app
 from .keys import write_certificates, write_node_key
 
+# How long another process of the site may take to be done with its state folder.
+LOCK_PATIENCE = 15.0
+WRONG_PATHS = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
 LIMITS = ("min-clients", "concurrency", "join-timeout", "setup-timeout", "round-timeout")
 
 
@@ -64,8 +67,10 @@ def parser() -> argparse.ArgumentParser:
 def identity(a: argparse.Namespace) -> None:
     """Prints a client's number and public key."""
     settings = read_settings(a.settings)
-    client = prism_fl.Client(settings, str(a.data_dir), str(a.state_dir), a.client)
-    print(f"{a.client} {client.public_key}")
+    # A node that runs makes the same key at its first answer.
+    with sole_user(a.state_dir, LOCK_PATIENCE):
+        client = prism_fl.Client(settings, str(a.data_dir), str(a.state_dir), a.client)
+        print(f"{a.client} {client.public_key}")
 
 
 def run(a: argparse.Namespace) -> None:
@@ -86,9 +91,14 @@ def main() -> None:
         arguments.act(arguments)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (prism_fl.UsageError, prism_fl.Refused, OSError, ValueError) as error:
+    except (prism_fl.UsageError, prism_fl.Refused, OSError, ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except FlowerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if is_mistake(error) else 1)
+
+
+def is_mistake(error: Exception) -> bool:
+    """Whether the user can mend it: not a full disk, a damaged file, or what Flower could not do."""
+    if isinstance(error, OSError):
+        # Those without a number are sentences of ours about what was given.
+        return error.errno is None or isinstance(error, WRONG_PATHS)
+    return isinstance(error, (prism_fl.UsageError, ValueError))

@@ -92,7 +92,10 @@ def reply(content: RecordDict, config: dict[str, Any]) -> RecordDict:
     except Busy as error:
         log.error("refused: %s", error)
         return Reply("refused", nonce, reason="the site's state folder is in use by another process").pack()
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    # A panic in `prism_fl` is no `Exception`.
+    except BaseException as error:
         # What the site's people can mend is one sentence to them; what they cannot, comes with all its calls.
         mendable = isinstance(error, (SiteError, prism_fl.UsageError, OSError, RuntimeError))
         log.error("this site cannot answer: %s", error, exc_info=not mendable)

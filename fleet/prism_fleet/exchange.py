@@ -53,6 +53,8 @@ class Errand:
     accept: Callable[[int, bytes], None]
     # The bytes for a client that cannot follow `request`.
     snapshot: Callable[[int], bytes] | None = None
+    # What goes with a snapshot: what was agreed on before the first round.
+    start: Callable[[], bytes | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Ask:
     """A message that is on its way."""
 
     client: int
-    title: str
+    # Titles come again: every secure sum has an exchange of keys.
+    exchange: "Exchange"
     nonce: str
     node: Node
 
@@ -195,11 +198,12 @@ class Exchange:
         self.waiting -= late
 
     def _send(self, client: int, node: Node) -> None:
-        source = self.errand.snapshot if client in self._snapshots else self.errand.request
+        snapshot = client in self._snapshots
+        source = self.errand.snapshot if snapshot else self.errand.request
         assert source is not None, "a snapshot is asked for only where there is one"
-        nonce = secrets.token_hex(16)
-        settings = self.fleet.settings
-        request = Request(self.errand.kind, client, source(client), nonce, prism_fl.__version__, settings)
+        start = self.errand.start() if snapshot and self.errand.start is not None else None
+        nonce, release, settings = secrets.token_hex(16), prism_fl.__version__, self.fleet.settings
+        request = Request(self.errand.kind, client, source(client), nonce, release, settings, start or b"")
         message = Message(
             request.pack(),
             node.node_id,
@@ -212,7 +216,7 @@ class Exchange:
         ids = list(self.fleet.grid.push_messages([message]))
         if not ids or not ids[0]:
             return self._miss(client, "the SuperLink did not take the message")
-        self._asked[client] = self.fleet.pending[ids[0]] = Ask(client, self.errand.title, nonce, node)
+        self._asked[client] = self.fleet.pending[ids[0]] = Ask(client, self, nonce, node)
 
     def _take(self, ask: Ask, reply: Message) -> None:
         current = self._asked.get(ask.client) is ask
@@ -220,8 +224,8 @@ class Exchange:
             if current:
                 self._fail(ask.client, reply.error.code, reply.error.reason or "")
             return
-        if ask.title != self.errand.title or ask.client not in self.waiting:
-            log.warning("%s: late answer to %s is dropped", self._label(ask.client), ask.title)
+        if ask.exchange is not self or ask.client not in self.waiting:
+            log.warning("%s: late answer to %s is dropped", self._label(ask.client), ask.exchange.errand.title)
             return
         try:
             answer = Reply.unpack(reply.content)

@@ -75,7 +75,7 @@ def hold_round(server: prism_fl.Server, fleet: Fleet, limits: Limits) -> None:
     if len(online) < limits.min_clients:
         found = f"{len(online)} of at least {limits.min_clients} clients connected after {limits.round:g} s"
         raise FleetError(f"{title}: {found}; {RESUME}")
-    errand = Errand("round", title, server.broadcast, server.accept, server.snapshot)
+    errand = Errand("round", title, server.broadcast, server.accept, server.snapshot, server.start_request)
     server.ask(sorted(online))
     # Under secure sums, keys and their shares come before the updates, and what undoes the masks after them.
     hold_exchanges(server, fleet, limits, limits.round)

@@ -39,7 +39,8 @@ def read_settings(path: Path) -> str:
 @contextmanager
 def sole_user(folder: Path, patience: float) -> Iterator[None]:
     """Holds the folder's lock, which ends with the process, however it ends. Raises `Busy` after `patience` seconds."""
-    folder.mkdir(parents=True, exist_ok=True)
+    # What a site keeps is for itself.
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(folder / ".prism-fleet.lock", "w", encoding="utf-8") as file:
         end = time.monotonic() + patience
         while True:

@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from .files import write_whole
+
 DAYS = 825  # What browsers and Python's TLS accept at most of a server.
 
 
@@ -28,12 +30,12 @@ USAGES = (
 
 def write_node_key(path: Path) -> Path:
     """Writes a node's private key to `path` and its public key to `path`.pub; returns the latter."""
+    encodings, public = serialization.Encoding, path.with_name(f"{path.name}.pub")
     key = ec.generate_private_key(ec.SECP384R1())
-    encodings = serialization.Encoding
     form, clear = serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     _write_secret(path, key.private_bytes(encodings.PEM, form, clear))
-    public = path.with_name(f"{path.name}.pub")
-    public.write_bytes(key.public_key().public_bytes(encodings.OpenSSH, serialization.PublicFormat.OpenSSH) + b"\n")
+    text = key.public_key().public_bytes(encodings.OpenSSH, serialization.PublicFormat.OpenSSH)
+    write_whole(public, f"{text.decode()}\n")
     return public
 
 
@@ -59,8 +61,8 @@ def write_certificates(folder: Path, host: str) -> None:
     pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     # First, for it refuses to replace a key, and certificates of another key would be of no use to its owner.
     _write_secret(folder / "server.key", server_key.private_bytes(pem, form, serialization.NoEncryption()))
-    (folder / "ca.pem").write_bytes(ca.sign(authority_key, hashes.SHA384()).public_bytes(pem))
-    (folder / "server.pem").write_bytes(server.sign(authority_key, hashes.SHA384()).public_bytes(pem))
+    write_whole(folder / "ca.pem", ca.sign(authority_key, hashes.SHA384()).public_bytes(pem).decode())
+    write_whole(folder / "server.pem", server.sign(authority_key, hashes.SHA384()).public_bytes(pem).decode())
 
 
 def _named(name: str) -> x509.Name:

@@ -1,6 +1,7 @@
 """The command `prism-fleet`, as far as it goes without a SuperLink."""
 
 import contextlib
+import errno
 import ssl
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import prism_fl
 import pytest
 import tiny
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key, ssh
@@ -55,6 +57,35 @@ def test_a_dry_run_says_where_it_needs_the_other_sites(tmp_path: Path) -> None:
     site = make_site(tmp_path, 0)
     settings = tiny.settings(mode="one-shot", privacy={"epsilon": 100.0, "trust": "secagg"})
     assert "A secure sum needs the other sites" in report(settings, Path(site["data-dir"]))
+
+
+def test_a_dry_run_says_that_a_round_s_secure_sum_needs_the_others(tmp_path: Path) -> None:
+    from prism_fleet.dry_run import report
+
+    site = make_site(tmp_path, 0)
+    page = report(tiny.settings(wire={"codec": "sums"}), Path(site["data-dir"]))
+    assert "A secure sum needs the other sites" in page
+
+
+def test_a_dry_run_blames_the_other_sites_for_nothing_else(tmp_path: Path) -> None:
+    from prism_fleet.dry_run import report
+
+    site = make_site(tmp_path, 0)
+    settings = tiny.settings(data={"images": 1})
+    with pytest.raises(prism_fl.UsageError, match="the settings say that all clients together have 1"):
+        report(settings, Path(site["data-dir"]))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("damaged")])
+def test_what_the_user_cannot_mend_is_one_sentence_and_exit_code_1(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr("prism_fleet.cli.lay_out_app", fail)
+    assert command(monkeypatch, "app", tmp_path) == 1
+    assert capsys.readouterr().err == f"error: {error}\n"
 
 
 def test_a_users_mistake_is_one_sentence_and_exit_code_2(

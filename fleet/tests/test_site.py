@@ -37,6 +37,21 @@ def test_what_is_wrong_at_a_site_stays_in_its_log(tmp_path: Path, caplog: pytest
     assert str(tmp_path) in caplog.text and "Traceback" not in caplog.text
 
 
+def test_a_panic_is_told_to_nobody_but_the_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Panic(BaseException):
+        pass
+
+    def panic(*arguments: object) -> None:
+        raise Panic("/secret/path")
+
+    monkeypatch.setattr("prism_fl.Client", panic)
+    answer = ask(make_site(tmp_path, 0))
+    assert answer == Reply("refused", "n", reason="the site cannot answer (Panic); its own log says why")
+    assert "/secret/path" in caplog.text and "Traceback" in caplog.text
+
+
 def test_a_site_without_configuration_names_its_keys_in_its_log_only(caplog: pytest.LogCaptureFixture) -> None:
     request = Request("exchange", 0, b"x", "n", prism_fl.__version__, ())
     answer = Reply.unpack(reply(request.pack(), {"data-dir": "/images"}))
