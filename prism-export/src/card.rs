@@ -12,6 +12,9 @@ use std::fmt::Write;
 use prism_core::Result;
 use prism_core::artifact::{Artifact, Description};
 
+/// What stands before the name of the data set.
+pub const TITLE: &str = "\n# Images like those of ";
+
 /// Characters that mean something in Markdown or HTML.
 const MARKUP: &str = "\\`*_{}[]<>|&~$:";
 
@@ -31,7 +34,7 @@ pub fn card(artifact: &Artifact, source: &str) -> Result<String> {
     // Writing into a string cannot fail.
     let _ = write!(
         card,
-        "\n# Images like those of {}\n\n![Images that this model draws](samples.png)\n\n{parties} trained this generator \
+        "{TITLE}{}\n\n![Images that this model draws](samples.png)\n\n{parties} trained this generator \
          without pooling images: it is a mask over a frozen random network, in one small file.\n\n| | |\n|---|---|\n",
         plain(&description.dataset)
     );

@@ -8,6 +8,7 @@ use prism_core::Error;
 use prism_core::artifact::{Artifact, MaskRule};
 use prism_nn::Result;
 
+use crate::card::TITLE;
 use crate::run_folder::MODEL;
 use crate::{Options, Report, RunFolder, card, export, input};
 
@@ -74,6 +75,8 @@ fn run(cli: &Cli) -> Result<()> {
         let why = format!("--card and the model are both {}; give each a path of its own", out.display());
         return Err(prism_nn::Error::usage(why));
     }
+    check_out(&out)?;
+    cli.card.as_deref().map_or(Ok(()), check_card)?;
     let options = Options {
         mask_rule: cli.mask.unwrap_or(checkpoint.description.model.mask_rule),
         calibration_images: cli.calibration_images,
@@ -85,6 +88,29 @@ fn run(cli: &Cli) -> Result<()> {
     print(&report, cli.json)
 }
 
+/// Refuses to write the model over what is none, such as another file of its run.
+fn check_out(path: &Path) -> Result<()> {
+    match path.is_file() && !input::begins_as_model(path) {
+        true => Err(prism_nn::Error::usage(format!(
+            "--out {} is there and is no model; name another file, or move it away",
+            path.display()
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses to write a card over what is none.
+fn check_card(path: &Path) -> Result<()> {
+    let is_card = |text: String| text.starts_with("---\n") && text.contains(TITLE);
+    match path.is_file() && !std::fs::read_to_string(path).is_ok_and(is_card) {
+        true => Err(prism_nn::Error::usage(format!(
+            "--card {} is there and is no model card; name another file, or move it away",
+            path.display()
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// The card of a model that needs no export.
 fn write_only_card(cli: &Cli, model: &Artifact, card: &Path) -> Result<()> {
     if cli.out.is_some() || cli.mask.is_some() || cli.json {
@@ -94,6 +120,7 @@ fn write_only_card(cli: &Cli, model: &Artifact, card: &Path) -> Result<()> {
         );
         return Err(prism_nn::Error::usage(why));
     }
+    check_card(card)?;
     write_card(model, card)?;
     prism_core::outln!("{}", card.display());
     Ok(())

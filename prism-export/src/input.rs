@@ -38,11 +38,13 @@ pub fn read(path: &Path) -> Result<Checkpoint> {
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::Corrupt`] if it is damaged.
 pub fn finished(path: &Path) -> Result<Option<Artifact>> {
+    Ok(if begins_as_model(path) { Some(Artifact::read(path)?) } else { None })
+}
+
+/// Whether the file at `path` begins as a finished model does.
+pub fn begins_as_model(path: &Path) -> bool {
     let mut first = [0; ZSTD.len()];
-    if !path.is_file() || File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_err() || first != ZSTD {
-        return Ok(None);
-    }
-    Ok(Some(Artifact::read(path)?))
+    path.is_file() && File::open(path).is_ok_and(|mut file| file.read_exact(&mut first).is_ok()) && first == ZSTD
 }
 
 fn refuse<T>(path: &Path, what: &str, remedy: &str) -> Result<T> {

@@ -11,6 +11,7 @@
 //! shared/                 what all agreed on before the first round; the optimiser states of a server that trains alone
 //! clients/0003/           what a client keeps to itself: feature moments, optimiser state, global scores
 //! privacy.json            what the run guarantees, where its images are protected
+//! ledger.json             which privacy ledger has its draw, and up to which total
 //! evaluation.json         figures of `prism-train eval`
 //! model.safetensors.zst   the exported artifact
 //! samples.png             images drawn from it
@@ -109,6 +110,11 @@ impl RunFolder {
     /// What the run guarantees, where its images are protected.
     pub fn privacy(&self) -> PathBuf {
         self.path.join("privacy.json")
+    }
+
+    /// Where the run's draws of noise are counted, and up to which limit.
+    pub fn ledger(&self) -> PathBuf {
+        self.path.join("ledger.json")
     }
 
     /// Figures of the run's model.

@@ -42,7 +42,10 @@ pub fn load(path: Option<&Path>) -> Result<Loaded> {
 }
 
 /// The model's file, where a folder may be named in its place.
-fn file_of(path: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// [`Error::Usage`] for a folder without a model, or what is no regular file.
+pub fn file_of(path: &Path) -> Result<PathBuf> {
     let found = std::fs::metadata(path);
     if found.as_ref().is_ok_and(|found| !found.is_dir() && !found.is_file()) {
         // Such as a pipe, which nobody may ever write into.

@@ -10,6 +10,7 @@ use prism_core::{Architecture, Error, Result, grid};
 
 use crate::cli::DrawFlags;
 use crate::inputs::inputs;
+use crate::model::file_of;
 
 /// The picture's name where no output is asked for.
 const DEFAULT_PICTURE: &str = "samples.png";
@@ -101,14 +102,17 @@ fn columns(arch: &Architecture, flags: &DrawFlags, count: usize) -> Result<usize
     Ok(columns)
 }
 
-/// Refuses outputs that would overwrite one another or a folder, before the work is done for nothing.
+/// Refuses outputs that would overwrite one another, what is read, or a folder, before the work is done for nothing.
 fn check_places(flags: &DrawFlags, picture: Option<&Target>) -> Result<()> {
     let picture = picture.and_then(|target| match target {
         Target::File(path) => Some(path.as_path()),
         Target::Stdout => None,
     });
     let files = [("--out", picture), ("--npy", flags.npy.as_deref())];
-    let mut taken: Vec<(&str, PathBuf)> = Vec::new();
+    let model = flags.model.path().and_then(|path| file_of(path).ok());
+    let read = [("the model", model), ("--latents", flags.latents.clone())];
+    let mut taken: Vec<(&str, PathBuf)> =
+        read.into_iter().filter_map(|(name, path)| Some((name, place(&path?)))).collect();
     for (flag, path) in files.into_iter().chain([("--out-dir", flags.out_dir.as_deref())]) {
         let Some(path) = path else { continue };
         let place = place(path);

@@ -251,6 +251,23 @@ fn outputs_that_cannot_be_written_are_refused_before_anything_is_drawn() {
 }
 
 #[test]
+fn what_is_read_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/mnist.safetensors.zst");
+    fs::copy(model, folder.path().join("m.zst")).unwrap();
+    let header = format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 128), }");
+    let latents = [&b"\x93NUMPY\x01\x00\x76\x00"[..], header.as_bytes(), &[0; 4 * 128]].concat();
+    fs::write(folder.path().join("l.npy"), latents).unwrap();
+    succeed(folder.path(), "m.zst --latents l.npy --npy x.npy");
+    let before = fs::read(folder.path().join("m.zst")).unwrap();
+    for line in ["-n 1 m.zst -o m.zst", "-n 1 m.zst --npy ./m.zst"] {
+        refuse(folder.path(), line, 2, "the model and");
+    }
+    refuse(folder.path(), "m.zst --latents l.npy --npy l.npy", 2, "--latents and --npy both name l.npy");
+    assert_eq!(fs::read(folder.path().join("m.zst")).unwrap(), before);
+}
+
+#[test]
 fn folders_of_outputs_are_made() {
     let folder = tempfile::tempdir().unwrap();
     succeed(folder.path(), "-n 1 -o new/dir/x.png --npy new/deep/x.npy --out-dir other/images");

@@ -86,17 +86,17 @@ impl Simulation {
     ///
     /// # Errors
     /// If a computation fails, a folder cannot be written, or the process is asked to stop.
-    pub fn set_up(&mut self, ledger: &Ledger, run: &Path, observer: &dyn Observer) -> Result<()> {
+    pub fn set_up(&mut self, ledger: Option<&Ledger>, run: &Path, observer: &dyn Observer) -> Result<()> {
         let phases = self.server.setup().phase().is_some();
         let draws = match self.context.privacy() {
             Privacy::None => false,
             Privacy::Moments(_) => phases || !(0..self.clients.len()).all(|id| self.client(id as u32).is_prepared()),
             Privacy::Masks(..) => !(0..self.clients.len()).any(|id| self.client(id as u32).has_drawn()),
         };
-        if let Some(claim) = self.context.claim().filter(|_| draws && !self.is_drawn()) {
-            write_into_ledger(ledger, claim, (&self.images, run), observer)?;
-        }
-        if let Some(claim) = self.context.claim() {
+        if let (Some(claim), Some(ledger)) = (self.context.claim(), ledger) {
+            if draws && !self.is_drawn() {
+                write_into_ledger(ledger, claim, (&self.images, run), observer)?;
+            }
             self.server.state_total(ledger.total(claim, &self.images)?);
         }
         self.announce_measuring(&self.ids(), observer);

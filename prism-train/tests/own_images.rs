@@ -95,6 +95,9 @@ fn a_folder_of_data_is_trained_on_or_refused_and_never_passed_by() {
         refuse(folder.path(), &format!("{flags} {SMALL} --out refused"), words);
     }
     assert!(!folder.path().join("refused").exists());
+    for out in ["photos/run", "run/../photos/cat/run"] {
+        refuse(folder.path(), &format!("--data-dir photos {SMALL} --out {out}"), &["lies among the images", "--out"]);
+    }
 }
 
 /// It was found only when all rounds had run and the model was to be written.

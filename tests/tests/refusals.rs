@@ -217,6 +217,17 @@ fn the_exporter_says_what_it_was_given_in_the_place_of_a_run() {
     refused("prism-export", folder.path(), &["runs/done", "--out", "runs"], 2, &["--out runs is a folder"]);
     let words = &["a path of its own"];
     refused("prism-export", folder.path(), &["runs/done", "--out", "one", "--card", "one"], 2, words);
+    // What the program did not write as such is somebody's.
+    fs::write(folder.path().join("README.md"), "# Mine").unwrap();
+    let before = fs::read(folder.path().join("runs/done/settings.toml")).unwrap();
+    for (out, word) in [("runs/done/settings.toml", "no model"), ("runs/done/checkpoint.safetensors", "no model")] {
+        refused("prism-export", folder.path(), &["runs/done", "--out", out], 2, &[word, "move it away"]);
+    }
+    for card in ["README.md", "copy.zst"] {
+        refused("prism-export", folder.path(), &["copy.zst", "--card", card], 2, &["no model card", card]);
+    }
+    assert_eq!(fs::read(folder.path().join("runs/done/settings.toml")).unwrap(), before);
+    assert_eq!(fs::read_to_string(folder.path().join("README.md")).unwrap(), "# Mine");
     refused("prism-export", folder.path(), &["copy.zst", "--out", "x", "--card", "y"], 2, &["leave out --out"]);
     let state = "runs/done/clients/0000/adam-000001.safetensors";
     refused("prism-export", folder.path(), &[state], 1, &["give a checkpoint"]);

@@ -32,6 +32,13 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
             (Settings::resume(&given, &saved)?, Start::Resume(folder))
         }
     };
+    if settings.privacy.epsilon.is_none() {
+        let flag = ["dp-total-epsilon", "dp-ledger"].into_iter().find(|flag| text(flag).is_some());
+        if let Some(flag) = flag {
+            let why = "is about noise, and without --dp-epsilon there is none: nothing would be protected";
+            return Err(Error::usage(format!("--{flag} {why}; give --dp-epsilon, or leave --{flag} out")));
+        }
+    }
     // Before the first thread starts, since their number is one of the settings.
     settings.validate()?;
     super::leave_parallelism_to_kernels();

@@ -1,6 +1,6 @@
 //! From settings to a fleet before its next round.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use prism_core::file;
@@ -14,7 +14,7 @@ use prism_nn::device;
 use super::images::{RememberedImages, RunImages};
 use super::launch::{Launch, Start};
 use super::progress::Progress;
-use super::{LockedFolder, reuse};
+use super::{LockedFolder, ledger, place, reuse};
 use crate::settings::Settings;
 use crate::simulation::Simulation;
 
@@ -24,8 +24,8 @@ pub struct OpenRun {
     pub folder: LockedFolder,
     /// The fleet.
     pub simulation: Simulation,
-    /// The privacy ledger.
-    pub ledger: Ledger,
+    /// The privacy ledger of a run with noise.
+    pub ledger: Option<Ledger>,
 }
 
 /// Loads and checks everything; the folder is made after it, so that a refused run leaves nothing behind. No image is measured
@@ -35,6 +35,7 @@ pub struct OpenRun {
 /// If the device, the data, the encoder, the partition, a setting, the folder or the checkpoint is refused.
 pub fn open(settings: &Settings, launch: &Launch, progress: &Progress) -> Result<OpenRun> {
     let device = device::open(&settings.run.device)?;
+    place::check(settings, launch)?;
     let images = RunImages::load(settings, launch.skip_broken, &|all| progress.read(all))?;
     progress.end();
     let context = RunContext::new(agreement(settings, &images.set), device, Randomness::Seed)?;
@@ -54,6 +55,7 @@ pub fn open(settings: &Settings, launch: &Launch, progress: &Progress) -> Result
     if let Start::MomentsOf(source) = &launch.start {
         reuse::check(source, &context, &clients)?;
     }
+    ledger::check(launch)?;
     let folder = match &launch.start {
         Start::New | Start::MomentsOf(_) => {
             LockedFolder::create(launch.out.as_deref(), &settings.data.dataset.to_string())?
@@ -77,7 +79,7 @@ pub fn open(settings: &Settings, launch: &Launch, progress: &Progress) -> Result
     if let Some(claim) = context.claim() {
         claim.save(&folder.privacy())?;
     }
-    let ledger = Ledger::new(launch.ledger.clone().unwrap_or_else(|| beside(folder.path())), launch.total_epsilon);
+    let ledger = protected.then(|| ledger::open(&folder, launch)).transpose()?;
     Ok(OpenRun { folder, simulation, ledger })
 }
 
@@ -138,10 +140,4 @@ fn save_setup(folder: &LockedFolder, settings: &Settings, table: Option<&Table>)
         }
         None => Ok(()),
     }
-}
-
-/// The ledger beside the run folder `run`: however that is called, `.` among others, its ledger is the same.
-fn beside(run: &Path) -> PathBuf {
-    let whole = std::fs::canonicalize(run).unwrap_or_else(|_| run.to_path_buf());
-    whole.parent().unwrap_or(Path::new("")).join("privacy-ledger.jsonl")
 }

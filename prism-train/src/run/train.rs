@@ -73,7 +73,7 @@ impl<'a> Run<'a> {
     fn all_rounds(&mut self, progress: &Progress) -> Result<()> {
         interrupt::check()?;
         let OpenRun { folder, simulation, ledger, .. } = &mut self.open;
-        simulation.set_up(ledger, folder.path(), progress)?;
+        simulation.set_up(ledger.as_ref(), folder.path(), progress)?;
         let (rounds, steps) = (self.settings.federation.rounds, self.expected_steps());
         progress.begin((u64::from(self.round()) * steps, u64::from(rounds) * steps));
         while self.round() < rounds && !interrupt::is_asked() {

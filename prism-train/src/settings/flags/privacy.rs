@@ -79,14 +79,14 @@ pub static LEDGER: [Flag; 2] = section(
             ("FILE", ANY),
             "File that remembers every draw of noise",
             "By default privacy-ledger.jsonl beside the run folder. Use one for all runs on the same images, since \
-             what they give away adds up; give it again to --resume.",
+             what they give away adds up. A run that goes on keeps it.",
         ),
         flag(
             "dp-total-epsilon",
             ("E", Text(|text| total_epsilon(text).map(drop))),
             "Most that all draws on these images may give away together",
             "A run whose noise would bring the ledger's total above it is refused before anything is drawn. Without it a \
-             second draw only warns.",
+             second draw only warns. A run that goes on keeps it.",
         ),
     ],
 );
