@@ -35,6 +35,8 @@ pub mod client;
 #[cfg(test)]
 mod cost;
 pub mod keys;
+#[cfg(test)]
+mod list_tests;
 pub mod message;
 mod opening;
 pub mod peers;

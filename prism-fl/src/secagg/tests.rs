@@ -10,9 +10,9 @@ use super::server::{Plan, SecureSum, Standing, encode_input};
 use super::store::identity;
 use super::*;
 
-const WIDTH: u32 = 21;
-const COUNT: usize = 50;
-const ROUND: (Purpose, u32) = (Purpose::Round, 4);
+pub(super) const WIDTH: u32 = 21;
+pub(super) const COUNT: usize = 50;
+pub(super) const ROUND: (Purpose, u32) = (Purpose::Round, 4);
 
 /// Clients and a server in folders beside each other.
 pub(super) struct Federation {
@@ -103,7 +103,7 @@ impl Federation {
     }
 
     /// All exchanges up to the one of `stage`, with everybody.
-    fn up_to(&self, stage: Stage) -> SecureSum {
+    pub(super) fn up_to(&self, stage: Stage) -> SecureSum {
         let mut sum = self.begin();
         while *sum.standing() != Standing::Open(stage) {
             self.exchange(&mut sum, &|_, _| true);
@@ -118,7 +118,7 @@ impl Federation {
     }
 }
 
-fn why<T>(result: Result<T>) -> String {
+pub(super) fn why<T>(result: Result<T>) -> String {
     result.err().expect("it is refused").to_string()
 }
 
@@ -236,63 +236,6 @@ fn a_server_that_shows_different_lists_of_survivors_opens_nothing() {
     }
     let others = why(sign(2, &[0, 1, 2]));
     assert!(others.contains("answered once"), "{others}");
-}
-
-/// Where each client adds its share of the noise, a sum without one of them has less than was promised.
-#[test]
-fn a_sum_that_takes_everybody_s_input_is_helped_with_no_shorter_list() {
-    let mut federation = Federation::new(6, COUNT);
-    federation.terms.needed = 6;
-    let ask = |sum: &SecureSum, body| why(federation.answer(0, &Request { id: sum.id().clone(), body }.encode()));
-    let (all, five): (Vec<u32>, Vec<u32>) = ((0..6).collect(), (0..5).collect());
-    assert!(ask(&federation.begin(), Body::Keys(five.clone())).contains("it takes 6 to 6"));
-    let sum = federation.up_to(Stage::Input);
-    let short = federation.client(0, |participant| participant.input(ROUND, WIDTH, &five, b"broadcast").map(drop));
-    assert!(why(short).contains("it takes 6 to 6"));
-    drop(sum);
-    let mut sum = federation.up_to(Stage::Survivors);
-    let body = Body::Survivors { dealers: all, survivors: five };
-    assert!(ask(&sum, body).contains("it takes 6 to 6"));
-    // To open what all have given, four are enough.
-    federation.exchange(&mut sum, &|_, client| client != 5);
-    federation.exchange(&mut sum, &|_, client| client < 4);
-    assert_eq!(sum.opened(), Some(&federation.plain(&[0, 1, 2, 3, 4, 5])));
-}
-
-#[test]
-fn lists_that_are_too_short_or_not_those_before_are_refused() {
-    let federation = Federation::new(6, COUNT);
-    let mut sum = federation.begin();
-    let ask = |body| federation.answer(0, &Request { id: sum.id().clone(), body }.encode());
-    for (members, word) in [
-        (vec![0, 1, 2], "it takes 4 to 6"),
-        (vec![0], "it takes 4"),
-        (vec![1, 2, 3, 4], "lack client 0"),
-        (vec![0, 1, 2, 9], "0 to 5"),
-    ] {
-        let text = why(ask(Body::Keys(members)));
-        assert!(text.contains(word), "{text}");
-    }
-    let unknown = Terms { federation: [6; 32], ..federation.terms };
-    let elsewhere = SumId { federation: unknown.federation, ..sum.id().clone() };
-    let text = why(federation.answer(0, &Request { id: elsewhere, body: Body::Keys(vec![0, 1, 2, 3]) }.encode()));
-    assert!(text.contains("other settings"), "{text}");
-    federation.exchange(&mut sum, &|_, client| client != 5);
-    let Body::Shares(mut adverts) = Request::decode(&sum.request(0).unwrap()).unwrap().body else { unreachable!() };
-    adverts.truncate(3);
-    let text = why(federation.answer(0, &Request { id: sum.id().clone(), body: Body::Shares(adverts) }.encode()));
-    assert!(text.contains("clients with keys are 3"), "{text}");
-    federation.exchange(&mut sum, &|_, client| client != 4);
-    let participant =
-        |dealers: &[u32]| federation.client(0, |p| p.input(ROUND, WIDTH, dealers, b"broadcast").map(drop));
-    assert!(why(participant(&[0, 1, 2])).contains("clients that shared are 3"));
-    assert!(why(participant(&[0, 1, 2, 5])).contains("include client 5"));
-    federation.input(0, &sum, b"broadcast").unwrap();
-    let text = why(federation.input(0, &sum, b"another broadcast"));
-    assert!(text.contains("answered once"), "{text}");
-    let body = Body::Survivors { dealers: vec![0, 1, 2, 3, 4], survivors: vec![0, 1, 2, 3] };
-    let text = why(federation.answer(0, &Request { id: sum.id().clone(), body }.encode()));
-    assert!(text.contains("blinded its input for"), "{text}");
 }
 
 #[test]
