@@ -143,6 +143,22 @@ def test_keys_are_what_flower_reads_and_secrets_are_the_owners_alone(
     assert "keys are not replaced: name another file" in capsys.readouterr().err
 
 
+def test_a_key_that_was_written_by_half_gets_its_public_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "key", tmp_path / "site.key") == 0
+    private, public = ((tmp_path / name).read_bytes() for name in ("site.key", "site.key.pub"))
+    (tmp_path / "site.key.pub").unlink()
+    assert command(monkeypatch, "key", tmp_path / "site.key") == 0
+    assert [(tmp_path / name).read_bytes() for name in ("site.key", "site.key.pub")] == [private, public]
+    # What is no key of a node is left alone.
+    (tmp_path / "other").write_text("mine")
+    capsys.readouterr()
+    assert command(monkeypatch, "key", tmp_path / "other") == 2
+    assert "keys are not replaced" in capsys.readouterr().err
+    assert (tmp_path / "other").read_text() == "mine" and not (tmp_path / "other.pub").exists()
+
+
 def test_certificates_of_a_key_that_is_there_already_are_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
