@@ -99,6 +99,7 @@ def main() -> None:
 def is_mistake(error: Exception) -> bool:
     """Whether the user can mend it: not a full disk, a damaged file, or what Flower could not do."""
     if isinstance(error, OSError):
-        # Those without a number are sentences of ours about what was given.
-        return error.errno is None or isinstance(error, WRONG_PATHS)
+        # Those without a number are sentences of ours about what was given, or about what the system said of it.
+        found = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        return found.errno is None or isinstance(found, WRONG_PATHS)
     return isinstance(error, (prism_fl.UsageError, ValueError))

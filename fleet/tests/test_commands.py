@@ -159,6 +159,17 @@ def test_a_key_that_was_written_by_half_gets_its_public_part(
     assert (tmp_path / "other").read_text() == "mine" and not (tmp_path / "other.pub").exists()
 
 
+def test_settings_that_the_disk_does_not_give_are_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object, **named: object) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    assert command(monkeypatch, "dry-run", "--settings", tmp_path / "settings.toml", "--data-dir", tmp_path) == 1
+    assert "(Input/output error)" in capsys.readouterr().err
+
+
 def test_certificates_of_a_key_that_is_there_already_are_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
