@@ -7,12 +7,10 @@ from pathlib import Path
 import prism_fl
 
 from . import demo, dry_run
-from .files import read_settings, sole_user
+from .files import LOCK_PATIENCE, read_settings, sole_user
 from .flower import Flower, lay_out_app
 from .keys import write_certificates, write_node_key
 
-# How long another process of the site may take to be done with its state folder.
-LOCK_PATIENCE = 15.0
 WRONG_PATHS = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
 LIMITS = ("min-clients", "concurrency", "join-timeout", "setup-timeout", "round-timeout")
 
