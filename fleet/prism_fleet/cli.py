@@ -7,12 +7,10 @@ from pathlib import Path
 import prism_fl
 
 from . import demo, dry_run
-from .files import read_settings, sole_user
+from .files import LOCK_PATIENCE, read_settings, sole_user
 from .flower import Flower, lay_out_app
 from .keys import write_certificates, write_node_key
 
-# How long another process of the site may take to be done with its state folder.
-LOCK_PATIENCE = 15.0
 WRONG_PATHS = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
 LIMITS = ("min-clients", "concurrency", "join-timeout", "setup-timeout", "round-timeout")
 
@@ -99,6 +97,7 @@ def main() -> None:
 def is_mistake(error: Exception) -> bool:
     """Whether the user can mend it: not a full disk, a damaged file, or what Flower could not do."""
     if isinstance(error, OSError):
-        # Those without a number are sentences of ours about what was given.
-        return error.errno is None or isinstance(error, WRONG_PATHS)
+        # Those without a number are sentences of ours about what was given, or about what the system said of it.
+        found = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        return found.errno is None or isinstance(found, WRONG_PATHS)
     return isinstance(error, (prism_fl.UsageError, ValueError))

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# How long another process of the site may take to be done with its state folder.
+LOCK_PATIENCE = 15.0
+
 
 class Busy(RuntimeError):
     """Another process uses the folder."""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -29,14 +30,28 @@ USAGES = (
 
 
 def write_node_key(path: Path) -> Path:
-    """Writes a node's private key to `path` and its public key to `path`.pub; returns the latter."""
+    """Writes a node's private key to `path` and its public key to `path`.pub; returns the latter.
+
+    A private key whose public one is missing is kept: whoever wrote it was stopped in between.
+    """
     encodings, public = serialization.Encoding, path.with_name(f"{path.name}.pub")
-    key = ec.generate_private_key(ec.SECP384R1())
-    form, clear = serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-    _write_secret(path, key.private_bytes(encodings.PEM, form, clear))
+    key = None if public.exists() else _kept_key(path)
+    if key is None:
+        key = ec.generate_private_key(ec.SECP384R1())
+        form, clear = serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        _write_secret(path, key.private_bytes(encodings.PEM, form, clear))
     text = key.public_key().public_bytes(encodings.OpenSSH, serialization.PublicFormat.OpenSSH)
     write_whole(public, f"{text.decode()}\n")
     return public
+
+
+def _kept_key(path: Path) -> ec.EllipticCurvePrivateKey | None:
+    """The node's key in a file; none where there is no file, or another thing in it."""
+    try:
+        key = serialization.load_ssh_private_key(path.read_bytes(), None)
+    except (FileNotFoundError, ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
 
 
 def write_certificates(folder: Path, host: str) -> None:

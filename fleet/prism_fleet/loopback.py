@@ -25,6 +25,7 @@ from typing import Any, NoReturn, Self
 
 import prism_fl
 
+from .files import LOCK_PATIENCE, sole_user
 from .flower import Flower, FlowerError, environment, lay_out_app
 from .keys import write_certificates, write_node_key
 
@@ -98,8 +99,10 @@ class LoopbackFleet:
         text = settings.read_text(encoding="utf-8")
         lines = []
         for number, site in enumerate(self.sites):
-            client = prism_fl.Client(text, str(site / "images"), str(site / "state"), number)
-            lines.append(f"{number} {client.public_key}\n")
+            # Its node may run.
+            with sole_user(site / "state", LOCK_PATIENCE):
+                client = prism_fl.Client(text, str(site / "images"), str(site / "state"), number)
+                lines.append(f"{number} {client.public_key}\n")
         (self.folder / "peers").write_text("".join(lines), encoding="utf-8")
         settings.write_text(f'{text}\n[run]\npeers = "{self.folder / "peers"}"\n', encoding="utf-8")
 

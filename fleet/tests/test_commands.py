@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key, ss
 from fake_grid import SETTINGS, make_site
 
 from prism_fleet import cli, demo
+from prism_fleet.files import Busy, sole_user
+from prism_fleet.loopback import LoopbackFleet
 from prism_fleet.pictures import png, write_folder
 
 
@@ -141,6 +143,48 @@ def test_keys_are_what_flower_reads_and_secrets_are_the_owners_alone(
     capsys.readouterr()
     assert command(monkeypatch, "key", tmp_path / "site.key") == 2
     assert "keys are not replaced: name another file" in capsys.readouterr().err
+
+
+def test_a_key_that_was_written_by_half_gets_its_public_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(monkeypatch, "key", tmp_path / "site.key") == 0
+    private, public = ((tmp_path / name).read_bytes() for name in ("site.key", "site.key.pub"))
+    (tmp_path / "site.key.pub").unlink()
+    assert command(monkeypatch, "key", tmp_path / "site.key") == 0
+    assert [(tmp_path / name).read_bytes() for name in ("site.key", "site.key.pub")] == [private, public]
+    # What is no key of a node is left alone.
+    (tmp_path / "other").write_text("mine")
+    capsys.readouterr()
+    assert command(monkeypatch, "key", tmp_path / "other") == 2
+    assert "keys are not replaced" in capsys.readouterr().err
+    assert (tmp_path / "other").read_text() == "mine" and not (tmp_path / "other.pub").exists()
+
+
+def test_whoever_opens_a_state_folder_waits_for_its_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = make_site(tmp_path, 0)
+    monkeypatch.setattr("prism_fleet.cli.LOCK_PATIENCE", 0.2)
+    monkeypatch.setattr("prism_fleet.loopback.LOCK_PATIENCE", 0.2)
+    fleet = LoopbackFleet(tmp_path / "fleet", SETTINGS, 1)
+    with sole_user(Path(site["state-dir"]), 0.0), sole_user(fleet.sites[0] / "state", 0.0):
+        options = [part for key, value in site.items() for part in (f"--{key}", value)]
+        assert command(monkeypatch, "identity", *options, "--client", "0") == 1
+        assert capsys.readouterr().err.startswith(f"error: another process uses {site['state-dir']}: wait")
+        with pytest.raises(Busy):
+            fleet.gather_keys()
+
+
+def test_settings_that_the_disk_does_not_give_are_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object, **named: object) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    assert command(monkeypatch, "dry-run", "--settings", tmp_path / "settings.toml", "--data-dir", tmp_path) == 1
+    assert "(Input/output error)" in capsys.readouterr().err
 
 
 def test_certificates_of_a_key_that_is_there_already_are_left_alone(

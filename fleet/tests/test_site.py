@@ -79,6 +79,15 @@ def test_a_state_folder_serves_one_process_at_a_time(tmp_path: Path, monkeypatch
     assert ask(config).kind == "answer"
 
 
+def test_a_state_folder_is_its_sites_alone(tmp_path: Path) -> None:
+    made, given = tmp_path / "made", tmp_path / "given"
+    given.mkdir()
+    given.chmod(0o750)
+    for folder, mode in ((made, 0o700), (given, 0o750)):
+        with sole_user(folder, 0.0):
+            assert folder.stat().st_mode & 0o777 == mode
+
+
 def test_the_lock_waits_for_its_holder(tmp_path: Path) -> None:
     held, done = threading.Event(), threading.Event()
 
